@@ -1,0 +1,154 @@
+"""The two entry points that tables are made from."""
+
+import inspect
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from tests.helpers import paper_pair
+from tgdp_jax.data.mixture import ExactScore
+from tgdp_jax.errors import UserError
+from tgdp_jax.metrics.coverage import coverage, density
+from tgdp_jax.metrics.evaluate import METRICS, evaluate, evaluate_closed_form
+from tgdp_jax.metrics.memorisation import memorisation_ratio
+from tgdp_jax.metrics.two_sample import median_bandwidth, mmd2, sliced_wasserstein2, wasserstein2
+from tgdp_jax.sde import VP
+
+DATA_ONLY = {"sw2", "w2", "mmd2", "memorisation", "coverage", "density"}
+CLOSED_FORM = {"avg_density", "mode_balance", "path_kl", "nll"}
+
+
+@pytest.fixture(scope="module")
+def problem():
+    source, target = paper_pair()
+    keys = jax.random.split(jax.random.key(0), 4)
+    drawn = {
+        "source": source.sample(keys[0], 600),
+        "fresh": target.sample(keys[1], 600),
+        "reference": target.sample(keys[2], 500),
+        "train": target.sample(keys[3], 60),
+    }
+    return {name: tuple(map(np.asarray, pair)) for name, pair in drawn.items()}
+
+
+def test_registry_names_what_is_computed():
+    assert set(METRICS) == DATA_ONLY | CLOSED_FORM
+    for metric in METRICS.values():
+        assert metric.better in {"lower", "higher", "target"}
+        assert metric.label and metric.description.endswith(".")
+
+
+def test_values_are_those_of_the_single_metrics(problem):
+    x, y, train = problem["source"][0], problem["reference"][0], problem["train"][0]
+    got = evaluate(x, y, train, seed=3)
+    assert set(got) == DATA_ONLY
+    expected = {
+        "sw2": sliced_wasserstein2(x, y, seed=3),
+        "w2": wasserstein2(x, y, seed=3),
+        "mmd2": mmd2(x, y, bandwidth=median_bandwidth(y, seed=3)),
+        "memorisation": memorisation_ratio(x, train, reference=y),
+        "coverage": coverage(y, x),
+        "density": density(y, x),
+    }
+    for name, value in expected.items():
+        assert got[name].value == pytest.approx(value, abs=1e-6), name
+        assert 0 < got[name].spread < 0.25 * abs(value), name
+    assert evaluate(x, y, train, seed=3) == got
+
+
+def test_every_metric_prefers_the_target_over_the_source_and_over_copies(problem):
+    y, train = problem["reference"][0], problem["train"][0]
+    copies = train[np.random.default_rng(0).integers(60, size=600)]
+    fresh, source, copied = (evaluate(x, y, train) for x in (problem["fresh"][0], problem["source"][0], copies))
+
+    def regret(found, name):
+        value, better = found[name].value, METRICS[name].better
+        return {"lower": value, "higher": -value, "target": abs(value - (METRICS[name].ideal or 0))}[better]
+
+    for name in DATA_ONLY:
+        assert regret(fresh, name) < regret(source, name), name
+    assert copied["memorisation"].value == 0
+    assert copied["coverage"].value < fresh["coverage"].value - 0.1
+
+
+def test_labels_find_out_a_sampler_that_ignores_them(problem):
+    (x, labels), (y, reference_labels), (train, _) = problem["fresh"], problem["reference"], problem["train"]
+    right = evaluate(x, y, train, labels=labels, reference_labels=reference_labels)
+    shuffled = np.random.default_rng(0).permutation(labels)
+    ignoring = evaluate(x, y, train, labels=shuffled, reference_labels=reference_labels)
+    assert ignoring["sw2"].value > right["sw2"].value + 0.2
+    assert ignoring["coverage"].value < right["coverage"].value
+    assert ignoring["memorisation"] == right["memorisation"]
+    shares = [np.mean(reference_labels == c) for c in (0, 1)]
+    each = [sliced_wasserstein2(x[labels == c], y[reference_labels == c]) for c in (0, 1)]
+    assert right["sw2"].value == pytest.approx(np.dot(shares, each), rel=1e-9)
+
+
+def test_few_rows_give_no_spread_rather_than_a_wrong_one(problem):
+    got = evaluate(problem["fresh"][0], problem["reference"][0][:8], problem["train"][0])
+    assert math.isnan(got["coverage"].spread)
+    assert got["coverage"].value > 0
+    assert got["sw2"].spread > 0
+
+
+def test_images_are_accepted():
+    rng = np.random.default_rng(0)
+    x, y, train = (rng.normal(size=(n, 4, 4, 1)) for n in (80, 70, 20))
+    got = evaluate(x, y, train)
+    assert all(math.isfinite(v.value) and math.isfinite(v.spread) for v in got.values())
+
+
+def test_closed_form_metrics(problem):
+    source, target = paper_pair()
+    sde, key = VP(), jax.random.key(1)
+    got = evaluate_closed_form(problem["fresh"][0], ExactScore(source, sde), target, sde, key=key, num_likelihood=300)
+    assert set(got) == CLOSED_FORM
+    assert abs(got["avg_density"].value - 0.4006) < 4 * got["avg_density"].spread
+    assert got["mode_balance"].value < 0.08
+    assert got["path_kl"].value == pytest.approx(3.1, abs=0.1)
+    exact = evaluate_closed_form(problem["fresh"][0], ExactScore(target, sde), target, sde, key=key, num_likelihood=300)
+    assert exact["path_kl"].value == 0
+    # The same fresh samples serve both: the difference is an estimate of the divergence.
+    assert got["nll"].value - exact["nll"].value == pytest.approx(3.1, abs=4 * got["nll"].spread)
+
+
+def test_closed_form_metrics_by_class(problem):
+    _, target = paper_pair()
+    sde, key = VP(), jax.random.key(1)
+    settings = {"key": key, "num_path": 1000, "num_likelihood": 200}
+    score = ExactScore(target, sde)
+    plain = evaluate_closed_form(problem["fresh"][0], score, target, sde, **settings)
+    by_class = evaluate_closed_form(problem["fresh"][0], score, target, sde, conditional=True, **settings)
+    assert by_class["path_kl"].value == 0
+    assert plain["nll"].value - by_class["nll"].value == pytest.approx(math.log(2), abs=0.1)
+
+
+def test_a_method_without_a_score_has_two_metrics(problem):
+    _, target = paper_pair()
+    got = evaluate_closed_form(problem["fresh"][0], None, target, None, key=jax.random.key(0))
+    assert set(got) == {"avg_density", "mode_balance"}
+
+
+def test_bad_inputs_are_refused(problem):
+    (x, labels), (y, reference_labels), (train, _) = problem["fresh"], problem["reference"], problem["train"]
+    _, target = paper_pair()
+    with pytest.raises(UserError, match="samples has NaN"):
+        evaluate(x * np.nan, y, train)
+    with pytest.raises(UserError, match="same shape"):
+        evaluate(x, y, np.zeros((4, 3)))
+    with pytest.raises(UserError, match="go together"):
+        evaluate(x, y, train, labels=labels)
+    with pytest.raises(UserError, match="one label a row"):
+        evaluate(x, y, train, labels=labels[:-1], reference_labels=reference_labels)
+    with pytest.raises(UserError, match="class 1 has 0 samples"):
+        evaluate(x, y, train, labels=0 * labels, reference_labels=reference_labels)
+    with pytest.raises(UserError, match="pass sde"):
+        evaluate_closed_form(x, ExactScore(target, VP()), target, None, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize("function", [evaluate, evaluate_closed_form])
+def test_settings_are_keyword_only(function):
+    kinds = [p.kind for p in inspect.signature(function).parameters.values()]
+    assert kinds.count(inspect.Parameter.KEYWORD_ONLY) >= 4

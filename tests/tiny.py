@@ -1,0 +1,45 @@
+"""The smallest settings that still pass through every line of a method.
+
+All tests share them (and one small problem), so that every program is compiled once a session.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tgdp_jax.config import (
+    ClassifierConfig,
+    DenoiserConfig,
+    GuidanceConfig,
+    RivalConfig,
+    SamplingConfig,
+    TrainingConfig,
+)
+from tgdp_jax.data.gaussians import GaussiansConfig
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.pipeline import load_problem
+from tgdp_jax.train.optimiser import OptimiserConfig
+
+NUM = 64
+N_TARGET = 8
+OPTIMISER = OptimiserConfig(steps=20, batch_size=32, learning_rate=1e-2, steps_per_launch=10)
+TRAINING = TrainingConfig(
+    source=DenoiserConfig(features=(16,), optimiser=OPTIMISER),
+    rival=RivalConfig(learning_rates=(1e-2,), folds=2, optimiser=dataclasses.replace(OPTIMISER, schedule="constant")),
+    classifier=ClassifierConfig(features=(16,), folds=2, regularisers=("weight_decay", "mixup"), optimiser=OPTIMISER),
+    guidance=GuidanceConfig(features=(16,), folds=2, consistency=(0.1, 1.0), optimiser=OPTIMISER),
+    sampling=SamplingConfig(num=NUM, steps=4, chunk=NUM),
+)
+GAUSSIANS = GaussiansConfig(num_source=200)
+CONDITIONAL = GaussiansConfig(num_source=200, conditional=True)
+# The same settings as options of the command line.
+OPTIONS = (
+    "--num-source 200 "
+    "--source.features 16 --source.optimiser.steps 20 --source.optimiser.batch-size 32 "
+    "--source.optimiser.learning-rate 0.01 --source.optimiser.ema 0.99 --source.optimiser.steps-per-launch 10 "
+).split()
+
+
+def problem(config: GaussiansConfig = GAUSSIANS, *, seed: int = 0) -> Problem:
+    """The small problem."""
+    return load_problem(config, n_target=N_TARGET, seed=seed)

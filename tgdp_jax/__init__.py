@@ -1,0 +1,1 @@
+"""TGDP: transfer guided diffusion in JAX."""

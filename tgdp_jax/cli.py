@@ -1,0 +1,149 @@
+"""The command line: `tgdp run`, `compare`, `sample`, `diagnose`. Options are the fields of the config dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.extras import subcommand_app_from_dict
+
+from tgdp_jax.config import CompareConfig, RunConfig
+from tgdp_jax.data.arrays import ArraysConfig
+from tgdp_jax.data.gaussians import GaussiansConfig
+from tgdp_jax.errors import UserError
+
+# The problem's own options appear without a prefix: --dim, not --problem.dim.
+Gaussians = Annotated[GaussiansConfig, tyro.conf.arg(name="")]
+Arrays = Annotated[ArraysConfig, tyro.conf.arg(name="")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunGaussians(RunConfig):
+    """Carry a source model over to a target: two Gaussian mixtures whose true densities are known.
+
+    Trains what the method needs, draws samples, measures them against the truth and writes a run folder with
+    config.json, metrics.json, samples.npz, checkpoints and report.html.
+    """
+
+    problem: Gaussians = GaussiansConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunArrays(RunConfig):
+    """Carry a source model over to a target: your own rows, from two .npz files (key x [N, *D], labels y [N]).
+
+    Rows are standardised by the source's mean and standard deviation, and samples mapped back. Metrics are taken on
+    target rows that no method sees.
+    """
+
+    problem: Arrays
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareGaussians(CompareConfig):
+    """Compare methods side by side on two Gaussian mixtures: a table of mean and spread over seeds."""
+
+    problem: Gaussians = GaussiansConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareArrays(CompareConfig):
+    """Compare methods side by side on your own rows, from two .npz files."""
+
+    problem: Arrays
+
+
+Out = Annotated[Path | None, tyro.conf.arg(name="out", help="Folder for the results. An existing one is continued.")]
+
+
+def _plain(config: Any, kind: type) -> Any:
+    """The command line's config as the library's."""
+    return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})
+
+
+def _run(config: Any, out: Path | None) -> None:
+    from tgdp_jax.commands.run import run
+
+    config = _plain(config, RunConfig)
+    name = "gaussians" if isinstance(config.problem, GaussiansConfig) else "arrays"
+    size = "" if config.n_target is None else f"-n{config.n_target}"
+    run(config, out or Path("runs") / f"{name}-{config.method}{size}-seed{config.seed}")
+
+
+def _compare(config: Any, out: Path | None) -> None:
+    from tgdp_jax.commands.compare import compare
+
+    config = _plain(config, CompareConfig)
+    name = "gaussians" if isinstance(config.problem, GaussiansConfig) else "arrays"
+    compare(config, out or Path("runs") / f"compare-{name}")
+
+
+def run_gaussians(config: Annotated[RunGaussians, tyro.conf.arg(name="")], out: Out = None) -> None:
+    _run(config, out)
+
+
+def run_arrays(config: Annotated[RunArrays, tyro.conf.arg(name="")], out: Out = None) -> None:
+    _run(config, out)
+
+
+def compare_gaussians(config: Annotated[CompareGaussians, tyro.conf.arg(name="")], out: Out = None) -> None:
+    _compare(config, out)
+
+
+def compare_arrays(config: Annotated[CompareArrays, tyro.conf.arg(name="")], out: Out = None) -> None:
+    _compare(config, out)
+
+
+def sample(run: tyro.conf.Positional[Path], *, num: int = 1000, out: Path = Path("samples.npz")) -> None:
+    """Draw more samples from a finished run. Sample i is the same however many are asked for.
+
+    Args:
+      run: folder of a finished run.
+      num: how many samples.
+      out: file to write, with key x [num, *D] and, for conditional runs, y [num].
+    """
+    from tgdp_jax.commands.run import sample_run
+
+    sample_run(run, num, out)
+
+
+def diagnose(*, source: Path, target: Path, seed: int = 0) -> None:
+    """Say, before training, whether transfer by density ratio fits two data sets.
+
+    Args:
+      source: .npz file with source rows under key x [N, *D].
+      target: .npz file with target rows under key x [n, *D].
+      seed: of splits and networks.
+    """
+    from tgdp_jax.commands.diagnose import diagnose_files
+
+    diagnose_files(source, target, seed)
+
+
+COMMANDS = {
+    "run": {"gaussians": run_gaussians, "arrays": run_arrays},
+    "compare": {"gaussians": compare_gaussians, "arrays": compare_arrays},
+    "sample": sample,
+    "diagnose": diagnose,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point. A `UserError` prints as one sentence and exits with code 2."""
+    try:
+        subcommand_app_from_dict(
+            COMMANDS,
+            prog="tgdp",
+            description="Carry a pretrained diffusion model over to a small target, and know whether it worked.",
+            args=arguments,
+        )
+    except UserError as error:
+        print(f"tgdp: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Tables and pictures of runs and comparisons, from results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from tgdp_jax.config import TrainingConfig
+from tgdp_jax.data.mixture import ExactLogRatio
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.metrics.evaluate import METRICS
+from tgdp_jax.metrics.spread import Value
+from tgdp_jax.report import plots
+from tgdp_jax.report.html import Picture
+from tgdp_jax.report.table import Cell, Column, Row
+from tgdp_jax.transfer.base import StageResult
+from tgdp_jax.transfer.tgdp import clean_log_ratio, noised_log_ratio
+
+FIELD_TIME = 0.1
+GRID_SIZE = 80
+PANEL_POINTS = 4000
+
+
+def columns(values: Mapping[str, Mapping[str, Value]], *, goal_row: str | None = None) -> list[Column]:
+    """A column for every metric that occurs, in the registry's order, and one for training time.
+
+    Metrics whose best value lies in the middle aim at the metric's ideal, or at what `goal_row` reads.
+    """
+    out = []
+    for name, metric in METRICS.items():
+        if not any(name in row for row in values.values()):
+            continue
+        goal = metric.ideal
+        if metric.better == "target" and goal is None and goal_row in values and name in values[goal_row]:
+            goal = values[goal_row][name].value
+        out.append(Column(name, metric.label, metric.better, metric.description, goal))
+    if any("seconds" in row for row in values.values()):
+        out.append(Column("seconds", "train s", "none", "Seconds of training, all stages."))
+    return out
+
+
+def row(name: str, values: Mapping[str, Value], *, reference: bool = False, group: str | None = None) -> Row:
+    """A table row."""
+    cells = {key: Cell(v.value, None if np.isnan(v.spread) else v.spread) for key, v in values.items()}
+    return Row(name, cells, reference=reference, group=group)
+
+
+def sample_picture(problem: Problem, samples: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]) -> Picture:
+    """Source, target and samples of each method, side by side."""
+    learned_from = f"target, {len(problem.target)} rows to learn from"
+    panels = {"source": problem.source.x, learned_from: problem.target.x}
+    if problem.reference is not None:
+        panels["target, held out"] = problem.reference.x
+    panels |= {f"samples: {name}": x for name, x in samples.items()}
+    panels = {name: x[:PANEL_POINTS] for name, x in panels.items()}
+    classes = None
+    if problem.conditional:
+        known = {"source": problem.source.y, learned_from: problem.target.y}
+        if problem.reference is not None:
+            known["target, held out"] = problem.reference.y
+        known |= {f"samples: {name}": y for name, y in labels.items()}
+        classes = {name: y[: len(panels[name])] for name, y in known.items() if y is not None}
+    contours = None
+    if problem.exact is not None and len(problem.shape) == 1 and problem.shape[0] == 2:
+        xs, ys, points = _plane(problem)
+        contours = xs, ys, np.exp(np.asarray(problem.exact.target.log_prob(points))).reshape(len(ys), len(xs))
+    png = plots.samples(panels, labels=classes, contours=contours)
+    return Picture("Source, target and samples", "All panels share their axes, in the models' units.", png)
+
+
+def field_pictures(config: TrainingConfig, problem: Problem, trees: Mapping[str, Any]) -> list[Picture]:
+    """Learned against exact log-ratio fields of two-dimensional problems: clean, and noised at t = 0.1."""
+    if problem.shape != (2,):
+        return []
+    xs, ys, points = _plane(problem)
+    out = []
+    exact = None
+    if problem.exact is not None:
+        exact = ExactLogRatio(problem.exact.source, problem.exact.target, config.process.make())
+    classes = sorted(set(problem.target.y.tolist())) if problem.conditional and problem.target.y is not None else [None]
+    for label in classes:
+        cond = None if label is None else jnp.full(len(points), label)
+        suffix = "" if label is None else f", class {label}"
+
+        def field(values: Any) -> np.ndarray:
+            return np.clip(np.asarray(values), -50, 50).reshape(len(ys), len(xs))
+
+        if "params" in trees.get("classifier", {}):
+            learned = field(clean_log_ratio(config, problem, trees["classifier"])(points, cond))
+            truth = None if exact is None else field(exact.clean(points, cond))
+            title = f"log q/p on clean data{suffix}"
+            png = plots.fields(learned, truth, xs, ys, title=title)
+            out.append(Picture(title, "The domain classifier's log-ratio.", png))
+        stage = "guidance" if "guidance" in trees else "noisy_classifier"
+        if stage in trees:
+            t = jnp.full(len(points), FIELD_TIME)
+            learned = field(noised_log_ratio(config, problem, trees[stage])(points, t, cond))
+            truth = None if exact is None else field(exact(points, t, cond))
+            title = f"log h at t = {FIELD_TIME}{suffix}"
+            caption = "The guidance network: log E[q/p | x_t]. Its gradient is added to the source's score."
+            out.append(Picture(title, caption, plots.fields(learned, truth, xs, ys, title=title)))
+    return out
+
+
+def curve_picture(results: Mapping[str, StageResult]) -> list[Picture]:
+    """Loss curves, one panel a stage; empty where no stage left any."""
+    histories = {
+        name: {key: (result.history["step"], v) for key, v in result.history.items() if key != "step"}
+        for name, result in results.items()
+        if "step" in result.history
+    }
+    if not histories:
+        return []
+    chosen = {name: r.info["best_step"] for name, r in results.items() if "best_step" in r.info}
+    png = plots.curves(histories, chosen=chosen)
+    return [Picture("Loss curves", "Training and held-out loss of every stage; ensembles show their mean.", png)]
+
+
+def line_pictures(groups: Mapping[float, Sequence[Row]], shown: Sequence[Column]) -> list[Picture]:
+    """Metrics against the number of target rows."""
+    wanted = [c for c in shown if c.key in ("sw2", "path_kl")]
+    caption = "Mean over seeds; error bars are the standard deviation between seeds."
+    return [Picture(f"{c.label} against target rows", caption, plots.lines(groups, c)) for c in wanted]
+
+
+def _plane(problem: Problem) -> tuple[np.ndarray, np.ndarray, jnp.ndarray]:
+    """A grid (xs, ys, points [GRID_SIZE^2, 2]) that covers source and target."""
+    both = np.concatenate([problem.source.x, problem.target.x])
+    low, high = np.quantile(both, [0.0005, 0.9995], axis=0)
+    pad = 0.15 * (high - low)
+    xs, ys = (np.linspace(a, b, GRID_SIZE) for a, b in zip(low - pad, high + pad, strict=True))
+    points = np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2)
+    return xs, ys, jnp.asarray(points, jnp.float32)

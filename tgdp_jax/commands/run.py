@@ -1,0 +1,179 @@
+"""`tgdp run`: one method on one problem, from data to report."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tgdp_jax.commands import pages
+from tgdp_jax.config import RunConfig, from_json, to_json
+from tgdp_jax.console import Display, print_table
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.density_ratio import Calibration
+from tgdp_jax.diagnose import advise
+from tgdp_jax.errors import UserError, choose
+from tgdp_jax.folder import claim_folder, write_json, write_samples
+from tgdp_jax.metrics.spread import Value
+from tgdp_jax.pipeline import Trained, draw_samples, floor, judge, load_problem, num_parameters, problem_identity, train
+from tgdp_jax.report import html
+from tgdp_jax.train.checkpoint import Store
+from tgdp_jax.transfer import METHODS
+
+FLOOR = "fresh target data"
+
+
+def overlap_warning(trained: Trained, num_target: int) -> str | None:
+    """A sentence where the domain classifier says that density-ratio transfer will fail; None where it does not."""
+    for result in trained.results.values():
+        if "calibration" in result.info:
+            advice = advise(Calibration(**result.info["calibration"]), num_target=num_target)
+            return None if advice.kind == "transfer" else advice.sentence
+    return None
+
+
+def run(config: RunConfig, out: Path) -> None:
+    """Trains, samples, judges and reports into folder `out`; continues what is already there.
+
+    Raises:
+      UserError: whatever a user can put right.
+    """
+    choose("method", config.method, METHODS)
+    problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed)
+    known = claim_folder(out, "run", config)
+    if known and (out / "metrics.json").exists() and (out / "samples.npz").exists() and (out / "report.html").exists():
+        show(json.loads((out / "metrics.json").read_text()))
+        print(f"already complete: {out}")
+        return
+    start = time.perf_counter()
+    store, identity = Store(out / "checkpoints"), problem_identity(config.problem)
+    with Display() as display:
+        display.say(f"{config.method} on {problem.name}: {_counts(problem)}")
+        trained = train(config, problem, identity, config.method, config.seed, store, display)
+        samples, labels = draw_samples(trained.generator, problem, config.seed, config.sampling.num, display)
+        write_samples(out / "samples.npz", problem, samples, labels)
+        pictured = {config.method: samples}
+        classes = {} if labels is None else {config.method: labels}
+        values: dict[str, dict[str, Value]] = {}
+        reference = floor(config, problem, config.seed)
+        if reference:
+            values[FLOOR] = reference
+        if "source" in trained.trees and config.method != "source":
+            plain = train(config, problem, identity, "source", config.seed, store, lambda name, finished: None)
+            base, base_labels = draw_samples(
+                plain.generator, problem, config.seed, config.sampling.num, lambda *_: None
+            )
+            pictured = {"source": base} | pictured
+            if base_labels is not None:
+                classes["source"] = base_labels
+            values["source"] = judge(config, problem, base, base_labels, plain.generator.score, config.seed)
+            values["source"]["seconds"] = Value(plain.seconds, float("nan"))
+        values[config.method] = judge(config, problem, samples, labels, trained.generator.score, config.seed)
+        values[config.method]["seconds"] = Value(trained.seconds, float("nan"))
+        warnings = [w for w in [overlap_warning(trained, len(problem.target))] if w]
+        if problem.reference is None:
+            warnings.append(
+                "no target rows were left to judge by: give --reference FILE or a smaller --n-target to get metrics"
+            )
+        for warning in warnings:
+            display.warn(warning)
+        metrics = {
+            "method": config.method,
+            "problem": problem.name,
+            "num_target": len(problem.target),
+            "metrics": {name: {k: list(v) for k, v in row.items()} for name, row in values.items()},
+            "stages": {name: result.info for name, result in trained.results.items()},
+            "parameters": num_parameters(trained.trees),
+            "train_seconds": trained.seconds,
+            "total_seconds": time.perf_counter() - start,
+            "warnings": warnings,
+        }
+        page = _page(config, problem, trained, values, pictured, classes, metrics)
+        html.write(out / "report.html", page)
+        # Last, so that its presence means that the rest is there.
+        write_json(out / "metrics.json", metrics)
+    show(metrics)
+    print(f"run folder: {out}  (open {out / 'report.html'})")
+
+
+def _table(metrics: dict[str, Any]) -> tuple[list, list]:
+    values = {name: {k: Value(*v) for k, v in row.items()} for name, row in metrics["metrics"].items() if row}
+    shown = pages.columns(values, goal_row=FLOOR)
+    return [pages.row(name, row, reference=name == FLOOR) for name, row in values.items()], shown
+
+
+def show(metrics: dict[str, Any]) -> None:
+    """Prints the table of a finished run."""
+    rows, shown = _table(metrics)
+    if rows and shown:
+        title = f"{metrics['method']} on {metrics['problem']}, {metrics['num_target']} target rows"
+        print_table(rows, shown, title=title)
+
+
+def _page(config, problem, trained, values, pictured, classes, metrics) -> str:
+    rows, shown = _table(metrics)
+    note = "± is the standard error of the metric for these samples (bootstrap), not the spread between seeds."
+    pictures = [
+        pages.sample_picture(problem, pictured, classes),
+        *pages.field_pictures(config, problem, trained.trees),
+        *pages.curve_picture(trained.results),
+    ]
+    command = f"tgdp run {problem.name} --method {config.method} --seed {config.seed}"
+    return html.render(
+        title=f"{config.method} on {problem.name}",
+        intro=f"{METHODS[config.method].card}.\n\n{_counts(problem)}",
+        warnings=metrics["warnings"],
+        tables=[html.TableData("Metrics", rows, shown, note)] if shown else [],
+        pictures=pictures,
+        config=to_json(config),
+        footer=f"Made by: {command} (with the settings above).",
+    )
+
+
+def _counts(problem: Problem) -> str:
+    return f"{len(problem.source)} source rows, {len(problem.target)} target rows."
+
+
+def read_run(folder: Path) -> RunConfig:
+    """The config of a run folder.
+
+    Raises:
+      UserError: not a run folder, or one of another version.
+    """
+    record = folder / "config.json"
+    if not record.exists():
+        raise UserError(
+            f"{folder} is not a run folder (it has no config.json): give the folder that `tgdp run` printed"
+        )
+    try:
+        stored = json.loads(record.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{record} can not be read ({error}): run again to a new --out") from error
+    if not isinstance(stored, dict) or stored.get("command") != "run":
+        raise UserError(f"{folder} holds no run: give the folder that `tgdp run` printed")
+    return from_json(RunConfig, stored["config"])
+
+
+def sample_run(folder: Path, num: int, out: Path) -> None:
+    """`tgdp sample`: draws `num` samples from a finished run; sample i is the same for every num.
+
+    Raises:
+      UserError: not a finished run, a damaged checkpoint, or a place that can not be written.
+    """
+    if num < 1:
+        raise UserError(f"num is {num}: ask for at least one sample")
+    if out.suffix != ".npz":
+        raise UserError(f"{out} does not end in .npz: samples are written as .npz")
+    config = read_run(folder)
+    problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed)
+    store, identity = Store(folder / "checkpoints"), problem_identity(config.problem)
+    if not store.root.exists():
+        raise UserError(f"{folder} has no checkpoints: finish it first with `tgdp run` and the same settings")
+    with Display() as display:
+        trained = train(config, problem, identity, config.method, config.seed, store, display)
+        samples, labels = draw_samples(trained.generator, problem, config.seed, num, display)
+    write_samples(out, problem, samples, labels)
+    print(f"{num} samples of shape {np.shape(samples)[1:]}: {out}")

@@ -1,0 +1,1 @@
+"""Transfer problems: where source and target rows come from."""

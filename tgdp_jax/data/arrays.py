@@ -1,0 +1,112 @@
+"""The user's own data: two .npz files with key `x` [N, *D] and, for conditional runs, integer labels `y` [N]."""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from tgdp_jax.data.problem import Data, Problem, Scaler, check_labels, check_n_target, check_rows
+from tgdp_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArraysConfig:
+    """Your own data, from .npz files.
+
+    Attributes:
+      source: file with source rows under key `x` [N, *D], labels under `y` [N].
+      target: file with target rows, the same keys and row shape.
+      reference: file with further target rows, used only to judge samples. Default: rows of `target` beyond n-target;
+        when n-target is not given either, a fifth of `target` is held back.
+      conditional: models see the labels.
+    """
+
+    source: Path
+    target: Path
+    reference: Path | None = None
+    conditional: bool = False
+
+
+def read_rows(path: Path) -> Data:
+    """Rows of one file, checked but not scaled.
+
+    Raises:
+      UserError: the file is missing, not an .npz, pickled, lacks `x`, or holds bad values.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise UserError(f"{path} is a single array: save it with numpy.savez(path, x=...)")
+            if "x" not in archive:
+                names = ", ".join(archive.files) or "nothing"
+                raise UserError(f"{path} holds {names} but no array 'x': save rows with numpy.savez(path, x=...)")
+            x = archive["x"]
+            y = archive["y"] if "y" in archive else None
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: check the path") from None
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"{path} can not be read as .npz ({error}): save it with numpy.savez(path, x=...)") from error
+    return Data(check_rows(x, str(path)), y)
+
+
+def check_pair(source: Data, target: Data) -> None:
+    """Raises:
+    UserError: source and target rows differ in shape, or one of them is too small."""
+    if source.x.shape[1:] != target.x.shape[1:]:
+        raise UserError(
+            f"source rows have shape {source.x.shape[1:]} but target rows {target.x.shape[1:]}: both must agree"
+        )
+    for data, what, least in ((source, "source", 100), (target, "target", 2)):
+        if len(data) < least:
+            raise UserError(f"the {what} has {len(data)} row{'s' * (len(data) != 1)}: at least {least} are needed")
+
+
+def load(config: ArraysConfig, *, n_target: int | None, seed: int) -> Problem:
+    """Reads, checks and standardises; which target rows are learned from depends on (file, n_target, seed) alone.
+
+    Raises:
+      UserError: see `read_rows`; also shapes or labels that do not match, or too few rows.
+    """
+    source, pool = read_rows(config.source), read_rows(config.target)
+    check_pair(source, pool)
+    num_classes = 0
+    if config.conditional:
+        if source.y is None:
+            raise UserError(f"{config.source} has no labels: a conditional run needs an integer array under key 'y'")
+        num_classes = int(source.y.max()) + 1
+        source = Data(source.x, check_labels(source.y, len(source), num_classes, str(config.source)))
+        pool = Data(pool.x, check_labels(pool.y, len(pool), num_classes, str(config.target)))
+    if n_target is None:
+        n_target = len(pool) if config.reference else max(2, len(pool) - len(pool) // 5)
+    check_n_target(n_target, len(pool))
+    order = np.random.default_rng(seed).permutation(len(pool))
+    target = pool.take(order[:n_target])
+    if config.reference:
+        reference = read_rows(config.reference)
+        check_pair(source, reference)
+        if config.conditional:
+            reference = Data(reference.x, check_labels(reference.y, len(reference), num_classes, str(config.reference)))
+    else:
+        rest = order[n_target:]
+        # A handful of rows judges nothing; better no number than a wild one.
+        reference = pool.take(rest) if len(rest) >= 10 else None
+    # A constant coordinate keeps scale one: it stays constant.
+    std = source.x.std(0)
+    scaler = Scaler(source.x.mean(0), np.where(std > 1e-6 * (1 + np.abs(source.x.mean(0))), std, 1.0))
+
+    def scaled(data: Data) -> Data:
+        return Data(scaler.to_model(data.x), data.y)
+
+    return Problem(
+        "arrays",
+        scaled(source),
+        scaled(target),
+        None if reference is None else scaled(reference),
+        num_classes=num_classes,
+        scaler=scaler,
+    )

@@ -1,0 +1,153 @@
+"""One type for every transfer problem: source rows, n target rows, and fresh target rows to judge by."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from tgdp_jax.data.mixture import GaussianMixture
+from tgdp_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Rows x [N, *D] float32, with integer labels y [N] or None."""
+
+    x: np.ndarray
+    y: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def arrays(self, conditional: bool) -> dict[str, Any]:
+        """{"x"} or, for a conditional problem, {"x", "y"}."""
+        return {"x": self.x, "y": self.y} if conditional else {"x": self.x}
+
+    def take(self, rows: Any) -> Data:
+        """The given rows."""
+        return Data(self.x[rows], None if self.y is None else self.y[rows])
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaler:
+    """x_model = (x_user - shift) / scale, coordinate by coordinate (or with one number for all)."""
+
+    shift: np.ndarray
+    scale: np.ndarray
+
+    def to_model(self, x: np.ndarray) -> np.ndarray:
+        """User's units to the models'."""
+        return ((x - self.shift) / self.scale).astype(np.float32)
+
+    def to_user(self, x: np.ndarray) -> np.ndarray:
+        """Models' units back to the user's."""
+        return (x * self.scale + self.shift).astype(np.float32)
+
+
+IDENTITY = Scaler(np.zeros(()), np.ones(()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Exact:
+    """The true densities, where they are known."""
+
+    source: GaussianMixture
+    target: GaussianMixture
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A transfer problem, in the models' units.
+
+    Attributes:
+      name: as on the command line.
+      source: source rows.
+      target: the n target rows that may be learned from.
+      reference: target rows that no method sees, for judging; None where there are none to spare.
+      num_classes: number of labels of a conditional problem, 0 for an unconditional one.
+      exact: true densities, for problems with a closed form.
+      scaler: maps to and from the user's units.
+    """
+
+    name: str
+    source: Data
+    target: Data
+    reference: Data | None
+    num_classes: int = 0
+    exact: Exact | None = None
+    scaler: Scaler = IDENTITY
+
+    @property
+    def conditional(self) -> bool:
+        """Whether models see labels."""
+        return self.num_classes > 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape *D of one row."""
+        return self.source.x.shape[1:]
+
+    @property
+    def data_std(self) -> float:
+        """Scale of the source data, for preconditioning: one number, so that no coordinate is singled out."""
+        return float(np.round(self.source.x.std(), 6))
+
+    def target_labels(self, key: Any, ids: np.ndarray) -> np.ndarray | None:
+        """Labels [N] for sample ids, drawn from the target rows' label distribution, one key a sample; None if
+        unconditional."""
+        if not self.conditional:
+            return None
+        choose_row = jax.vmap(lambda i: jax.random.randint(jax.random.fold_in(key, i), (), 0, len(self.target)))
+        rows = np.asarray(jax.jit(choose_row)(np.asarray(ids, np.uint32)))
+        return None if self.target.y is None else self.target.y[rows]
+
+
+def check_rows(x: np.ndarray, what: str) -> np.ndarray:
+    """x as float32 rows.
+
+    Raises:
+      UserError: not numeric, not [N, *D], or not finite.
+    """
+    if x.dtype.kind not in "fiub":
+        raise UserError(f"{what} has dtype {x.dtype}: x must be numeric, convert it to float32 before saving")
+    if x.ndim < 2:
+        raise UserError(f"{what} has shape {x.shape}: x must be [N, *D], one row a sample (for scalars use [N, 1])")
+    if len(x) == 0:
+        raise UserError(f"{what} has no rows: give at least two")
+    bad = ~np.isfinite(x.astype(np.float64)).reshape(len(x), -1).all(1)
+    if bad.any():
+        raise UserError(
+            f"{what} has NaN or infinite values in {int(bad.sum())} of {len(x)} rows (first: row {int(bad.argmax())}): "
+            "remove or impute them"
+        )
+    return x.astype(np.float32)
+
+
+def check_labels(y: np.ndarray | None, rows: int, num_classes: int, what: str) -> np.ndarray:
+    """Labels as int32 [N].
+
+    Raises:
+      UserError: missing, not integers, of another length, or out of [0, num_classes).
+    """
+    if y is None:
+        raise UserError(f"{what} has no labels: a conditional run needs an integer array under key 'y'")
+    if y.dtype.kind not in "iu" or y.shape != (rows,):
+        raise UserError(f"labels of {what} have dtype {y.dtype} and shape {y.shape}: y must be integers [{rows}]")
+    if y.min() < 0 or y.max() >= num_classes:
+        raise UserError(
+            f"labels of {what} reach from {y.min()} to {y.max()}: they must lie in 0..{num_classes - 1}, the source's "
+            "classes"
+        )
+    return y.astype(np.int32)
+
+
+def check_n_target(n: int, available: int) -> None:
+    """Raises:
+    UserError: n is below 2 or above what the data hold."""
+    if n < 2:
+        raise UserError(f"n-target is {n}: at least 2 target rows are needed to hold one out; raise --n-target")
+    if n > available:
+        raise UserError(f"n-target is {n} but only {available} target rows are to be had: lower --n-target")

@@ -1,0 +1,108 @@
+"""Every loss, unreduced ([B]), with its known minimiser.
+
+Notation: r = q(x_0)/p(x_0); x_0 ~ p unless said; x_t = alpha x_0 + sigma eps; g(x_t, t) is the guidance network's
+output, which stands for log h with h(x_t) = E_p[r | x_t]. For the Bregman losses the pointwise condition
+d/dg E[loss | x_t] = 0 is linear in r, which is why E[r | x_t] comes out and not a function of it
+(Sugiyama et al. 2012):
+
+    mse       2 (e^g - r) e^g = 0                       ->  e^g = E[r | x_t]
+    kl        e^g - r = 0                               ->  e^g = E[r | x_t]
+    logistic  s(g) - r s(-g) = 0,  s(g)/s(-g) = e^g     ->  e^g = E[r | x_t]
+    log_mse   2 (g - log r) = 0                         ->  g = E[log r | x_t] <= log E[r | x_t]      (biased)
+
+The losses take log r and two log weights, so that x_0 may come from any proposal: `log_w` is log p/proposal and
+`log_w + log_r` is then log q/proposal. With plain source samples log_w = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+def _flat_mean_square(x: Array) -> Array:
+    return jnp.mean(jnp.square(x).reshape(x.shape[0], -1), axis=-1)
+
+
+def denoising(eps_hat: Array, eps: Array) -> Array:
+    """mean over coordinates of (eps_hat - eps)^2, [B]. Minimiser: eps_hat = E[eps | x_t] (Ho et al. 2020)."""
+    return _flat_mean_square(eps_hat - eps)
+
+
+def consistency(source_score: Array, grad_g: Array, eps: Array, sigma: Array) -> Array:
+    """sigma^2-weighted denoising score matching of source score + guidance on target rows, [B].
+
+    mean over coordinates of (sigma (s_p + grad g) + eps)^2, for x_0 ~ q. Minimiser over g, where a gradient field can
+    reach it: grad g = grad log q_t - s_p (METHOD: the consistency regulariser; Ouyang et al. 2024).
+
+    Args:
+      source_score: frozen source score at x_t [B, *D].
+      grad_g: grad_x g at x_t [B, *D].
+      eps: the noise in x_t [B, *D].
+      sigma: noise scale [B].
+    """
+    sigma = jnp.reshape(sigma, sigma.shape + (1,) * (eps.ndim - 1))
+    return _flat_mean_square(sigma * (source_score + grad_g) + eps)
+
+
+def domain_classification(logit: Array, is_target: Array, *, smoothing: float = 0.0) -> Array:
+    """Binary cross-entropy [B] of target (1) against source (0). Minimiser: logit = log q/p + log prior odds.
+
+    `is_target` may be fractional (mixup).
+    """
+    label = is_target * (1 - 2 * smoothing) + smoothing
+    return jax.nn.softplus(logit) - label * logit
+
+
+def mse(g: Array, log_r: Array, log_w: Array) -> Array:
+    """w (e^g - r)^2 [B]; minimiser g = log E_p[r | x_t] (the paper's loss, on e^g). Variance of r is its enemy."""
+    return jnp.exp(log_w) * jnp.square(jnp.exp(g) - jnp.exp(log_r))
+
+
+def kl(g: Array, log_r: Array, log_w: Array) -> Array:
+    """w (e^g - r g) [B]; minimiser g = log E_p[r | x_t] (generalised KL, KLIEP)."""
+    return jnp.exp(log_w + g) - jnp.exp(log_w + log_r) * g
+
+
+def logistic(g: Array, log_r: Array, log_w: Array) -> Array:
+    """w (softplus(g) + r softplus(-g)) [B]; minimiser g = log E_p[r | x_t]."""
+    return jnp.exp(log_w) * jax.nn.softplus(g) + jnp.exp(log_w + log_r) * jax.nn.softplus(-g)
+
+
+def log_mse(g: Array, log_r: Array, log_w: Array) -> Array:
+    """w (g - log r)^2 [B]; BIASED: its minimiser is E_p[log r | x_t]. For comparison only."""
+    return jnp.exp(log_w) * jnp.square(g - log_r)
+
+
+def cep(g: Array, log_r: Array, log_w: Array) -> Array:
+    """Contrastive energy prediction over the batch [B], all rows at one shared t (Lu et al. 2023, eq. 12).
+
+    B * softmax_i(log r + log w) * -log softmax_i(g + log w). Minimiser in the limit of large B: g = log E_p[r | x_t]
+    up to a constant, which the gradient of g does not see.
+    """
+    target = jax.nn.softmax(log_r + log_w)
+    return -g.shape[0] * target * jax.nn.log_softmax(g + log_w)
+
+
+GUIDANCE_LOSSES: dict[str, Callable[[Array, Array, Array], Array]] = {
+    "logistic": logistic,
+    "kl": kl,
+    "mse": mse,
+    "log_mse": log_mse,
+    "cep": cep,
+}
+
+
+def cycle(g_target: Array, log_ratio_target: Array) -> Array:
+    """Cycle regulariser [B] on x_t ~ q_t against the noise-conditional classifier's log-ratio.
+
+    On the target side E_q[1/r | x_t] = 1/h: with r' = (1 - c')/c' given by the classifier at (x_t, t), the logistic
+    Bregman divergence softplus(-g) + (1/r') softplus(g), scaled by r'/(1 + r') to stay bounded, is minimal at
+    g = log r'.
+    """
+    weight = jax.nn.sigmoid(log_ratio_target)
+    return weight * jax.nn.softplus(-g_target) + (1 - weight) * jax.nn.softplus(g_target)

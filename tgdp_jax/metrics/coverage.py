@@ -1,0 +1,121 @@
+"""Fidelity and diversity from k-nearest-neighbour balls.
+
+With B(x) the open ball around x that reaches to its k-th nearest row of its own set (N real, M fake rows):
+
+    precision = share of fake in the union of B(real)               (Kynkaanniemi et al. 2019)
+    recall    = share of real in the union of B(fake)
+    density   = 1/(k M) sum_fake sum_real 1[fake in B(real)]        (Naeem et al. 2020)
+    coverage  = share of B(real) that hold at least one fake
+
+For equal distributions density is 1 on average and coverage is 1 - prod_{i=1..k} (N - i)/(N + M - i), about 1 - 2^-k
+at N = M. Balls shrink where real rows are dense, so density is about 1 wherever the target has mass and less off it: it
+does not tell collapse in few dimensions, and in many it exceeds 1 for samples near the centre, which lies in very many
+balls (hubness). Read it together with coverage, which sees collapse. One real outlier with its large ball inflates
+precision more than either. Compare values at equal N, M and k alone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tgdp_jax.errors import UserError
+from tgdp_jax.metrics.inputs import pair, positive
+from tgdp_jax.metrics.neighbours import ball_counts, covered, kth_distance
+
+
+def coverage(real: Any, fake: Any, k: int = 5) -> float:
+    """Share of real rows whose ball holds at least one fake row.
+
+    Args:
+      real: target data [N, *D], N > k.
+      fake: samples [M, *D].
+      k: neighbours that set a ball's radius.
+
+    Returns:
+      Between 0 and 1; higher is more of the target reached.
+
+    Raises:
+      UserError: bad arrays, or too few rows for k.
+    """
+    return density_coverage(real, fake, k)[1]
+
+
+def density(real: Any, fake: Any, k: int = 5) -> float:
+    """Average number of real balls around a fake row, over k.
+
+    Args:
+      real: target data [N, *D], N > k.
+      fake: samples [M, *D].
+      k: neighbours that set a ball's radius.
+
+    Returns:
+      At least 0; 1 on average for equal distributions.
+
+    Raises:
+      UserError: bad arrays, or too few rows for k.
+    """
+    return density_coverage(real, fake, k)[0]
+
+
+def density_coverage(real: Any, fake: Any, k: int = 5) -> tuple[float, float]:
+    """(density, coverage) from one query.
+
+    Raises:
+      UserError: bad arrays, or too few rows for k.
+    """
+    real, fake = _checked(real, fake, k, balls_of_fake=False)
+    counts = ball_counts(real, kth_distance(real, k), fake)
+    return float(counts.sum() / (k * len(fake))), float((counts > 0).mean())
+
+
+def precision(real: Any, fake: Any, k: int = 5) -> float:
+    """Share of fake rows within the balls of real rows.
+
+    Args:
+      real: target data [N, *D], N > k.
+      fake: samples [M, *D].
+      k: neighbours that set a ball's radius.
+
+    Returns:
+      Between 0 and 1; higher is more realistic.
+
+    Raises:
+      UserError: bad arrays, or too few rows for k.
+    """
+    real, fake = _checked(real, fake, k, balls_of_fake=False)
+    return float(covered(real, kth_distance(real, k), fake).mean())
+
+
+def recall(real: Any, fake: Any, k: int = 5) -> float:
+    """Share of real rows within the balls of fake rows.
+
+    Args:
+      real: target data [N, *D].
+      fake: samples [M, *D], M > k.
+      k: neighbours that set a ball's radius.
+
+    Returns:
+      Between 0 and 1; higher is more of the target reached.
+
+    Raises:
+      UserError: bad arrays, or too few rows for k.
+    """
+    real, fake = _checked(real, fake, k, balls_of_fake=True)
+    return float(covered(fake, kth_distance(fake, k), real).mean())
+
+
+def expected_coverage(num_real: int, num_fake: int, k: int = 5) -> float:
+    """Mean coverage where real and fake rows have one continuous distribution (Naeem et al. 2020, appendix)."""
+    return 1 - math.prod((num_real - i) / (num_real + num_fake - i) for i in range(1, k + 1))
+
+
+def _checked(real: Any, fake: Any, k: int, *, balls_of_fake: bool) -> tuple[np.ndarray, np.ndarray]:
+    positive("k", k)
+    real, fake = pair("real", real, "fake", fake)
+    name, count = ("fake", len(fake)) if balls_of_fake else ("real", len(real))
+    if count <= k:
+        raise UserError(f"{name} has {count} rows but its {k}-th neighbours are asked for: pass more rows or a lower k")
+    return real, fake

@@ -1,0 +1,255 @@
+"""All metrics of one set of samples, with their spread, under the names that tables use."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from tgdp_jax.data.mixture import GaussianMixture
+from tgdp_jax.errors import UserError
+from tgdp_jax.metrics.closed_form import densities, imbalance, path_kl, responsibilities
+from tgdp_jax.metrics.coverage import density_coverage
+from tgdp_jax.metrics.inputs import pair
+from tgdp_jax.metrics.likelihood import nll
+from tgdp_jax.metrics.memorisation import nearest_training_distance, ratio_of_medians
+from tgdp_jax.metrics.neighbours import TREE_MAX_DIM
+from tgdp_jax.metrics.spread import Value, bootstrap, mean_value, subsample_spread
+from tgdp_jax.metrics.two_sample import median_bandwidth, mmd2_value, sliced_wasserstein2_value, wasserstein2_value
+from tgdp_jax.prediction import ScoreFn
+from tgdp_jax.sde import SDE
+
+Array = jax.Array
+COPIES = 20  # resampled copies behind a spread
+
+
+class Metric(NamedTuple):
+    """How a table shows a metric.
+
+    Attributes:
+      label: column head.
+      better: "lower", "higher", or "target" where the best value lies in the middle.
+      description: one sentence for a reader who has not met it.
+      ideal: the best value where it is the same for every problem, else None.
+    """
+
+    label: str
+    better: Literal["lower", "higher", "target"]
+    description: str
+    ideal: float | None = None
+
+
+METRICS: dict[str, Metric] = {
+    "sw2": Metric(
+        "sliced W2",
+        "lower",
+        "Sliced Wasserstein-2 distance to held-out target data, in units of the data; equal distributions give a "
+        "small positive value.",
+    ),
+    "w2": Metric(
+        "W2",
+        "lower",
+        "Wasserstein-2 distance between at most 1,000 samples and as many held-out rows; equal distributions give a "
+        "positive value that depends on their number.",
+    ),
+    "mmd2": Metric(
+        "MMD²",
+        "lower",
+        "Unbiased squared maximum mean discrepancy to held-out target data; 0 on average, so at times negative, for "
+        "equal distributions.",
+        0.0,
+    ),
+    "memorisation": Metric(
+        "novelty",
+        "target",
+        "Median distance of samples to the nearest training row over that of held-out data: 1 is as new as fresh "
+        "data, near 0 means copies.",
+        1.0,
+    ),
+    "coverage": Metric(
+        "coverage",
+        "higher",
+        "Share of held-out rows with a sample among their nearest neighbours; about 0.97 for equal distributions.",
+    ),
+    "density": Metric(
+        "density",
+        "target",
+        "How many held-out rows have a sample as a near neighbour, relative to fresh data: below 1 means samples off "
+        "the target; blind to missing parts, which coverage sees.",
+        1.0,
+    ),
+    "avg_density": Metric(
+        "mean density",
+        "target",
+        "Mean true target density at the samples, the paper's metric; values above that of true target samples mean "
+        "collapse onto the modes.",
+    ),
+    "mode_balance": Metric(
+        "imbalance",
+        "lower",
+        "Largest difference between a mode's share of the samples and its weight in the target.",
+        0.0,
+    ),
+    "path_kl": Metric(
+        "path KL",
+        "lower",
+        "Squared score error along the target's diffusion, in nats; it bounds the KL divergence of the samples.",
+        0.0,
+    ),
+    "nll": Metric(
+        "NLL",
+        "lower",
+        "Mean negative log-likelihood of fresh target data under the model, in nats; the best value is the entropy.",
+    ),
+}
+
+
+def evaluate(
+    samples: Any,
+    reference: Any,
+    train: Any,
+    *,
+    seed: int = 0,
+    labels: Any = None,
+    reference_labels: Any = None,
+    projections: int = 64,
+    max_points: int = 1000,
+    bandwidth: float | None = None,
+    k: int = 5,
+) -> dict[str, Value]:
+    """Metrics that need data alone: sw2, w2, mmd2, coverage, density and memorisation.
+
+    With labels, all but memorisation are computed within each class and averaged with the reference's class shares, so
+    that a sampler which ignores its label is found out even where its samples are right as a whole.
+
+    Args:
+      samples: [N, *D].
+      reference: held-out target data [M, *D].
+      train: the target rows that the method was trained on [n, *D].
+      seed: of projections, subsets and resampling; equal seeds make rows of one table comparable.
+      labels: the classes the samples were asked for [N], or None.
+      reference_labels: the classes of the reference [M]; given exactly where `labels` is.
+      projections: directions of the sliced distance.
+      max_points: rows of the exact Wasserstein distance.
+      bandwidth: of the kernel, in units of x; None takes the median distance within the reference, which is the same
+        for every sampler but not for every reference: pass a number to average over references.
+      k: neighbours of coverage and density.
+
+    Returns:
+      Name in `METRICS` to (value, spread). The spread is the bootstrap standard error (subsamples for w2, coverage
+      and density), NaN where there are too few rows to tell. The training rows are held fixed.
+
+    Raises:
+      UserError: bad arrays, labels without reference labels, or a class that one side lacks.
+    """
+    samples, reference = pair("samples", samples, "reference", reference, at_least=2)
+    if bandwidth is None:
+        bandwidth = median_bandwidth(reference, seed=seed)
+    parts = _classes(samples, reference, labels, reference_labels)
+    found = [_two_sample(x, y, bandwidth, seed, projections, max_points, k) for _, x, y in parts]
+    out = {
+        name: Value(
+            sum(share * one[name].value for (share, _, _), one in zip(parts, found, strict=True)),
+            math.sqrt(sum((share * one[name].spread) ** 2 for (share, _, _), one in zip(parts, found, strict=True))),
+        )
+        for name in found[0]
+    }
+    near = nearest_training_distance(samples, train), nearest_training_distance(reference, train)
+    out["memorisation"] = Value(ratio_of_medians(*near), bootstrap(_safe_ratio, *near, num=COPIES, seed=seed))
+    return out
+
+
+def evaluate_closed_form(
+    samples: Any,
+    score_fn: ScoreFn | None,
+    target: GaussianMixture,
+    sde: SDE | None,
+    *,
+    key: Array,
+    conditional: bool = False,
+    num_path: int = 20_000,
+    num_likelihood: int = 1000,
+) -> dict[str, Value]:
+    """Metrics of a problem whose target is a mixture: avg_density, mode_balance and, of a score, path_kl and nll.
+
+    Args:
+      samples: [N, D].
+      score_fn: (x [B, D], t [B], cond) -> score [B, D] of the sampler; None for a method without one.
+      target: the target density.
+      sde: the forward process of the score; None where score_fn is.
+      key: typed PRNG key; equal keys make rows of one table comparable.
+      conditional: hand the target's labels to the score as `cond`; nll is then that of x given y.
+      num_path: points of the path KL.
+      num_likelihood: fresh target samples of the likelihood, which costs about 800 score evaluations each.
+
+    Returns:
+      Name in `METRICS` to (value, standard error).
+
+    Raises:
+      UserError: bad samples, a score without its process, or a score that is not finite.
+    """
+    shares = responsibilities(samples, target)
+    out = {
+        "avg_density": mean_value(densities(samples, target)),
+        "mode_balance": Value(imbalance(shares, target), bootstrap(lambda s: imbalance(s, target), shares, num=COPIES)),
+    }
+    if score_fn is None:
+        return out
+    if sde is None:
+        raise UserError("a score function needs the forward process it was trained on: pass sde")
+    path_key, data_key = jax.random.split(key)
+    out["path_kl"] = path_kl(path_key, score_fn, target, sde, num=num_path, conditional=conditional)
+    x, y = target.sample(data_key, num_likelihood)
+    out["nll"] = nll(x, score_fn, sde, cond=y if conditional else None)
+    return out
+
+
+def _two_sample(
+    x: np.ndarray, y: np.ndarray, bandwidth: float, seed: int, projections: int, max_points: int, k: int
+) -> dict[str, Value]:
+    def balls(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+        return density_coverage(a, b, k)
+
+    density, coverage = balls(y, x)
+    # Half of the reference must still have k-th neighbours.
+    enough = len(y) >= 2 * (k + 1)
+    # Brute force, which many dimensions take, costs the square of the rows.
+    most = 2000 if y.shape[1] <= TREE_MAX_DIM else 500
+    spreads = subsample_spread(balls, y, x, num=COPIES, seed=seed, max_rows=most) if enough else (math.nan, math.nan)
+    return {
+        "sw2": sliced_wasserstein2_value(x, y, projections=projections, num=COPIES, seed=seed),
+        "w2": wasserstein2_value(x, y, max_points=max_points, num=COPIES, seed=seed),
+        "mmd2": mmd2_value(x, y, bandwidth=bandwidth, num=COPIES, seed=seed),
+        "coverage": Value(coverage, float(spreads[1])),
+        "density": Value(density, float(spreads[0])),
+    }
+
+
+def _safe_ratio(distance: np.ndarray, reference: np.ndarray) -> float:
+    # A resampled reference may consist of training rows where the whole does not.
+    return ratio_of_medians(distance, reference) if np.median(reference) else math.nan
+
+
+def _classes(
+    samples: np.ndarray, reference: np.ndarray, labels: Any, reference_labels: Any
+) -> list[tuple[float, np.ndarray, np.ndarray]]:
+    """(share of the reference, samples, reference) of every class; all in one where there are no labels."""
+    if (labels is None) != (reference_labels is None):
+        raise UserError("labels and reference_labels go together: pass both, or neither")
+    if labels is None:
+        return [(1.0, samples, reference)]
+    labels, reference_labels = np.asarray(labels), np.asarray(reference_labels)
+    for name, given, rows in (("labels", labels, samples), ("reference_labels", reference_labels, reference)):
+        if given.shape != (len(rows),):
+            raise UserError(f"{name} has shape {given.shape} but {len(rows)} rows: pass one label a row")
+    out = []
+    for label in np.union1d(labels, reference_labels):
+        x, y = samples[labels == label], reference[reference_labels == label]
+        if min(len(x), len(y)) < 2:
+            raise UserError(
+                f"class {label} has {len(x)} samples and {len(y)} reference rows: give each class two or more of both"
+            )
+        out.append((len(y) / len(reference), x, y))
+    return out

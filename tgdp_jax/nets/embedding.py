@@ -1,0 +1,62 @@
+"""Time and label features for networks."""
+
+from __future__ import annotations
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tgdp_jax.errors import UserError, choose
+from tgdp_jax.sde import SDE
+
+Array = jax.Array
+EMBEDDINGS = ("compact", "sinusoidal", "fourier")
+
+
+class TimeFeatures(nn.Module):
+    """Features [B, F] of times t [B].
+
+    Attributes:
+      sde: process, for its log-SNR.
+      kind: "compact" (t, log-SNR/5, one sine and cosine: enough for small networks), "sinusoidal" (the transformer's,
+        of 1000 t, width `dim`) or "fourier" (random frequencies of log-SNR, fixed at initialisation, width `dim`).
+      dim: width of the last two.
+    """
+
+    sde: SDE
+    kind: str = "compact"
+    dim: int = 64
+
+    @nn.compact
+    def __call__(self, t: Array) -> Array:
+        choose("time embedding", self.kind, EMBEDDINGS)
+        log_snr = self.sde.log_snr(t) / 5.0
+        if self.kind == "compact":
+            return jnp.stack([t, log_snr, jnp.sin(2 * math.pi * t), jnp.cos(2 * math.pi * t)], -1)
+        half = self.dim // 2
+        if self.kind == "sinusoidal":
+            angles = 1000.0 * t[:, None] * jnp.exp(-math.log(10_000.0) * jnp.arange(half) / half)
+        else:
+            # Frequencies are drawn once and carry no gradient: they are features, not weights.
+            frequencies = self.param("frequencies", nn.initializers.normal(1.0), (half,))
+            angles = 2 * math.pi * log_snr[:, None] * jax.lax.stop_gradient(frequencies)
+        return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
+
+
+def label_features(cond: Array | None, num_classes: int) -> list[Array]:
+    """One-hot labels [B, num_classes] in a list, which is empty for an unconditional network.
+
+    One label more than there are classes, `num_classes`, stands for "no label" and gives zeros.
+
+    Raises:
+      UserError: a conditional network was called without labels, or an unconditional one with.
+    """
+    if num_classes == 0:
+        if cond is not None:
+            raise UserError("this network is unconditional but labels were given: pass cond=None")
+        return []
+    if cond is None:
+        raise UserError(f"this network is conditional on {num_classes} classes: pass labels as cond")
+    return [jax.nn.one_hot(cond, num_classes) if jnp.issubdtype(cond.dtype, jnp.integer) else cond]

@@ -1,0 +1,115 @@
+"""Multilayer perceptrons for vector data: noise prediction, guidance and domain classification.
+
+All take (x [B, *D], t [B], cond) and flatten x inside. `cond` is None or integer labels [B].
+
+Preconditioning. For data of standard deviation s the variance of x_t is v = alpha^2 s^2 + sigma^2; if the data were
+Gaussian, E[eps | x_t] = sigma x_t / v exactly, with residual standard deviation alpha s / sqrt(v). `EpsMLP` therefore
+outputs
+
+    eps_hat = (sigma / v) x_t + (alpha s / sqrt(v)) F(x_t / sqrt(v), t),
+
+so that F has unit-scale inputs and targets at every t (Karras et al. 2022, section 5, written for eps). `GuidanceMLP`
+multiplies its output by alpha(t): log q_t/p_t vanishes with the signal.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tgdp_jax.errors import UserError
+from tgdp_jax.nets.embedding import TimeFeatures, label_features
+from tgdp_jax.sde import SDE, expand
+
+Array = jax.Array
+# Sizes used by Ouyang et al. 2024 for the 2-D simulation.
+PAPER_EPS_FEATURES = (512, 512, 512, 512, 256)
+PAPER_GUIDANCE_FEATURES = (512, 512, 512, 512)
+
+
+class MLP(nn.Module):
+    """Dense layers of the given widths with SiLU between, and a linear output layer."""
+
+    features: tuple[int, ...]
+    out: int
+    zero_output: bool = False
+
+    @nn.compact
+    def __call__(self, h: Array) -> Array:
+        for width in self.features:
+            h = nn.silu(nn.Dense(width)(h))
+        init = nn.initializers.zeros if self.zero_output else nn.initializers.lecun_normal()
+        return nn.Dense(self.out, kernel_init=init)(h)
+
+
+def _scaled_input(x: Array, t: Array, sde: SDE, data_std: float | tuple[float, ...]) -> tuple[Array, Array, Array]:
+    """(x / sqrt(v) [B, d], v [B, d or 1], data_std as an array), x flattened."""
+    flat = x.reshape(x.shape[0], -1)
+    std = jnp.asarray(data_std, flat.dtype)
+    if std.ndim and std.shape != flat.shape[1:]:
+        raise UserError(f"data_std has {std.size} entries but a sample has {flat.shape[1]}")
+    variance = expand(sde.alpha(t), flat) ** 2 * std**2 + expand(sde.sigma(t), flat) ** 2
+    return flat / jnp.sqrt(variance), variance, std
+
+
+class EpsMLP(nn.Module):
+    """Noise prediction [B, *D].
+
+    Attributes:
+      sde: the forward process (gives the preconditioning and the log-SNR feature).
+      features: widths of the hidden layers.
+      embedding: kind of time features, see `TimeFeatures`.
+      num_classes: 0 for unconditional; else cond must be labels in [0, num_classes).
+      data_std: standard deviation of the (centred) data, one number or one a coordinate.
+    """
+
+    sde: SDE
+    features: tuple[int, ...] = (128, 128, 128)
+    embedding: str = "compact"
+    num_classes: int = 0
+    data_std: float | tuple[float, ...] = 1.0
+
+    @nn.compact
+    def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
+        scaled, variance, std = _scaled_input(x, t, self.sde, self.data_std)
+        alpha, sigma = expand(self.sde.alpha(t), scaled), expand(self.sde.sigma(t), scaled)
+        time = TimeFeatures(self.sde, self.embedding)(t)
+        inputs = [scaled, time, *label_features(cond, self.num_classes)]
+        residual = MLP(self.features, scaled.shape[1], zero_output=True)(jnp.concatenate(inputs, -1))
+        flat = (sigma / jnp.sqrt(variance)) * scaled + (alpha * std / jnp.sqrt(variance)) * residual
+        return flat.reshape(x.shape)
+
+
+class GuidanceMLP(nn.Module):
+    """Log-ratio on noised data, g(x, t, cond) [B]: guidance network and noise-conditional domain classifier.
+
+    Attributes: as `EpsMLP`.
+    """
+
+    sde: SDE
+    features: tuple[int, ...] = (64, 64, 64)
+    embedding: str = "compact"
+    num_classes: int = 0
+    data_std: float | tuple[float, ...] = 1.0
+
+    @nn.compact
+    def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
+        scaled, _, _ = _scaled_input(x, t, self.sde, self.data_std)
+        time = TimeFeatures(self.sde, self.embedding)(t)
+        inputs = [scaled, time, *label_features(cond, self.num_classes)]
+        return self.sde.alpha(t) * MLP(self.features, 1)(jnp.concatenate(inputs, -1))[:, 0]
+
+
+class ClassifierMLP(nn.Module):
+    """Target-against-source logit [B] of clean data (x [B, *D], cond)."""
+
+    features: tuple[int, ...] = (64, 64)
+    num_classes: int = 0
+    data_std: float | tuple[float, ...] = 1.0
+
+    @nn.compact
+    def __call__(self, x: Array, cond: Array | None = None) -> Array:
+        flat = x.reshape(x.shape[0], -1) / jnp.asarray(self.data_std)
+        inputs = [flat, *label_features(cond, self.num_classes)]
+        return MLP(self.features, 1)(jnp.concatenate(inputs, -1))[:, 0]

@@ -1,0 +1,203 @@
+"""The pipeline of a run: problem -> stages (checkpointed) -> samples -> metrics. Pure in its config, seed and data."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from tgdp_jax.config import PROBLEMS, TrainingConfig, fingerprint, to_json
+from tgdp_jax.data import arrays, gaussians
+from tgdp_jax.data.mixture import ExactScore
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.errors import UserError, choose
+from tgdp_jax.metrics.closed_form import expected_density
+from tgdp_jax.metrics.evaluate import evaluate, evaluate_closed_form
+from tgdp_jax.metrics.spread import Value
+from tgdp_jax.train.checkpoint import Store
+from tgdp_jax.transfer import METHODS
+from tgdp_jax.transfer.base import Generator, Progress, StageResult
+
+# Opens a progress display for a named piece of work; called with (name, known to be finished already).
+Watch = Callable[[str, bool], Progress | None]
+NUM_REFERENCE = 10_000
+
+
+def silent(name: str, finished: bool) -> Progress | None:
+    """A `Watch` that shows nothing."""
+    return None
+
+
+def load_problem(config: Any, *, n_target: int | None, seed: int) -> Problem:
+    """The problem that a problem config describes."""
+    if isinstance(config, PROBLEMS["gaussians"]):
+        return gaussians.load(config, n_target=n_target, seed=seed, num_reference=NUM_REFERENCE)
+    return arrays.load(config, n_target=n_target, seed=seed)
+
+
+def problem_identity(config: Any) -> dict[str, Any]:
+    """JSON-able facts that fix a problem's data: settings, and for files their contents."""
+    facts = {"kind": type(config).__name__, **to_json(config)}
+    for name, value in vars(config).items():
+        if isinstance(value, Path) and value.is_file():
+            facts[name] = hashlib.sha256(value.read_bytes()).hexdigest()
+    return facts
+
+
+def named_key(seed: int, name: str) -> jax.Array:
+    """A key of the seed that is the name's own, whatever else is drawn."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A method after its stages.
+
+    Attributes:
+      generator: draws samples.
+      trees: what each stage left.
+      results: each stage's curves and facts (no arrays).
+      seconds: training time, all stages; of stages found finished, what they took then.
+    """
+
+    generator: Generator
+    trees: dict[str, Any]
+    results: dict[str, StageResult]
+    seconds: float
+
+
+def train(
+    config: TrainingConfig,
+    problem: Problem,
+    identity: dict[str, Any],
+    method: str,
+    seed: int,
+    store: Store,
+    watch: Watch,
+) -> Trained:
+    """Runs a method's stages, each loaded from the store where it is finished already.
+
+    Raises:
+      UserError: unknown method, diverged training, a damaged checkpoint, or a place that can not be written.
+    """
+    choose("method", method, METHODS)
+    trees: dict[str, Any] = {}
+    results: dict[str, StageResult] = {}
+    marks: dict[str, str] = {}
+    seconds = 0.0
+    for stage in METHODS[method].stages(config, problem):
+        mark = fingerprint(
+            {
+                "stage": stage.name,
+                "uses": stage.uses,
+                "needs": [marks[name] for name in stage.needs],
+                "problem": identity,
+                "seed": seed,
+                "n_target": len(problem.target) if stage.uses_target else None,
+            }
+        )
+        found = store.load(stage.name, mark)
+        progress = watch(stage.name, found is not None)
+        if found is None:
+            start = time.perf_counter()
+            result = stage.run(named_key(seed, stage.name), problem, trees, progress)
+            result = result._replace(tree=jax.tree.map(np.asarray, result.tree))
+            spent = time.perf_counter() - start
+            history = {name: np.asarray(values).tolist() for name, values in result.history.items()}
+            store.save(stage.name, mark, result.tree, {"history": history, "info": result.info, "seconds": spent})
+        else:
+            tree, facts = found
+            history = {name: np.asarray(values) for name, values in facts["history"].items()}
+            result, spent = StageResult(tree, history, facts["info"]), facts["seconds"]
+        seconds += spent
+        marks[stage.name], trees[stage.name] = mark, jax.tree.map(jax.numpy.asarray, result.tree)
+        results[stage.name] = result._replace(tree=None)
+    return Trained(METHODS[method].generator(config, problem, trees), trees, results, seconds)
+
+
+def draw_samples(
+    generator: Generator, problem: Problem, seed: int, num: int, watch: Watch
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """(x [num, *D] in the models' units, labels [num] or None). Sample i is the same for every num.
+
+    Raises:
+      UserError: samples are not finite.
+    """
+    ids = np.arange(num)
+    labels = problem.target_labels(named_key(seed, "labels"), ids)
+    progress = watch("sampling", False)
+    start = time.perf_counter()
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(done, num, math.nan, done / max(time.perf_counter() - start, 1e-9))
+
+    x = generator.draw(named_key(seed, "sample"), ids, labels, progress=report)
+    bad = ~np.isfinite(x).reshape(num, -1).all(1)
+    if bad.any():
+        raise UserError(
+            f"{int(bad.sum())} of {num} samples are not finite: use more --sampling.steps, a smaller --sampling.scale, "
+            "or --sampling.clip"
+        )
+    return x, labels
+
+
+def judge(
+    config: TrainingConfig,
+    problem: Problem,
+    samples: np.ndarray,
+    labels: np.ndarray | None,
+    score: Any,
+    seed: int,
+) -> dict[str, Value]:
+    """Every metric that the problem allows; empty where there is nothing to judge by."""
+    out: dict[str, Value] = {}
+    reference = problem.reference
+    if reference is not None:
+        asked = labels if _classes_suffice(labels, reference.y) else None
+        truth = reference.y if asked is not None else None
+        out |= evaluate(samples, reference.x, problem.target.x, seed=seed, labels=asked, reference_labels=truth)
+    if problem.exact is not None:
+        sde = config.process.make()
+        out |= evaluate_closed_form(
+            samples,
+            score,
+            problem.exact.target,
+            sde if score is not None else None,
+            key=named_key(seed, "metrics"),
+            conditional=problem.conditional,
+        )
+    return out
+
+
+def _classes_suffice(labels: np.ndarray | None, truth: np.ndarray | None) -> bool:
+    """Whether every class occurs often enough on both sides for metrics within classes."""
+    if labels is None or truth is None:
+        return False
+    counts = [np.bincount(a, minlength=max(labels.max(), truth.max()) + 1) for a in (labels, truth)]
+    return not np.any((np.maximum(*counts) > 0) & (np.minimum(*counts) < 2))
+
+
+def floor(config: TrainingConfig, problem: Problem, seed: int) -> dict[str, Value]:
+    """Metrics of fresh target samples: what a perfect sampler would read. Empty where the target is not known."""
+    if problem.exact is None:
+        return {}
+    x, y = problem.exact.target.sample(named_key(seed, "fresh"), config.sampling.num)
+    labels = np.asarray(y) if problem.conditional else None
+    score = ExactScore(problem.exact.target, config.process.make())
+    values = judge(config, problem, np.asarray(x), labels, score, seed)
+    goal = expected_density(problem.exact.target)
+    return values | {"avg_density": Value(goal, 0.0)}
+
+
+def num_parameters(trees: dict[str, Any]) -> int:
+    """Numbers in the networks of a method."""
+    return int(sum(np.size(leaf) for tree in trees.values() for leaf in jax.tree.leaves(tree.get("params", {}))))

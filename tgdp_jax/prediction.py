@@ -1,0 +1,103 @@
+"""What a denoising network predicts, and how it becomes a score function.
+
+With x_t = alpha x_0 + sigma eps, any one of these determines the others at known (x_t, t):
+
+    eps          the noise
+    x0           (x_t - sigma eps) / alpha
+    v            alpha eps - sigma x_0            (Salimans & Ho 2022)
+    score        -eps / sigma                     (Tweedie: grad log p_t = -E[eps | x_t] / sigma)
+
+For a process that is not variance preserving, v is defined with the same alpha and sigma; then
+x_t = alpha x_0 + sigma eps gives eps = (alpha v + sigma x_t) / (alpha^2 + sigma^2).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from tgdp_jax.errors import choose
+from tgdp_jax.sde import SDE, expand
+
+Array = jax.Array
+# (x [B, *D], t [B], cond) -> score [B, *D]. `cond` is None, or labels [B], or any tree of arrays with leading axis B.
+ScoreFn = Callable[[Array, Array, Any], Array]
+
+PREDICTIONS = ("eps", "x0", "v", "score")
+
+
+def to_eps(kind: str, out: Array, x: Array, t: Array, sde: SDE) -> Array:
+    """Converts a prediction `out` [B, *D] of the given kind at x [B, *D], t [B] into the noise it implies.
+
+    Raises:
+      UserError: `kind` is not one of `PREDICTIONS`.
+    """
+    choose("prediction", kind, PREDICTIONS)
+    alpha, sigma = expand(sde.alpha(t), x), expand(sde.sigma(t), x)
+    match kind:
+        case "eps":
+            return out
+        case "x0":
+            return (x - alpha * out) / sigma
+        case "v":
+            return (alpha * out + sigma * x) / (alpha**2 + sigma**2)
+        case _:
+            return -sigma * out
+
+
+def from_eps(kind: str, eps: Array, x: Array, t: Array, sde: SDE) -> Array:
+    """Inverse of `to_eps`: what a network of the given kind would have to output, [B, *D].
+
+    Raises:
+      UserError: `kind` is not one of `PREDICTIONS`.
+    """
+    choose("prediction", kind, PREDICTIONS)
+    alpha, sigma = expand(sde.alpha(t), x), expand(sde.sigma(t), x)
+    match kind:
+        case "eps":
+            return eps
+        case "x0":
+            return (x - sigma * eps) / alpha
+        case "v":
+            return alpha * eps - sigma * (x - sigma * eps) / alpha
+        case _:
+            return -eps / sigma
+
+
+def convert(out: Array, x: Array, t: Array, sde: SDE, *, source: str, target: str) -> Array:
+    """Converts between any two kinds of `PREDICTIONS`; all arrays [B, *D], t [B]."""
+    return from_eps(target, to_eps(source, out, x, t, sde), x, t, sde)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class NetworkScore:
+    """A Linen network and its parameters as a score function (x [B, *D], t [B], cond) -> [B, *D]."""
+
+    params: Any
+    net: Any = dataclasses.field(metadata={"static": True})
+    sde: SDE = dataclasses.field(metadata={"static": True})
+    prediction: str = dataclasses.field(default="eps", metadata={"static": True})
+
+    def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
+        out = self.net.apply(self.params, x, t, cond)
+        return convert(out, x, t, self.sde, source=self.prediction, target="score")
+
+
+def network_score(net: Any, params: Any, sde: SDE, *, prediction: str = "eps") -> ScoreFn:
+    """Closes `net.apply(params, x, t, cond)` over its parameters: nothing downstream knows a network.
+
+    Args:
+      net: a Linen module (hashable), called as (x [B, *D], t [B], cond) -> [B, *D].
+      params: its variables.
+      sde: the process it was trained on.
+      prediction: what it outputs, one of `PREDICTIONS`.
+
+    Raises:
+      UserError: `prediction` is unknown.
+    """
+    choose("prediction", prediction, PREDICTIONS)
+    return NetworkScore(params=params, net=net, sde=sde, prediction=prediction)

@@ -1,0 +1,16 @@
+"""All pictures of a report. Each function returns PNG bytes; the figure itself is what its `__wrapped__` returns."""
+
+from tgdp_jax.report.charts import bars, curves, fields, lines
+from tgdp_jax.report.samples import histograms, image_panels, project, samples, scatter_panels
+
+__all__ = [
+    "bars",
+    "curves",
+    "fields",
+    "histograms",
+    "image_panels",
+    "lines",
+    "project",
+    "samples",
+    "scatter_panels",
+]

@@ -1,0 +1,175 @@
+"""How all pictures look: colours, fonts, and the way from a matplotlib figure to PNG bytes."""
+
+from __future__ import annotations
+
+import functools
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Args = ParamSpec("Args")
+
+# Twice the 96 dots an inch of a browser: sharp on fine screens, and the page shows pictures at half their pixels.
+DPI = 192
+PAGE = 10.8
+
+# Okabe and Ito's palette, told apart with every common colour blindness; yellow, faint on white, is left out.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+NEUTRAL = "#5B6570"
+INK = "#1B1F24"
+FAINT = "#C9CED6"
+
+_STYLE: dict[Any, Any] = {
+    "figure.facecolor": "white",
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.edgecolor": "#8A929C",
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "xtick.color": "#444B54",
+    "ytick.color": "#444B54",
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "grid.color": "#E4E7EB",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.6,
+}
+
+
+def picture(draw: Callable[Args, Figure]) -> Callable[Args, bytes]:
+    """Turns a function that draws a figure into one that returns it as PNG bytes.
+
+    Everything is drawn under the settings above, whatever the user's matplotlibrc says, and without pyplot: no window
+    system is needed and no figure stays in memory. The drawing function remains reachable as `__wrapped__`.
+    """
+
+    @functools.wraps(draw)
+    def render(*args: Args.args, **kwargs: Args.kwargs) -> bytes:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(_STYLE)
+            figure = draw(*args, **kwargs)
+            out = io.BytesIO()
+            # The library's version in the file would make equal pictures differ.
+            figure.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
+        return out.getvalue()
+
+    return render
+
+
+def colour(index: int) -> str:
+    return PALETTE[index % len(PALETTE)]
+
+
+def marker(index: int) -> str:
+    """Changes with every pass through the palette, so that more classes than colours stay distinct."""
+    return MARKERS[index // len(PALETTE) % len(MARKERS)]
+
+
+def set_title(axes: Axes, text: str, width: int = 34) -> None:
+    """A wrapped title, verbatim: a dollar sign in a user's name is no formula."""
+    axes.set_title("\n".join(textwrap.wrap(text, width)) or " ", parse_math=False)
+
+
+def legend(owner: Figure | Axes, handles: Sequence[Artist], names: Sequence[str], **kwargs) -> None:
+    """A legend with its names verbatim: matplotlib would hide those that begin with an underscore."""
+    if not handles:
+        return
+    box = owner.legend(handles, [f"{i}" for i in range(len(names))], **kwargs)
+    for entry, name in zip(box.get_texts(), names, strict=True):
+        entry.set_parse_math(False)
+        entry.set_text(name)
+
+
+def key_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
+    """The legend of all panels, beneath them."""
+    legend(figure, handles, names, loc="outside lower center", ncols=min(len(names), 10), handletextpad=0.4)
+
+
+def note(axes: Axes, text: str, *, top: bool = False) -> None:
+    """A small remark in the lower or upper right corner of a panel."""
+    axes.text(
+        0.98,
+        0.98 if top else 0.02,
+        text,
+        transform=axes.transAxes,
+        ha="right",
+        va="top" if top else "bottom",
+        fontsize=8,
+        color=NEUTRAL,
+        zorder=10,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+    )
+
+
+def grid_figure(
+    count: int, *, columns: int, aspect: float, extra: float = 0.0, widest: float = 3.5, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure of equally large panels that fills the width of a page, and the panels' axes.
+
+    Args:
+      count: number of panels.
+      columns: panels in a row at most.
+      aspect: height of a panel over its width.
+      extra: inches added to the height of a row, for titles.
+      widest: largest width of a panel in inches.
+      sharey: whether panels share the vertical axis, labelled in the first column only.
+    """
+    columns = max(1, min(count, columns))
+    rows = max(1, -(-count // columns))
+    # Five or six panels look better as two even rows than as a full and a nearly empty one.
+    columns = max(1, -(-count // rows))
+    width = min(widest, PAGE / columns)
+    figure = Figure(figsize=(width * columns, (width * aspect + extra) * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel().tolist()
+    for unused in axes[count:]:
+        unused.remove()
+    return figure, axes[:count]
+
+
+def robust_range(values: np.ndarray, tail: float = 0.005) -> tuple[float, float]:
+    """Range of the finite values without the outermost fraction `tail` at each end; (0, 1) where there are none."""
+    values = np.asarray(values, np.float64)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return 0.0, 1.0
+    low, high = np.quantile(values, [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+def widened(low: float, high: float, margin: float) -> tuple[float, float]:
+    """The range with `margin` of its length added at both ends; never empty."""
+    pad = margin * (high - low) or 0.5 * max(abs(low), 1e-3)
+    return low - pad, high + pad
+
+
+def mass_levels(values: np.ndarray, masses: Sequence[float] = (0.95, 0.75, 0.5, 0.25)) -> np.ndarray:
+    """Heights, increasing, above which a density given on a regular grid has the given shares of its mass."""
+    heights = np.sort(np.nan_to_num(np.asarray(values, np.float64)).ravel())[::-1]
+    share = np.cumsum(heights) / max(heights.sum(), np.finfo(float).tiny)
+    picks = heights[[min(int(np.searchsorted(share, mass)), heights.size - 1) for mass in masses]]
+    return np.unique(picks[picks > 0])
+
+
+def draw_contours(axes: Axes, contours: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    """Lines of a density (xs [X], ys [Y], values [Y, X]) around the regions that hold 25 to 95 % of its mass."""
+    xs, ys, values = (np.asarray(c, np.float64) for c in contours)
+    levels = mass_levels(values)
+    if levels.size:
+        axes.contour(xs, ys, values, levels=levels, colors=INK, linewidths=0.8, alpha=0.65, zorder=3)

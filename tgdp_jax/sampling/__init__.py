@@ -1,0 +1,8 @@
+"""Reverse-time sampling and exact likelihood."""
+
+from tgdp_jax.sampling.grids import GRIDS
+from tgdp_jax.sampling.likelihood import log_likelihood
+from tgdp_jax.sampling.loop import sample
+from tgdp_jax.sampling.steps import SOLVERS, Solver, ddim, predictor_corrector
+
+__all__ = ["GRIDS", "SOLVERS", "Solver", "ddim", "log_likelihood", "predictor_corrector", "sample"]

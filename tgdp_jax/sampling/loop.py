@@ -1,0 +1,144 @@
+"""The sampler: one jitted lax.scan over a time grid.
+
+Noise of sample i comes from fold_in(key, id_i) alone, and samples are drawn in chunks of one fixed shape (the last one
+padded), because matrix products of another shape round differently. So sample i has the same bits however many are
+asked for, and one program is compiled. The scan carries x (and the multistep solver's last prediction), nothing is
+stacked.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tgdp_jax.errors import UserError, choose
+from tgdp_jax.functions import as_pytree
+from tgdp_jax.prediction import ScoreFn
+from tgdp_jax.sampling.grids import make_grid
+from tgdp_jax.sampling.steps import SOLVERS, Point, Solver
+from tgdp_jax.sde import SDE
+
+Array = jax.Array
+CHUNK = 1024
+
+
+def sample(
+    key: Array,
+    score_fn: ScoreFn,
+    sde: SDE,
+    ids: Any,
+    shape: tuple[int, ...],
+    *,
+    solver: str | Solver = "dpmpp_2m",
+    grid: str = "log_snr",
+    num_steps: int = 25,
+    cond: Any = None,
+    clip: float | None = None,
+    chunk: int = CHUNK,
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Draws one sample per id by integrating the reverse process from t = 1 to `sde.t_min`.
+
+    Args:
+      key: typed PRNG key of the run.
+      score_fn: (x [B, *D], t [B], cond) -> score [B, *D]. A function that is a pytree (everything this library
+        returns; `jax.tree_util.Partial(fn, params)`) is compiled once for all its parameter values.
+      sde: the forward process of the score.
+      ids: sample identities [N], integers in [0, 2^32); sample i depends on (key, ids[i], cond[i]) alone.
+      shape: shape *D of one sample.
+      solver: name in `SOLVERS`, or a `Solver` such as `ddim(eta=0.5)`.
+      grid: name in `GRIDS`.
+      num_steps: steps; the cost is num_steps * solver.evaluations score evaluations.
+      cond: None, or a tree of arrays with leading axis N, handed to the score.
+      clip: if given, the predicted x_0 is clipped to [-clip, clip].
+      chunk: rows a launch; memory is bounded by it. Part of what fixes a sample's bits.
+      progress: called with the number of samples finished after each chunk.
+
+    Returns:
+      Samples [N, *D], float32, on the host.
+
+    Raises:
+      UserError: unknown solver or grid, bad counts, or a cond that does not match ids.
+    """
+    if isinstance(solver, str):
+        choose("solver", solver, SOLVERS)
+        solver = SOLVERS[solver]
+    if chunk < 1:
+        raise UserError(f"chunk must be at least 1, got {chunk}")
+    ids = np.asarray(ids, np.uint32).reshape(-1)
+    for leaf in jax.tree.leaves(cond):
+        if np.shape(leaf)[:1] != ids.shape:
+            raise UserError(f"cond has leading shape {np.shape(leaf)[:1]} but {ids.size} samples were asked for")
+    times = make_grid(grid, sde, num_steps)
+    score = as_pytree(score_fn)
+    out = np.empty((ids.size, *shape), np.float32)
+    for start in range(0, ids.size, chunk):
+        # Padding repeats the last row: valid input, thrown away afterwards.
+        rows = np.minimum(np.arange(start, start + chunk), ids.size - 1)
+        stop = min(start + chunk, ids.size)
+        part = jax.tree.map(lambda a, rows=rows: jnp.asarray(a)[rows], cond)
+        x = sample_chunk(key, score, sde, jnp.asarray(ids[rows]), tuple(shape), solver, times, part, clip)
+        out[start:stop] = np.asarray(x)[: stop - start]
+        if progress is not None:
+            progress(stop)
+    return out
+
+
+@functools.partial(jax.jit, static_argnames=("sde", "shape", "solver", "clip"))
+def sample_chunk(
+    key: Array,
+    score: Any,
+    sde: SDE,
+    ids: Array,
+    shape: tuple[int, ...],
+    solver: Solver,
+    times: Array,
+    cond: Any,
+    clip: float | None,
+) -> Array:
+    """One chunk of samples [B, *shape] for ids [B]; `times` [K + 1] decreasing, `score` a pytree callable."""
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
+
+    def noise_at(step: Array) -> Callable[[int], Array]:
+        def noise(draw: int) -> Array:
+            def one(k: Array) -> Array:
+                return jax.random.normal(jax.random.fold_in(jax.random.fold_in(k, step), draw), shape)
+
+            return jax.vmap(one)(keys)
+
+        return noise
+
+    def predict(x: Array, t: Array) -> tuple[Array, Array]:
+        batch_t = jnp.broadcast_to(t, x.shape[:1])
+        alpha, sigma = sde.alpha(t), sde.sigma(t)
+        eps = -sigma * score(x, batch_t, cond)
+        x0 = (x - sigma * eps) / alpha
+        if clip is not None:
+            x0 = jnp.clip(x0, -clip, clip)
+            eps = (x - alpha * x0) / sigma
+        return x0, eps
+
+    def body(carry: tuple[Array, Array], step: Array) -> tuple[tuple[Array, Array], None]:
+        x, memory = carry
+        point = Point(t=times[step], s=times[step + 1], before=times[jnp.maximum(step - 1, 0)], first=step == 0)
+        return solver.step(sde, predict, point, x, memory, noise_at(step + 1)), None
+
+    x = sde.prior_scale * noise_at(jnp.zeros((), jnp.int32))(0)
+    (x, _), _ = jax.lax.scan(body, (x, jnp.zeros_like(x)), jnp.arange(times.shape[0] - 1))
+    return x
+
+
+def evaluations(solver: str | Solver, num_steps: int) -> int:
+    """Score evaluations of one sample."""
+    return num_steps * (SOLVERS[solver] if isinstance(solver, str) else solver).evaluations
+
+
+def num_chunks(count: int, chunk: int = CHUNK) -> int:
+    """Launches that `count` samples take."""
+    return math.ceil(count / chunk)

@@ -1,0 +1,206 @@
+"""Forward (noising) processes in continuous time t in [t_min, 1].
+
+Every process here is linear, so that its transition from clean data is Gaussian:
+
+    x_t = alpha(t) x_0 + sigma(t) eps,   eps ~ N(0, I),     lambda(t) = log alpha^2 / sigma^2  (log-SNR)
+
+and it solves  dx = f(t) x dt + g(t) dw  with
+
+    f = d log alpha / dt,      g^2 = d sigma^2 / dt - 2 f sigma^2 = -sigma^2 d lambda / dt.
+
+(Kingma et al. 2021, Variational Diffusion Models, eq. 10-11.) A process is therefore fixed by `log_alpha` and
+`sigma`; drift and diffusion follow by differentiation, so that they can not disagree with the perturbation kernel.
+VP, sub-VP and VE are those of Song et al. 2021, "Score-based generative modeling through SDEs", section 3.4.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from tgdp_jax.errors import UserError
+
+Array = jax.Array
+
+
+def expand(t: Array, x: Array) -> Array:
+    """Appends axes to `t` [B] so that it broadcasts against `x` [B, *D]."""
+    return jnp.reshape(t, t.shape + (1,) * (x.ndim - t.ndim))
+
+
+@dataclasses.dataclass(frozen=True)
+class SDE(abc.ABC):
+    """A linear forward process. All methods take t of any shape (usually [B]) and return the same shape."""
+
+    @property
+    def t_min(self) -> float:
+        """Smallest time at which scores are learned and sampling ends."""
+        return 1e-3
+
+    @abc.abstractmethod
+    def log_alpha(self, t: Array) -> Array:
+        """log of the signal's scale."""
+
+    @abc.abstractmethod
+    def sigma(self, t: Array) -> Array:
+        """Standard deviation of the noise in x_t given x_0."""
+
+    @abc.abstractmethod
+    def t_of_log_snr(self, log_snr: Array) -> Array:
+        """Inverse of `log_snr`."""
+
+    def alpha(self, t: Array) -> Array:
+        """Scale of the signal in x_t."""
+        return jnp.exp(self.log_alpha(t))
+
+    def log_snr(self, t: Array) -> Array:
+        """lambda(t) = log alpha^2 / sigma^2, strictly decreasing."""
+        return 2.0 * (self.log_alpha(t) - jnp.log(self.sigma(t)))
+
+    def f(self, t: Array) -> Array:
+        """d log alpha / dt: the drift's coefficient."""
+        return jax.jvp(self.log_alpha, (t,), (jnp.ones_like(t),))[1]
+
+    def diffusion(self, t: Array) -> Array:
+        """g(t), the noise's coefficient, in units of x per sqrt(time)."""
+        slope = jax.jvp(self.log_snr, (t,), (jnp.ones_like(t),))[1]
+        return self.sigma(t) * jnp.sqrt(-slope)
+
+    def drift(self, x: Array, t: Array) -> Array:
+        """f(t) x for x [B, *D] and t [B]."""
+        return expand(self.f(t), x) * x
+
+    def perturb(self, x0: Array, eps: Array, t: Array) -> Array:
+        """x_t [B, *D] from clean data x0 [B, *D], unit noise eps [B, *D] and times t [B]."""
+        return expand(self.alpha(t), x0) * x0 + expand(self.sigma(t), x0) * eps
+
+    @property
+    def prior_scale(self) -> float:
+        """Standard deviation of the prior at t = 1."""
+        return 1.0
+
+    def prior_sample(self, key: Array, shape: tuple[int, ...]) -> Array:
+        """Draws x_1 from N(0, prior_scale^2 I)."""
+        return self.prior_scale * jax.random.normal(key, shape)
+
+    def prior_log_prob(self, x: Array) -> Array:
+        """log density [B] of the prior at x [B, *D], in nats."""
+        flat = x.reshape(x.shape[0], -1)
+        scale = self.prior_scale
+        return -0.5 * jnp.sum((flat / scale) ** 2, -1) - flat.shape[1] * math.log(scale * math.sqrt(2 * math.pi))
+
+
+def _check_order(low: float, high: float, names: str) -> None:
+    if not 0 < low < high:
+        raise UserError(f"{names} must be positive and increasing, got {low} and {high}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _LinearBeta(SDE):
+    """Shared by VP and sub-VP: alpha^2 = exp(-B(t)), B(t) = beta_min t + (beta_max - beta_min) t^2 / 2."""
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def __post_init__(self):
+        _check_order(self.beta_min, self.beta_max, "beta_min and beta_max")
+
+    def log_alpha(self, t: Array) -> Array:
+        return -0.5 * self.beta_min * t - 0.25 * (self.beta_max - self.beta_min) * t**2
+
+    def _t_of_integral(self, b: Array) -> Array:
+        # The root of the quadratic B(t) = b, in the form that does not cancel for small b.
+        root = jnp.sqrt(self.beta_min**2 + 2.0 * (self.beta_max - self.beta_min) * b)
+        return 2.0 * b / (self.beta_min + root)
+
+
+@dataclasses.dataclass(frozen=True)
+class VP(_LinearBeta):
+    """Variance-preserving process with linear beta: sigma^2 = 1 - alpha^2 (Song et al. 2021, eq. 32-33)."""
+
+    def sigma(self, t: Array) -> Array:
+        return jnp.sqrt(-jnp.expm1(2.0 * self.log_alpha(t)))
+
+    def t_of_log_snr(self, log_snr: Array) -> Array:
+        return self._t_of_integral(jax.nn.softplus(-log_snr))
+
+
+@dataclasses.dataclass(frozen=True)
+class SubVP(_LinearBeta):
+    """Sub-variance-preserving process: sigma = 1 - alpha^2 (Song et al. 2021, eq. 29)."""
+
+    def sigma(self, t: Array) -> Array:
+        return -jnp.expm1(2.0 * self.log_alpha(t))
+
+    def t_of_log_snr(self, log_snr: Array) -> Array:
+        # u = 1 - alpha^2 solves exp(lambda) u^2 + u - 1 = 0.
+        u = 2.0 / (1.0 + jnp.sqrt(1.0 + 4.0 * jnp.exp(log_snr)))
+        return self._t_of_integral(-jnp.log1p(-u))
+
+
+@dataclasses.dataclass(frozen=True)
+class CosineVP(SDE):
+    """Variance-preserving process with the cosine schedule, truncated to finite log-SNR.
+
+    alpha = cos(phi), sigma = sin(phi) with phi linear in t (Nichol & Dhariwal 2021, in the form of Salimans & Ho 2022).
+    """
+
+    log_snr_max: float = 12.0
+    log_snr_min: float = -10.0
+
+    def __post_init__(self):
+        if not self.log_snr_min < self.log_snr_max:
+            raise UserError(f"log_snr_min must lie below log_snr_max, got {self.log_snr_min} and {self.log_snr_max}")
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        return math.atan(math.exp(-0.5 * self.log_snr_max)), math.atan(math.exp(-0.5 * self.log_snr_min))
+
+    def _phi(self, t: Array) -> Array:
+        low, high = self._ends
+        return low + (high - low) * t
+
+    def log_alpha(self, t: Array) -> Array:
+        return jnp.log(jnp.cos(self._phi(t)))
+
+    def sigma(self, t: Array) -> Array:
+        return jnp.sin(self._phi(t))
+
+    def t_of_log_snr(self, log_snr: Array) -> Array:
+        low, high = self._ends
+        return (jnp.arctan(jnp.exp(-0.5 * log_snr)) - low) / (high - low)
+
+
+@dataclasses.dataclass(frozen=True)
+class VE(SDE):
+    """Variance-exploding process: alpha = 1, sigma geometric in t (Song et al. 2021, eq. 30-31)."""
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    def __post_init__(self):
+        _check_order(self.sigma_min, self.sigma_max, "sigma_min and sigma_max")
+
+    @property
+    def t_min(self) -> float:
+        return 0.0
+
+    def log_alpha(self, t: Array) -> Array:
+        return jnp.zeros_like(t)
+
+    def sigma(self, t: Array) -> Array:
+        return self.sigma_min * jnp.exp(t * math.log(self.sigma_max / self.sigma_min))
+
+    def t_of_log_snr(self, log_snr: Array) -> Array:
+        return (-0.5 * log_snr - math.log(self.sigma_min)) / math.log(self.sigma_max / self.sigma_min)
+
+    @property
+    def prior_scale(self) -> float:
+        return self.sigma_max
+
+
+SDES: dict[str, type[SDE]] = {"vp": VP, "cosine": CosineVP, "subvp": SubVP, "ve": VE}

@@ -1,0 +1,85 @@
+"""Denoising score matching: the stage that trains a source, a from-scratch or a fine-tuned model.
+
+min_theta E || eps_theta(alpha x_0 + sigma eps, t, y) - eps ||^2,      t = u^2 stratified (Ho et al. 2020, eq. 14)
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tgdp_jax import losses
+from tgdp_jax.prediction import to_eps
+from tgdp_jax.sde import SDE, expand
+from tgdp_jax.train.batches import Rows, draw_rows, masked_mean, stratified_times
+from tgdp_jax.train.fit import Task
+
+Array = jax.Array
+VALIDATION_ROWS = 4096
+
+
+def noised_rows(key: Array, data: dict[str, Array], rows: Array, sde: SDE, *, times: Array | None = None):
+    """(x_t, t, eps, labels or None) for the given row numbers of data {"x": [N, *D], "y": [N] (optional)}."""
+    time_key, noise_key = jax.random.split(key)
+    x0 = data["x"][rows]
+    t = stratified_times(time_key, rows.shape[0], sde) if times is None else times
+    eps = jax.random.normal(noise_key, x0.shape)
+    return sde.perturb(x0, eps, t), t, eps, data["y"][rows] if "y" in data else None
+
+
+def held_out_denoising(eps_fn: Any, data: dict[str, Array], held: Rows, sde: SDE) -> Array:
+    """Denoising loss on held-out rows with common noise: the same draws at every call, so that curves are smooth.
+
+    Args:
+      eps_fn: (x_t, t, y) -> eps_hat.
+      data: {"x", "y"}.
+      held: the rows; each is noised several times, so that at least `VALIDATION_ROWS` terms enter.
+      sde: the process.
+    """
+    capacity = held.index.shape[0]
+    repeats = max(1, -(-VALIDATION_ROWS // capacity))
+
+    def one(key: Array) -> Array:
+        # Every repeat noises every row once, at times stratified across the rows in a fresh random order.
+        key, order_key = jax.random.split(key)
+        t = jax.random.permutation(order_key, stratified_times(key, capacity, sde))
+        x, t, eps, y = noised_rows(key, data, held.index, sde, times=t)
+        return masked_mean(losses.denoising(eps_fn(x, t, y), eps), held.count)
+
+    return jnp.mean(jax.lax.map(one, jax.random.split(jax.random.key(7), repeats), batch_size=repeats))
+
+
+@functools.cache
+def denoising_task(net: Any, sde: SDE, prediction: str, batch_size: int, dim: tuple[int, ...]) -> Task:
+    """Trains `net` on data {"x", "y"?, "train": Rows, "held": Rows}; a member's own "train"/"held" take precedence."""
+
+    def init(key: Array) -> Any:
+        labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
+        return net.init(key, jnp.zeros((1, *dim)), jnp.ones((1,)), labels)
+
+    def rows(data: Any, member: Any, name: str) -> Rows:
+        return data[name] if member is None else member[name]
+
+    def draw(key: Array, data: Any, member: Any) -> Any:
+        row_key, noise_key = jax.random.split(key)
+        return noised_rows(noise_key, data, draw_rows(row_key, rows(data, member, "train"), batch_size), sde)
+
+    def eps_fn(params: Any, x: Array, t: Array, y: Array | None) -> Array:
+        return to_eps(prediction, net.apply(params, x, t, y), x, t, sde)
+
+    def loss(params: Any, frozen: Any, batch: Any, key: Array, step: Array, member: Any):
+        x, t, eps, y = batch
+        return jnp.mean(losses.denoising(eps_fn(params, x, t, y), eps)), {}
+
+    def validate(params: Any, frozen: Any, data: Any, member: Any) -> Array:
+        return held_out_denoising(functools.partial(eps_fn, params), data, rows(data, member, "held"), sde)
+
+    return Task(init=init, draw=draw, loss=loss, validate=validate)
+
+
+def noise_prediction(score: Any, x: Array, t: Array, cond: Any, sde: SDE) -> Array:
+    """eps_hat [B, *D] = -sigma score."""
+    return -expand(sde.sigma(t), x) * score(x, t, cond)

@@ -1,0 +1,233 @@
+"""The guidance network: g(x_t, t) = log E_p[r(x_0) | x_t].
+
+    L = E_{x_0 ~ p} [ loss(g(x_t, t), log r(x_0)) ]  +  eta1 E_{x_0 ~ q} [ cycle ]  +  eta2 E_{x_0 ~ q} [ consistency ]
+
+(Ouyang et al. 2024, with regularisers.) The consistency term is denoising score matching on the target with the source
+frozen; the same quantity on held-out target rows says when to stop, which is the only honest judge there is when
+nothing but n samples of the target are known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tgdp_jax import losses
+from tgdp_jax.density_ratio import pooled_log_weights, self_normalise
+from tgdp_jax.functions import as_pytree
+from tgdp_jax.guidance import grad_log_ratio
+from tgdp_jax.sde import SDE
+from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, stratified_times
+from tgdp_jax.train.denoising import held_out_denoising, noise_prediction, noised_rows
+from tgdp_jax.train.fit import Task, candidate_weights, fit
+from tgdp_jax.train.optimiser import OptimiserConfig
+
+Array = jax.Array
+CEP_GROUP = 64
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class EnsembleLogRatio:
+    """log h on noised data: a weighted mean over members of a network's output. (x [B, *D], t [B], cond) -> [B].
+
+    Attributes:
+      params: members' variables, leading axis M.
+      weights: [M], summing to one.
+      net: the network they share.
+    """
+
+    params: Any
+    weights: Array
+    net: Any = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
+        return self.weights @ jax.vmap(lambda p: self.net.apply(p, x, t, cond))(self.params)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GuidanceLoss:
+    """What is minimised. Static.
+
+    Attributes:
+      name: one of `losses.GUIDANCE_LOSSES`, or "classification": target against source rows on noised data, which
+        needs no clean ratio (discriminator guidance, Kim et al. 2023).
+      pooled: draw x_0 from source and target half and half, with the weights that keep the minimiser.
+      draws: noise draws a row.
+      use_cycle: whether the cycle regulariser is computed; its weight is a member's "eta1".
+      use_consistency: whether the consistency regulariser is computed; its weight is a member's "eta2".
+      eta_schedule: multiplies both weights by a function of the step, an optax schedule; None: constant.
+    """
+
+    name: str = "logistic"
+    pooled: bool = True
+    draws: int = 1
+    use_cycle: bool = False
+    use_consistency: bool = True
+    eta_schedule: Callable[[Any], Any] | None = None
+
+
+def _ratio_loss(terms: GuidanceLoss, g: Any, source: Any, source_log_r: Array, target: Any, target_log_r: Array):
+    (xs, ts, _, ys), (xt, tt, _, yt) = source, target
+    g_source = g(xs, ts, ys)
+    if terms.name == "classification":
+        return jnp.mean(jax.nn.softplus(g_source)) + jnp.mean(jax.nn.softplus(-g(xt, tt, yt)))
+    parts = [(g_source, source_log_r, jnp.zeros_like(source_log_r))]
+    if terms.pooled:
+        log_w_source, _ = pooled_log_weights(source_log_r)
+        log_w_target, _ = pooled_log_weights(target_log_r)
+        parts = [(g_source, source_log_r, log_w_source), (g(xt, tt, yt), target_log_r, log_w_target)]
+    fn = losses.GUIDANCE_LOSSES[terms.name]
+    if terms.name == "cep":  # compares rows at one time: groups are laid out alike in both parts, see `draw`
+        group = math.gcd(CEP_GROUP, g_source.shape[0])
+        grouped = [[a.reshape(-1, group) for a in part] for part in parts]
+        return jnp.mean(jax.vmap(fn)(*(jnp.concatenate(a, 1) for a in zip(*grouped, strict=True))))
+    return jnp.mean(fn(*(jnp.concatenate(a) for a in zip(*parts, strict=True))))
+
+
+@functools.cache
+def guidance_task(net: Any, sde: SDE, terms: GuidanceLoss, batch_size: int, dim: tuple[int, ...]) -> Task:
+    """frozen: {"source": score, "noisy_ratio"?: LogRatioFn}; data {"source": {"x", "y"?, "log_r"}, "target": ...}."""
+
+    def init(key: Array) -> Any:
+        labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
+        return net.init(key, jnp.zeros((1, *dim)), jnp.ones((1,)), labels)
+
+    def draw(key: Array, data: Any, member: Any) -> Any:
+        keys = jax.random.split(key, 4)
+        half = batch_size // 2
+        source_rows = jnp.tile(draw_rows(keys[0], member["source_train"], half // terms.draws), terms.draws)
+        target_rows = jnp.tile(draw_rows(keys[1], member["target_train"], half // terms.draws), terms.draws)
+        times = None
+        if terms.name == "cep":  # its softmax compares rows at one time: groups of rows share theirs
+            group = math.gcd(CEP_GROUP, half)
+            times = jnp.repeat(stratified_times(jax.random.fold_in(key, 0), half // group, sde), group)
+        source = noised_rows(keys[2], data["source"], source_rows, sde, times=times)
+        target = noised_rows(keys[3], data["target"], target_rows, sde, times=times)
+        return source, data["source"]["log_r"][source_rows], target, data["target"]["log_r"][target_rows]
+
+    def loss(params: Any, frozen: Any, batch: Any, key: Array, step: Array, member: Any):
+        source, source_log_r, target, target_log_r = batch
+        xt, tt, eps, yt = target
+
+        def g(x: Array, t: Array, y: Any = None) -> Array:
+            return net.apply(params, x, t, y)
+
+        parts = {"guidance": _ratio_loss(terms, g, source, source_log_r, target, target_log_r)}
+        scale = 1.0 if terms.eta_schedule is None else terms.eta_schedule(step)
+        if terms.use_cycle:
+            noisy = frozen["noisy_ratio"](xt, tt, yt)
+            parts["cycle"] = scale * member["eta1"] * jnp.mean(losses.cycle(g(xt, tt, yt), noisy))
+        if terms.use_consistency:
+            score = frozen["source"](xt, tt, yt)
+            value = jnp.mean(losses.consistency(score, grad_log_ratio(g, xt, tt, yt), eps, sde.sigma(tt)))
+            parts["consistency"] = scale * member["eta2"] * value
+        return jnp.sum(jnp.stack(list(parts.values()))), parts
+
+    def validate(params: Any, frozen: Any, data: Any, member: Any) -> Array:
+        def g(x: Array, t: Array, y: Any = None) -> Array:
+            return net.apply(params, x, t, y)
+
+        def eps_fn(x: Array, t: Array, y: Any) -> Array:
+            source = noise_prediction(frozen["source"], x, t, y, sde)
+            return source + noise_prediction(lambda *a: grad_log_ratio(g, *a), x, t, y, sde)
+
+        return held_out_denoising(eps_fn, data["target"], member["target_held"], sde)
+
+    return Task(init=init, draw=draw, loss=loss, validate=validate)
+
+
+class FittedGuidance(NamedTuple):
+    """A learned log h: the function, each candidate's weight and held-out loss, curves."""
+
+    log_h: EnsembleLogRatio
+    candidate_weights: np.ndarray
+    held_out_loss: np.ndarray
+    history: dict[str, np.ndarray]
+
+
+def fit_guidance(
+    key: Array,
+    net: Any,
+    sde: SDE,
+    source_score: Any,
+    source: dict[str, Array],
+    target: dict[str, Array],
+    *,
+    source_log_r: Array | None = None,
+    target_log_r: Array | None = None,
+    terms: GuidanceLoss = GuidanceLoss(),
+    consistency: tuple[float, ...] = (0.1, 1.0, 10.0),
+    cycle: float = 0.0,
+    noisy_ratio: Any = None,
+    folds: int = 5,
+    optimiser: OptimiserConfig = OptimiserConfig(steps=1500, learning_rate=5e-3, patience=500),
+    progress: Any = None,
+) -> FittedGuidance:
+    """Learns log h for any source score.
+
+    Every candidate eta2 is trained on each of K splits of the target rows, in one launch; a candidate stops at the
+    minimum of its mean held-out denoising loss. Candidates are averaged with weights exp(-n D (loss - best)), the
+    held-out likelihood's analogue (pseudo-BMA, Yao et al. 2018); negligible ones are dropped.
+
+    Args:
+      key: PRNG key.
+      net: Linen network (x [B, *D], t [B], cond) -> [B].
+      sde: the source's forward process.
+      source_score: (x [B, *D], t [B], cond) -> score [B, *D], frozen; used by the consistency term and for stopping.
+      source: {"x" [m, *D], "y"?} source rows.
+      target: {"x" [n, *D], "y"?} target rows.
+      source_log_r: log q/p at the source rows [m]; not needed for "classification".
+      target_log_r: log q/p at the target rows [n], for pooled drawing.
+      terms: the loss.
+      consistency: candidates for eta2.
+      cycle: eta1.
+      noisy_ratio: noise-conditional classifier's log-ratio (x, t, cond) -> [B], for the cycle term.
+      folds: splits of the target rows.
+      optimiser: optimiser and length.
+      progress: called as (step, steps, loss, validation).
+    """
+    n, m = len(target["x"]), len(source["x"])
+    folds = min(folds, n)
+    count = len(consistency) * folds
+    train, held = jax.tree.map(
+        lambda a: jnp.tile(a, (len(consistency),) + (1,) * (a.ndim - 1)), fold_rows(n, folds, seed=0)
+    )
+    members = {
+        "target_train": train,
+        "target_held": held,
+        "source_train": Rows(jnp.broadcast_to(jnp.arange(m), (count, m)), jnp.full((count,), m)),
+        "eta2": jnp.repeat(jnp.array(consistency, jnp.float32), folds),
+        "eta1": jnp.full((count,), cycle, jnp.float32),
+    }
+
+    zeros = jnp.zeros(m), jnp.zeros(n)
+    ratios = zeros if source_log_r is None or target_log_r is None else self_normalise(source_log_r, target_log_r)
+    data = {"source": {**source, "log_r": ratios[0]}, "target": {**target, "log_r": ratios[1]}}
+    frozen = {"source": as_pytree(source_score)}
+    if noisy_ratio is not None:
+        frozen["noisy_ratio"] = as_pytree(noisy_ratio)
+    dim = tuple(source["x"].shape[1:])
+    task = guidance_task(net, sde, terms, optimiser.batch_size, dim)
+    fitted = fit(
+        key,
+        task,
+        optimiser,
+        data=data,
+        frozen=frozen,
+        members=members,
+        groups=len(consistency),
+        progress=progress,
+    )
+    weights = candidate_weights(fitted.best_value, n * int(np.prod(dim)))
+    kept = np.flatnonzero(np.repeat(weights, folds))
+    params = jax.tree.map(lambda a: a[kept], fitted.params)
+    member_weights = jnp.asarray(np.repeat(weights, folds)[kept] / folds, jnp.float32)
+    return FittedGuidance(EnsembleLogRatio(params, member_weights, net), weights, fitted.best_value, fitted.history)

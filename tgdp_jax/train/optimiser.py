@@ -1,0 +1,73 @@
+"""The optimiser of every stage, composed with optax."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import optax
+
+from tgdp_jax.errors import UserError, choose
+
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """Adam(W) with clipping, a learning-rate schedule, weight averaging and early stopping.
+
+    Attributes:
+      steps: optimiser steps at the most.
+      batch_size: rows a step.
+      learning_rate: peak learning rate.
+      schedule: "cosine" (to zero at `steps`) or "constant".
+      warmup: steps of linear warm-up.
+      weight_decay: decoupled weight decay (AdamW).
+      clip_norm: clip gradients to this global norm.
+      ema: decay of the running average of the weights, which is what is kept.
+      steps_per_launch: steps between two looks at the validation loss.
+      patience: stop after this many steps without a better validation loss; 0: never.
+    """
+
+    steps: int = 2400
+    batch_size: int = 512
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    warmup: int = 0
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    ema: float = 0.99
+    steps_per_launch: int = 100
+    patience: int = 0
+
+    def __post_init__(self):
+        choose("learning-rate schedule", self.schedule, SCHEDULES)
+        for name in ("steps", "batch_size", "learning_rate", "clip_norm", "steps_per_launch"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} must be positive, got {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise UserError(f"ema must lie in [0, 1), got {self.ema}")
+
+
+def make_optimiser(config: OptimiserConfig, *, weight_decay: jax.Array | None = None) -> optax.GradientTransformation:
+    """clip -> Adam -> decoupled weight decay -> learning rate.
+
+    Args:
+      config: settings.
+      weight_decay: overrides the configured one; may be traced, so that the members of an ensemble differ in it.
+    """
+    if config.schedule == "cosine":
+        rate = optax.warmup_cosine_decay_schedule(
+            0.0 if config.warmup else config.learning_rate, config.learning_rate, config.warmup, config.steps
+        )
+    else:
+        rate = optax.linear_schedule(
+            0.0 if config.warmup else config.learning_rate, config.learning_rate, max(config.warmup, 1)
+        )
+    decay = config.weight_decay if weight_decay is None else weight_decay
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(decay, mask=lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree)),
+        optax.scale_by_learning_rate(rate),
+    )

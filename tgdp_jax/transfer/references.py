@@ -1,0 +1,220 @@
+"""Two generators without a network, as rows to read the others against.
+
+Kernel density estimate of the target rows, isotropic Gaussian kernel, bandwidth by leave-one-out likelihood
+(Duin 1976, Habbema et al. 1974):
+
+    q_h(x) = 1/n sum_i N(x; x_i, h^2 I),     h = argmax_h 1/n sum_i log [ 1/(n-1) sum_{j != i} N(x_i; x_j, h^2 I) ].
+
+Sampling importance resampling (Rubin 1988): source rows drawn with probability proportional to r = q/p. It shows what
+the ratio alone gives, with no new points.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.spatial.distance import cdist
+
+from tgdp_jax.config import TrainingConfig
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.errors import UserError
+from tgdp_jax.transfer.base import Progress, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.tgdp import classifier_stage
+
+Array = jax.Array
+LEFT_OUT = 1000  # rows left out in turn; all others always serve as kernels, so fewer only add noise
+BLOCK = 1000  # points of one density evaluation
+GRID = 16  # bandwidths tried before the search is refined: the likelihood can have several maxima
+
+
+class KDE(NamedTuple):
+    """A fitted kernel density estimate.
+
+    Attributes:
+      bandwidth: standard deviation of the kernel, in units of x.
+      log_density: x [M, *D] -> log density [M], in nats.
+      leave_one_out: mean leave-one-out log-likelihood at the bandwidth, in nats.
+    """
+
+    bandwidth: float
+    log_density: Callable[[Any], np.ndarray]
+    leave_one_out: float
+
+
+def kde_fit(x: Any, *, seed: int = 0) -> KDE:
+    """Fits the bandwidth to rows x [n, *D] by leave-one-out likelihood.
+
+    Args:
+      x: training rows, n >= 2.
+      seed: of the rows left out where there are more than 1,000.
+
+    Returns:
+      The bandwidth and the log density it gives.
+
+    Raises:
+      UserError: bad rows, fewer than two, or every one repeated (the likelihood then grows without bound as h -> 0).
+    """
+    x = _rows("x", x)
+    n, d = x.shape
+    if n < 2:
+        raise UserError(f"leave-one-out needs at least two rows, got {n}: fix the bandwidth by hand")
+    chosen = np.arange(n) if n <= LEFT_OUT else np.random.default_rng(seed).choice(n, LEFT_OUT, replace=False)
+    square = cdist(x[chosen], x, "sqeuclidean")
+    square[np.arange(len(chosen)), chosen] = np.inf
+    nearest = square.min(1)
+    if not nearest.any():
+        raise UserError("every row of x occurs twice or more, so that no bandwidth fits best: remove repeated rows")
+
+    def loss(log_h: float) -> float:
+        return -float(_log_kernel_mean(square, log_h, d, n - 1).mean())
+
+    # One pair of points prefers h^2 = distance^2/d, so the best h lies between those of the closest and farthest pair.
+    low = 0.5 * math.log(nearest[nearest > 0].min() / d)
+    high = 0.5 * math.log(square[np.isfinite(square)].max() / d)
+    grid = np.linspace(low, high, GRID)
+    best = int(np.argmin([loss(v) for v in grid]))
+    bounds = (grid[max(best - 1, 0)], grid[min(best + 1, GRID - 1)])
+    log_h = (
+        minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4}).x
+        if bounds[0] < bounds[1]
+        else low
+    )
+
+    def log_density(points: Any) -> np.ndarray:
+        points = _rows("points", points)
+        if points.shape[1] != d:
+            raise UserError(f"points have {points.shape[1]} numbers a row but the density was fitted on {d}")
+        parts = (cdist(points[i : i + BLOCK], x, "sqeuclidean") for i in range(0, len(points), BLOCK))
+        return np.concatenate([_log_kernel_mean(part, log_h, d, n) for part in parts])
+
+    return KDE(math.exp(log_h), log_density, -loss(log_h))
+
+
+def _log_kernel_mean(square: np.ndarray, log_h: float, d: int, count: int) -> np.ndarray:
+    """log of the kernels' sum over `count` [B], from squared distances [B, n]; infinite distances do not count."""
+    normaliser = math.log(count) + d * (log_h + 0.5 * math.log(2 * math.pi))
+    nearest = square.min(1)
+    scaled = (nearest[:, None] - square) * (0.5 * math.exp(-2 * log_h))
+    return np.log(np.exp(scaled).sum(1)) - 0.5 * math.exp(-2 * log_h) * nearest - normaliser
+
+
+def kde_sample(key: Array, x: Any, bandwidth: float, num: int) -> Array:
+    """Draws from the kernel density estimate: a random row plus Gaussian noise.
+
+    Args:
+      key: typed PRNG key.
+      x: training rows [n, *D].
+      bandwidth: standard deviation of the kernel, in units of x.
+      num: samples.
+
+    Returns:
+      Samples [num, *D], float32.
+
+    Raises:
+      UserError: bad rows, a bandwidth that is not positive and finite, or num below one.
+    """
+    _rows("x", x)
+    if not 0 < bandwidth < math.inf:
+        raise UserError(f"bandwidth must be a positive number, got {bandwidth}")
+    _count(num)
+    x = jnp.asarray(x, jnp.float32)
+    row_key, noise_key = jax.random.split(key)
+    chosen = x[jax.random.randint(row_key, (num,), 0, len(x))]
+    return chosen + bandwidth * jax.random.normal(noise_key, chosen.shape)
+
+
+def _rows(name: str, x: Any) -> np.ndarray:
+    x = np.asarray(x, np.float64)
+    if x.ndim == 0 or x.size == 0 or not np.isfinite(x).all():
+        raise UserError(f"{name} must be finite numbers with one sample a row: remove rows with NaN or infinity")
+    return x.reshape(len(x), -1)
+
+
+def _count(num: int) -> None:
+    if num < 1:
+        raise UserError(f"num must be at least 1, got {num}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferenceGenerator:
+    """Draws by id from kernels around rows: sample i is row `choose(u_i, cond_i)` plus noise, both of its own key."""
+
+    rows: np.ndarray
+    bandwidth: float
+    choose: Callable[[np.ndarray, Any], np.ndarray]
+    score: None = None
+
+    def draw(
+        self, key: Array, ids: Any, cond: Any = None, *, progress: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        ids = jnp.asarray(np.asarray(ids, np.uint32).reshape(-1))
+        uniform = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, i), 0)))(ids)
+        chosen = self.rows[self.choose(np.asarray(uniform, np.float64), cond)]
+        shape = self.rows.shape[1:]
+        noise = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, i), 1), shape))(ids)
+        if progress is not None:
+            progress(len(ids))
+        return chosen + np.float32(self.bandwidth) * np.asarray(noise)
+
+
+def _weighted_choice(weights: np.ndarray, labels: np.ndarray | None) -> Callable[[np.ndarray, Any], np.ndarray]:
+    """(u [N] in [0, 1), cond) -> row numbers, by inverse distribution function; within the class cond where given."""
+
+    def choose(u: np.ndarray, cond: Any) -> np.ndarray:
+        if cond is None:
+            ends = np.cumsum(weights)
+            return np.minimum(np.searchsorted(ends, u * ends[-1], side="right"), len(weights) - 1)
+        if labels is None:
+            raise UserError("labels were asked for but the rows have none: leave cond out")
+        out = np.empty(len(u), np.int64)
+        for label in np.unique(cond):
+            mine, mask = np.flatnonzero(labels == label), cond == label
+            if not len(mine):
+                raise UserError(f"no row has label {label}: ask for labels that occur")
+            ends = np.cumsum(weights[mine])
+            out[mask] = mine[np.minimum(np.searchsorted(ends, u[mask] * ends[-1], side="right"), len(mine) - 1)]
+        return out
+
+    return choose
+
+
+def _kde_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    def run(key: Array, problem: Problem, trees: Trees, progress: Progress | None) -> StageResult:
+        fitted = kde_fit(problem.target.x)
+        return StageResult({"bandwidth": np.float32(fitted.bandwidth)}, {}, {"bandwidth": fitted.bandwidth})
+
+    return Stage("kde", (), {}, uses_target=True, run=run)
+
+
+def _kde_generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ReferenceGenerator:
+    data = problem.target
+    choose = _weighted_choice(np.ones(len(data)), data.y if problem.conditional else None)
+    return ReferenceGenerator(data.x, float(trees["kde"]["bandwidth"]), choose)
+
+
+def _sir_generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ReferenceGenerator:
+    data = problem.source
+    log_r = np.asarray(trees["classifier"]["source_log_r"], np.float64)
+    choose = _weighted_choice(np.exp(log_r - log_r.max()), data.y if problem.conditional else None)
+    return ReferenceGenerator(data.x, 0.0, choose)
+
+
+KDE_REFERENCE = TransferMethod(
+    "kde",
+    "reference without a network: kernel density estimate of the target rows, leave-one-out bandwidth",
+    lambda config, problem: (_kde_stage(config, problem),),
+    _kde_generator,
+)
+SIR_REFERENCE = TransferMethod(
+    "sir",
+    "reference without a network: source rows resampled by their learned ratio",
+    lambda config, problem: (classifier_stage(config, problem),),
+    _sir_generator,
+)

@@ -1,0 +1,194 @@
+"""TGDP, and discriminator guidance: the source model stays as it is, a guidance term is learned.
+
+    score_q = score_p + grad log h,     h(x_t, t) = E_p[q(x_0)/p(x_0) | x_t]      (Ouyang et al. 2024)
+
+Stages: source -> domain classifier (log q/p on clean data) -> [noise-conditional classifier, for the cycle term] ->
+guidance network. Discriminator guidance (Kim et al. 2023) uses the noise-conditional classifier's logit as log h. On a
+conditional problem every network sees the label, and the ratio is that of the joint (x, y).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tgdp_jax.config import GuidanceConfig, TrainingConfig, to_json
+from tgdp_jax.data.mixture import ExactLogRatio
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.errors import UserError
+from tgdp_jax.guidance import log_ratio_guidance
+from tgdp_jax.nets import ClassifierMLP, GuidanceMLP
+from tgdp_jax.train.classifier import LogRatio, fit_log_ratio
+from tgdp_jax.train.guidance import EnsembleLogRatio, FittedGuidance, GuidanceLoss, fit_guidance
+from tgdp_jax.transfer.base import Progress, ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.denoisers import denoiser_score, source_stage
+
+Array = jax.Array
+
+
+def _data(problem: Problem) -> tuple[dict[str, Array], dict[str, Array]]:
+    return jax.tree.map(
+        jnp.asarray, (problem.source.arrays(problem.conditional), problem.target.arrays(problem.conditional))
+    )
+
+
+def guidance_net(config: TrainingConfig, problem: Problem) -> GuidanceMLP:
+    """The network for g = log h."""
+    g = config.guidance
+    return GuidanceMLP(config.process.make(), g.features, g.embedding, problem.num_classes, problem.data_std)
+
+
+def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    """Learns log q/p on clean data; leaves its values at the source and target rows."""
+    settings = config.classifier
+
+    def run(key: Array, problem: Problem, trees: Trees, progress: Progress | None) -> StageResult:
+        source, target = _data(problem)
+        if settings.exact:
+            if problem.exact is None:
+                raise UserError(f"problem {problem.name} has no closed-form ratio: run without --classifier.exact")
+            exact = ExactLogRatio(problem.exact.source, problem.exact.target, config.process.make())
+            values = [exact.clean(part["x"], part.get("y")) for part in (source, target)]
+            return StageResult({"source_log_r": values[0], "target_log_r": values[1]}, {}, {"exact": True})
+        fitted = fit_log_ratio(
+            key,
+            source,
+            target,
+            features=settings.features,
+            num_classes=problem.num_classes,
+            data_std=problem.data_std,
+            folds=settings.folds,
+            regularisers=settings.regularisers,
+            optimiser=settings.optimiser,
+            progress=progress,
+        )
+        tree = {
+            "params": fitted.log_ratio.params,
+            "weights": fitted.log_ratio.weights,
+            "source_log_r": fitted.source_log_r,
+            "target_log_r": fitted.target_log_r,
+        }
+        info = {"calibration": fitted.calibration._asdict(), "candidate_weights": fitted.candidate_weights}
+        return StageResult(tree, fitted.history, info)
+
+    return Stage("classifier", (), {"classifier": to_json(settings)}, uses_target=True, run=run)
+
+
+def clean_log_ratio(config: TrainingConfig, problem: Problem, tree: Any) -> LogRatio:
+    """The learned log q/p as a function (x [B, *D], cond) -> [B]."""
+    net = ClassifierMLP(config.classifier.features, problem.num_classes, problem.data_std)
+    return LogRatio(tree["params"], tree["weights"], net)
+
+
+def noised_log_ratio(config: TrainingConfig, problem: Problem, tree: Any) -> EnsembleLogRatio:
+    """The learned log h as a function (x [B, *D], t [B], cond) -> [B]."""
+    return EnsembleLogRatio(tree["params"], tree["weights"], guidance_net(config, problem))
+
+
+def _result(fitted: FittedGuidance, consistency: tuple[float, ...]) -> StageResult:
+    info = {
+        "candidate_weights": {str(c): float(w) for c, w in zip(consistency, fitted.candidate_weights, strict=True)},
+        "held_out_loss": [float(v) for v in fitted.held_out_loss],
+    }
+    return StageResult({"params": fitted.log_h.params, "weights": fitted.log_h.weights}, fitted.history, info)
+
+
+def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    """Learns log q_t/p_t by classifying noised target rows against noised source rows."""
+    settings = config.guidance
+
+    def run(key: Array, problem: Problem, trees: Trees, progress: Progress | None) -> StageResult:
+        source, target = _data(problem)
+        fitted = fit_guidance(
+            key,
+            guidance_net(config, problem),
+            config.process.make(),
+            denoiser_score(config, problem, trees["source"]),
+            source,
+            target,
+            terms=GuidanceLoss(name="classification", draws=settings.draws, use_consistency=False),
+            consistency=(0.0,),
+            folds=settings.folds,
+            optimiser=settings.optimiser,
+            progress=progress,
+        )
+        return _result(fitted, (0.0,))
+
+    uses = {"process": to_json(config.process), "guidance": _shared_settings(settings)}
+    return Stage("noisy_classifier", ("source",), uses, uses_target=True, run=run)
+
+
+def _shared_settings(settings: GuidanceConfig) -> dict[str, Any]:
+    """The guidance settings that the noisy classifier depends on."""
+    names = ("draws", "features", "embedding", "folds", "optimiser")
+    return {name: to_json(getattr(settings, name)) for name in names}
+
+
+def guidance_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    """Learns g = log h from the clean ratio, with the regularisers asked for."""
+    settings = config.guidance
+    needs = ("source", "classifier") + (("noisy_classifier",) if settings.cycle else ())
+
+    def run(key: Array, problem: Problem, trees: Trees, progress: Progress | None) -> StageResult:
+        source, target = _data(problem)
+        noisy = noised_log_ratio(config, problem, trees["noisy_classifier"]) if settings.cycle else None
+        fitted = fit_guidance(
+            key,
+            guidance_net(config, problem),
+            config.process.make(),
+            denoiser_score(config, problem, trees["source"]),
+            source,
+            target,
+            source_log_r=jnp.asarray(trees["classifier"]["source_log_r"]),
+            target_log_r=jnp.asarray(trees["classifier"]["target_log_r"]),
+            terms=GuidanceLoss(
+                name=settings.loss,
+                pooled=settings.pooled,
+                draws=settings.draws,
+                use_cycle=settings.cycle > 0,
+                use_consistency=max(settings.consistency) > 0,
+            ),
+            consistency=settings.consistency,
+            cycle=settings.cycle,
+            noisy_ratio=noisy,
+            folds=settings.folds,
+            optimiser=settings.optimiser,
+            progress=progress,
+        )
+        return _result(fitted, settings.consistency)
+
+    uses = {"process": to_json(config.process), "guidance": to_json(settings)}
+    return Stage("guidance", needs, uses, uses_target=True, run=run)
+
+
+def _guided(stage: str):
+    def generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
+        log_h = noised_log_ratio(config, problem, trees[stage])
+        guide = log_ratio_guidance(log_h, scale=config.sampling.scale, interval=config.sampling.interval)
+        score = guide(denoiser_score(config, problem, trees["source"]))
+        return ScoreGenerator(score, config.process.make(), problem.shape, config.sampling)
+
+    return generator
+
+
+def _tgdp_stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    stages = [source_stage(config, problem), classifier_stage(config, problem)]
+    if config.guidance.cycle:
+        stages.append(noisy_classifier_stage(config, problem))
+    return (*stages, guidance_stage(config, problem))
+
+
+TGDP = TransferMethod(
+    "tgdp",
+    "source score plus the gradient of a learned log density ratio on noised data",
+    _tgdp_stages,
+    _guided("guidance"),
+)
+DISCRIMINATOR_GUIDANCE = TransferMethod(
+    "discriminator_guidance",
+    "source score plus the gradient of a noise-conditional domain classifier's logit",
+    lambda config, problem: (source_stage(config, problem), noisy_classifier_stage(config, problem)),
+    _guided("noisy_classifier"),
+)

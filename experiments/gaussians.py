@@ -5,8 +5,8 @@
     python -m experiments.gaussians ablation     guidance losses and regularisers, n = 10, 100, 1000, seeds 0-2
 
 Each continues where it was cut off; results go to runs/ (--out). Source: two Gaussians of variance 0.1 at +-(0.5, 0.5),
-10,000 rows; target: at +-(0.5, -0.5), n rows; VP process, beta 0.1 to 20; 10,000 samples with DPM-Solver++(2M), 25 steps
-on log-SNR. Sliced W2 with 64 projections against 10,000 fresh target rows; path KL in nats.
+10,000 rows; target: at +-(0.5, -0.5), n rows; VP process, beta 0.1 to 20; 10,000 samples with DPM-Solver++(2M), 25
+steps on log-SNR. Sliced W2 with 64 projections against 10,000 fresh target rows; path KL in nats.
 
 RESULTS
 """
@@ -52,8 +52,9 @@ def variants() -> Iterator[tuple[str, TrainingConfig]]:
     for loss in ("kl", "mse", "log_mse", "cep"):
         yield f"{loss}, eta2 = 0", _guidance(loss=loss, consistency=(0.0,))
     yield "exact ratio, eta2 = 0", dataclasses.replace(_guidance(consistency=(0.0,)), classifier=EXACT)
-    yield "exact ratio, not pooled, eta2 = 0", dataclasses.replace(
-        _guidance(consistency=(0.0,), pooled=False), classifier=EXACT
+    yield (
+        "exact ratio, not pooled, eta2 = 0",
+        dataclasses.replace(_guidance(consistency=(0.0,), pooled=False), classifier=EXACT),
     )
 
 
@@ -65,9 +66,7 @@ def table(out: Path) -> None:
 def dimensions(out: Path) -> None:
     """Dimension 8 and 32 at n = 100."""
     for dim in (8, 32):
-        compare(
-            CompareConfig(problem=GaussiansConfig(dim=dim), n_targets="100", seeds=5), out / f"gaussians-d{dim}"
-        )
+        compare(CompareConfig(problem=GaussiansConfig(dim=dim), n_targets="100", seeds=5), out / f"gaussians-d{dim}")
 
 
 def ablation(out: Path, *, seeds: int = 3, n_targets: tuple[int, ...] = (10, 100, 1000)) -> None:

@@ -32,12 +32,20 @@ TRAINING = TrainingConfig(
 )
 GAUSSIANS = GaussiansConfig(num_source=200)
 CONDITIONAL = GaussiansConfig(num_source=200, conditional=True)
-# The same settings as options of the command line.
-OPTIONS = (
-    "--num-source 200 "
-    "--source.features 16 --source.optimiser.steps 20 --source.optimiser.batch-size 32 "
-    "--source.optimiser.learning-rate 0.01 --source.optimiser.ema 0.99 --source.optimiser.steps-per-launch 10 "
-).split()
+# `TRAINING` as options of the command line.
+OPTIONS = """
+    --source.features 16 --source.optimiser.steps 20 --source.optimiser.batch-size 32
+    --source.optimiser.learning-rate 0.01 --source.optimiser.ema 0.99 --source.optimiser.steps-per-launch 10
+    --rival.learning-rates 0.01 --rival.folds 2 --rival.optimiser.steps 20 --rival.optimiser.batch-size 32
+    --rival.optimiser.learning-rate 0.01 --rival.optimiser.steps-per-launch 10 --rival.optimiser.patience 0
+    --classifier.features 16 --classifier.folds 2 --classifier.regularisers weight_decay mixup
+    --classifier.optimiser.steps 20 --classifier.optimiser.batch-size 32 --classifier.optimiser.learning-rate 0.01
+    --classifier.optimiser.steps-per-launch 10 --classifier.optimiser.patience 0
+    --guidance.features 16 --guidance.folds 2 --guidance.consistency 0.1 1.0
+    --guidance.optimiser.steps 20 --guidance.optimiser.batch-size 32 --guidance.optimiser.learning-rate 0.01
+    --guidance.optimiser.steps-per-launch 10 --guidance.optimiser.patience 0
+    --sampling.num 64 --sampling.steps 4 --sampling.chunk 64
+""".split()
 
 
 def problem(config: GaussiansConfig = GAUSSIANS, *, seed: int = 0) -> Problem:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from tyro.extras import subcommand_app_from_dict
+from tyro.extras import SubcommandApp
 
 from tgdp_jax.config import CompareConfig, RunConfig
 from tgdp_jax.data.arrays import ArraysConfig
@@ -22,41 +22,36 @@ Arrays = Annotated[ArraysConfig, tyro.conf.arg(name="")]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunGaussians(RunConfig):
-    """Carry a source model over to a target: two Gaussian mixtures whose true densities are known.
-
-    Trains what the method needs, draws samples, measures them against the truth and writes a run folder with
-    config.json, metrics.json, samples.npz, checkpoints and report.html.
-    """
+    """`RunConfig` on Gaussian mixtures."""
 
     problem: Gaussians = GaussiansConfig()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunArrays(RunConfig):
-    """Carry a source model over to a target: your own rows, from two .npz files (key x [N, *D], labels y [N]).
+    """`RunConfig` on the user's rows."""
 
-    Rows are standardised by the source's mean and standard deviation, and samples mapped back. Metrics are taken on
-    target rows that no method sees.
-    """
-
-    problem: Arrays
+    problem: Arrays = dataclasses.field()  # no default: there is none for a user's own files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompareGaussians(CompareConfig):
-    """Compare methods side by side on two Gaussian mixtures: a table of mean and spread over seeds."""
+    """`CompareConfig` on Gaussian mixtures."""
 
     problem: Gaussians = GaussiansConfig()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompareArrays(CompareConfig):
-    """Compare methods side by side on your own rows, from two .npz files."""
+    """`CompareConfig` on the user's rows."""
 
-    problem: Arrays
+    problem: Arrays = dataclasses.field()  # no default: there is none for a user's own files
 
 
-Out = Annotated[Path | None, tyro.conf.arg(name="out", help="Folder for the results. An existing one is continued.")]
+Out = Annotated[
+    Path | None,
+    tyro.conf.arg(name="out", help="Folder for the results, below runs/ unless given. An existing one is continued."),
+]
 
 
 def _plain(config: Any, kind: type) -> Any:
@@ -82,18 +77,26 @@ def _compare(config: Any, out: Path | None) -> None:
 
 
 def run_gaussians(config: Annotated[RunGaussians, tyro.conf.arg(name="")], out: Out = None) -> None:
+    """Two Gaussian mixtures whose true densities are known: the paper's simulation by default."""
     _run(config, out)
 
 
 def run_arrays(config: Annotated[RunArrays, tyro.conf.arg(name="")], out: Out = None) -> None:
+    """Your own rows, from two .npz files (key x [N, *D], integer labels y [N]).
+
+    Rows are standardised by the source's mean and standard deviation, and samples mapped back. Metrics are taken on
+    target rows that no method sees.
+    """
     _run(config, out)
 
 
 def compare_gaussians(config: Annotated[CompareGaussians, tyro.conf.arg(name="")], out: Out = None) -> None:
+    """Two Gaussian mixtures whose true densities are known."""
     _compare(config, out)
 
 
 def compare_arrays(config: Annotated[CompareArrays, tyro.conf.arg(name="")], out: Out = None) -> None:
+    """Your own rows, from two .npz files."""
     _compare(config, out)
 
 
@@ -110,32 +113,35 @@ def sample(run: tyro.conf.Positional[Path], *, num: int = 1000, out: Path = Path
     sample_run(run, num, out)
 
 
-def diagnose(*, source: Path, target: Path, seed: int = 0) -> None:
+def diagnose(*, source: Path, target: Path, seed: int = 0, out: Path | None = None) -> None:
     """Say, before training, whether transfer by density ratio fits two data sets.
 
     Args:
       source: .npz file with source rows under key x [N, *D].
       target: .npz file with target rows under key x [n, *D].
       seed: of splits and networks.
+      out: JSON file for what was measured. Default: none.
     """
     from tgdp_jax.commands.diagnose import diagnose_files
 
-    diagnose_files(source, target, seed)
+    diagnose_files(source, target, seed, out)
 
 
-COMMANDS = {
-    "run": {"gaussians": run_gaussians, "arrays": run_arrays},
-    "compare": {"gaussians": compare_gaussians, "arrays": compare_arrays},
-    "sample": sample,
-    "diagnose": diagnose,
-}
+RUN, COMPARE, APP = SubcommandApp(), SubcommandApp(), SubcommandApp()
+RUN.command(name="gaussians")(run_gaussians)
+RUN.command(name="arrays")(run_arrays)
+COMPARE.command(name="gaussians")(compare_gaussians)
+COMPARE.command(name="arrays")(compare_arrays)
+APP.command(RUN, name="run", help="Train one method on a problem, sample, measure and report.")
+APP.command(COMPARE, name="compare", help="Several methods on a problem, side by side over target sizes and seeds.")
+APP.command(name="sample")(sample)
+APP.command(name="diagnose")(diagnose)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. A `UserError` prints as one sentence and exits with code 2."""
     try:
-        subcommand_app_from_dict(
-            COMMANDS,
+        APP.cli(
             prog="tgdp",
             description="Carry a pretrained diffusion model over to a small target, and know whether it worked.",
             args=arguments,

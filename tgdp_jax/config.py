@@ -221,7 +221,7 @@ class RunConfig(TrainingConfig):
 
     Attributes:
       problem: the data.
-      method: transfer method.
+      method: tgdp, discriminator_guidance, finetune, scratch, source, kde or sir.
       n_target: target rows to learn from. Default: 100 for gaussians; four fifths of the file for arrays.
       seed: fixes data, training and samples.
     """

@@ -1,7 +1,7 @@
 """The one exception for what a user can put right."""
 
 
-class UserError(ValueError):
+class UserError(Exception):
     """A wrong input, setting or file; the message is one sentence with the cause and the remedy.
 
     The command line prints it without a traceback and exits with code 2.

@@ -120,3 +120,18 @@ def test_an_unknown_divergence_is_refused_with_the_list_of_what_exists():
     sde, (_, target) = PROCESSES["vp"], paper_pair()
     with pytest.raises(UserError, match=r"exact.*hutchinson"):
         log_likelihood(points(target, 2), ExactScore(target, sde), sde, divergence="trace")
+
+
+@pytest.mark.parametrize("labels", [1, 3, 6])
+def test_labels_that_do_not_match_the_points_are_refused(labels):
+    # Indexing past the end of a JAX array repeats its last row: without a check the result is silently wrong.
+    sde, (_, target) = PROCESSES["vp"], paper_pair()
+    with pytest.raises(UserError, match="cond"):
+        log_likelihood(points(target, 5), ExactScore(target, sde), sde, cond=jnp.zeros(labels, jnp.int32))
+
+
+@pytest.mark.parametrize("change", [{"num_steps": 0}, {"chunk": 0}])
+def test_counts_below_one_are_refused(change):
+    sde, (_, target) = PROCESSES["vp"], paper_pair()
+    with pytest.raises(UserError, match=next(iter(change))):
+        log_likelihood(points(target, 5), ExactScore(target, sde), sde, **change)

@@ -31,7 +31,8 @@ from tgdp_jax.data.mixture import ExactLogRatio, ExactScore, GaussianMixture
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import GuidedScore, combine_scores, grad_log_ratio, log_ratio_guidance
 
-NAMES = pytest.mark.parametrize("name", list(PROCESSES))
+# One process that keeps the variance and one that does not: the mixture sees them through alpha and sigma alone.
+NAMES = pytest.mark.parametrize("name", ["vp", "ve"])
 SKEWED = functools.partial(mixture, [[0.9, -0.2, 0.4], [-0.7, 0.5, 0.1], [0.0, 1.2, -0.9]], 0.2, [0.2, 0.5, 0.3])
 LABELS = pytest.mark.parametrize("labelled", [False, True])
 

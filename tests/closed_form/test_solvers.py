@@ -426,3 +426,16 @@ def test_progress_counts_finished_samples():
 def test_bad_input_is_refused_with_what_to_do(change, says):
     with pytest.raises(UserError, match=says):
         few(np.arange(5), **change)
+
+
+@pytest.mark.parametrize("ids", [np.array([-1]), np.array([2**32]), np.array([0.5])])
+def test_identities_outside_their_range_are_refused(ids):
+    # They would wrap around or be cut, and then share their noise with another sample.
+    with pytest.raises(UserError, match="ids"):
+        few(ids)
+
+
+@pytest.mark.parametrize("build", [lambda: ddim(1.5), lambda: ddim(-0.5), lambda: predictor_corrector(snr=0.0)])
+def test_impossible_solver_settings_are_refused(build):
+    with pytest.raises(UserError):
+        build()

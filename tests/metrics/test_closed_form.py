@@ -68,10 +68,10 @@ def test_mode_balance_of_true_samples_is_zero_even_where_unequal_components_over
 # Path KL
 
 
-@pytest.mark.parametrize("sde", PROCESSES.values(), ids=PROCESSES)
-def test_path_kl_of_the_exact_score_is_zero(sde):
+def test_path_kl_of_the_exact_score_is_zero():
     _, target = paper_pair()
-    value, error = path_kl(jax.random.key(0), ExactScore(target, sde), target, sde, num=2000)
+    sde = VP()
+    value, error = path_kl(jax.random.key(0), ExactScore(target, sde), target, sde)
     assert value == error == 0
 
 
@@ -194,7 +194,7 @@ def test_exact_kl_of_the_exact_score_is_zero_also_by_class():
     _, target = paper_pair()
     sde = VP()
     for conditional in (False, True):
-        got = exact_kl(jax.random.key(6), ExactScore(target, sde), target, sde, num=300, conditional=conditional)
+        got = exact_kl(jax.random.key(6), ExactScore(target, sde), target, sde, conditional=conditional)
         assert abs(got.value) < 2e-3
 
 
@@ -232,7 +232,7 @@ def test_bad_scores_are_refused():
     with pytest.raises(UserError, match="not finite at 10 of 10"):
         path_kl(key, lambda x, t, cond: x / 0, target, sde, num=10)
     with pytest.raises(UserError, match="not finite at"):
-        exact_kl(key, lambda x, t, cond: x * jnp.nan, target, sde, num=10, num_steps=2)
+        exact_kl(key, lambda x, t, cond: x * jnp.nan, target, sde, num_steps=2)
     with pytest.raises(UserError, match="num"):
         path_kl(key, ExactScore(target, sde), target, sde, num=2)
     with pytest.raises(UserError, match="num"):

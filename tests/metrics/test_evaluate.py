@@ -91,6 +91,9 @@ def test_few_rows_give_no_spread_rather_than_a_wrong_one(problem):
     assert math.isnan(got["coverage"].spread)
     assert got["coverage"].value > 0
     assert got["sw2"].spread > 0
+    got = evaluate(problem["fresh"][0], problem["reference"][0][:5], problem["train"][0])
+    assert math.isnan(got["coverage"].value) and math.isnan(got["density"].value)
+    assert all(math.isfinite(got[name].value) for name in ("sw2", "w2", "mmd2", "memorisation"))
 
 
 def test_images_are_accepted():
@@ -117,7 +120,7 @@ def test_closed_form_metrics(problem):
 def test_closed_form_metrics_by_class(problem):
     _, target = paper_pair()
     sde, key = VP(), jax.random.key(1)
-    settings = {"key": key, "num_path": 1000, "num_likelihood": 200}
+    settings = {"key": key, "num_likelihood": 300}
     score = ExactScore(target, sde)
     plain = evaluate_closed_form(problem["fresh"][0], score, target, sde, **settings)
     by_class = evaluate_closed_form(problem["fresh"][0], score, target, sde, conditional=True, **settings)

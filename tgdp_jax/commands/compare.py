@@ -26,8 +26,6 @@ from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer import METHODS
 
 Cell = dict[str, Any]
-# What a table on a terminal has room for; report.html and metrics.json have the rest.
-TERMINAL = ("sw2", "path_kl", "nll", "mmd2", "avg_density", "memorisation", "seconds")
 
 
 def compare(config: CompareConfig, out: Path) -> None:
@@ -73,6 +71,7 @@ def compare(config: CompareConfig, out: Path) -> None:
         footer=f"Made by: tgdp compare {problem.name} (with the settings above).",
     )
     html.write(out / "report.html", page)
+    pages.write_pictures(out / "pictures", pictures)
     write_json(
         out / "metrics.json",
         {
@@ -83,7 +82,7 @@ def compare(config: CompareConfig, out: Path) -> None:
             ],
         },
     )
-    print_table(rows, [c for c in shown if c.key in TERMINAL], title=f"{problem.name}. {note}", group="target rows")
+    print_table(rows, pages.for_terminal(shown), title=f"{problem.name}. {note}", group="target rows")
     print(f"comparison: {out}  (open {out / 'report.html'}; every metric is in metrics.json)")
 
 

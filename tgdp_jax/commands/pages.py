@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import numpy as np
 from tgdp_jax.config import TrainingConfig
 from tgdp_jax.data.mixture import ExactLogRatio
 from tgdp_jax.data.problem import Problem
+from tgdp_jax.folder import write_atomic
 from tgdp_jax.metrics.evaluate import METRICS
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.report import plots
@@ -22,6 +25,8 @@ from tgdp_jax.transfer.tgdp import clean_log_ratio, noised_log_ratio
 FIELD_TIME = 0.1
 GRID_SIZE = 80
 PANEL_POINTS = 4000
+# report.html and metrics.json have the rest.
+TERMINAL = ("sw2", "path_kl", "nll", "mmd2", "avg_density", "memorisation", "seconds")
 
 
 def columns(values: Mapping[str, Mapping[str, Value]], *, goal_row: str | None = None) -> list[Column]:
@@ -34,12 +39,18 @@ def columns(values: Mapping[str, Mapping[str, Value]], *, goal_row: str | None =
         if not any(name in row for row in values.values()):
             continue
         goal = metric.ideal
-        if metric.better == "target" and goal is None and goal_row in values and name in values[goal_row]:
-            goal = values[goal_row][name].value
+        if metric.better == "target" and goal is None:
+            aim = values.get(goal_row or "", {}).get(name)
+            goal = None if aim is None else aim.value
         out.append(Column(name, metric.label, metric.better, metric.description, goal))
     if any("seconds" in row for row in values.values()):
         out.append(Column("seconds", "train s", "none", "Seconds of training, all stages."))
     return out
+
+
+def for_terminal(shown: Sequence[Column]) -> list[Column]:
+    """The columns that a terminal has room for."""
+    return [column for column in shown if column.key in TERMINAL]
 
 
 def row(name: str, values: Mapping[str, Value], *, reference: bool = False, group: str | None = None) -> Row:
@@ -124,6 +135,17 @@ def line_pictures(groups: Mapping[float, Sequence[Row]], shown: Sequence[Column]
     wanted = [c for c in shown if c.key in ("sw2", "path_kl")]
     caption = "Mean over seeds; error bars are the standard deviation between seeds."
     return [Picture(f"{c.label} against target rows", caption, plots.lines(groups, c)) for c in wanted]
+
+
+def write_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
+    """Writes the pictures as PNG files named after their titles, for slides and papers."""
+    for picture in pictures:
+        name = re.sub(r"[^a-z0-9]+", "-", picture.title.lower()).strip("-")
+
+        def save(part: Path, png: bytes = picture.png) -> None:
+            part.write_bytes(png)
+
+        write_atomic(folder / f"{name}.png", save)
 
 
 def _plane(problem: Problem) -> tuple[np.ndarray, np.ndarray, jnp.ndarray]:

@@ -91,8 +91,13 @@ def run(config: RunConfig, out: Path) -> None:
             "total_seconds": time.perf_counter() - start,
             "warnings": warnings,
         }
-        page = _page(config, problem, trained, values, pictured, classes, metrics)
-        html.write(out / "report.html", page)
+        pictures = [
+            pages.sample_picture(problem, pictured, classes),
+            *pages.field_pictures(config, problem, trained.trees),
+            *pages.curve_picture(trained.results),
+        ]
+        html.write(out / "report.html", _page(config, problem, pictures, metrics))
+        pages.write_pictures(out / "pictures", pictures)
         # Last, so that its presence means that the rest is there.
         write_json(out / "metrics.json", metrics)
     show(metrics)
@@ -110,18 +115,12 @@ def show(metrics: dict[str, Any]) -> None:
     rows, shown = _table(metrics)
     if rows and shown:
         title = f"{metrics['method']} on {metrics['problem']}, {metrics['num_target']} target rows"
-        print_table(rows, shown, title=title)
+        print_table(rows, pages.for_terminal(shown), title=title)
 
 
-def _page(config, problem, trained, values, pictured, classes, metrics) -> str:
+def _page(config: RunConfig, problem: Problem, pictures: list[html.Picture], metrics: dict[str, Any]) -> str:
     rows, shown = _table(metrics)
     note = "± is the standard error of the metric for these samples (bootstrap), not the spread between seeds."
-    pictures = [
-        pages.sample_picture(problem, pictured, classes),
-        *pages.field_pictures(config, problem, trained.trees),
-        *pages.curve_picture(trained.results),
-    ]
-    command = f"tgdp run {problem.name} --method {config.method} --seed {config.seed}"
     return html.render(
         title=f"{config.method} on {problem.name}",
         intro=f"{METHODS[config.method].card}.\n\n{_counts(problem)}",
@@ -129,7 +128,7 @@ def _page(config, problem, trained, values, pictured, classes, metrics) -> str:
         tables=[html.TableData("Metrics", rows, shown, note)] if shown else [],
         pictures=pictures,
         config=to_json(config),
-        footer=f"Made by: {command} (with the settings above).",
+        footer=f"Made by: tgdp run {problem.name} --method {config.method} (with the settings above).",
     )
 
 

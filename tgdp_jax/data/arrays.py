@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from tgdp_jax.data.problem import Data, Problem, Scaler, check_labels, check_n_target, check_rows
+from tgdp_jax.data.problem import Data, Problem, Scaler, check_labels, check_n_target, check_rows, count_classes
 from tgdp_jax.errors import UserError
 
 
@@ -37,31 +38,33 @@ def read_rows(path: Path) -> Data:
       UserError: the file is missing, not an .npz, pickled, lacks `x`, or holds bad values.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise UserError(f"{path} is a single array: save it with numpy.savez(path, x=...)")
-            if "x" not in archive:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise UserError(f"{path} is a single array: save it with numpy.savez(path, x=...)")
+        with archive:
+            # A member that is no array comes back as bytes.
+            arrays = {name: archive[name] for name in ("x", "y") if name in archive}
+            if not isinstance(arrays.get("x"), np.ndarray):
                 names = ", ".join(archive.files) or "nothing"
                 raise UserError(f"{path} holds {names} but no array 'x': save rows with numpy.savez(path, x=...)")
-            x = archive["x"]
-            y = archive["y"] if "y" in archive else None
     except UserError:
         raise
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: check the path") from None
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} can not be read as .npz ({error}): save it with numpy.savez(path, x=...)") from error
-    return Data(check_rows(x, str(path)), y)
+    y = arrays.get("y")
+    return Data(check_rows(arrays["x"], str(path)), y if isinstance(y, np.ndarray) else None)
 
 
-def check_pair(source: Data, target: Data) -> None:
+def check_pair(source: Data, other: Data, name: str = "target") -> None:
     """Raises:
-    UserError: source and target rows differ in shape, or one of them is too small."""
-    if source.x.shape[1:] != target.x.shape[1:]:
+    UserError: source and target (or reference) rows differ in shape, or one of them is too small."""
+    if source.x.shape[1:] != other.x.shape[1:]:
         raise UserError(
-            f"source rows have shape {source.x.shape[1:]} but target rows {target.x.shape[1:]}: both must agree"
+            f"source rows have shape {source.x.shape[1:]} but {name} rows {other.x.shape[1:]}: both must agree"
         )
-    for data, what, least in ((source, "source", 100), (target, "target", 2)):
+    for data, what, least in ((source, "source", 100), (other, name, 2)):
         if len(data) < least:
             raise UserError(f"the {what} has {len(data)} row{'s' * (len(data) != 1)}: at least {least} are needed")
 
@@ -74,13 +77,13 @@ def load(config: ArraysConfig, *, n_target: int | None, seed: int) -> Problem:
     """
     source, pool = read_rows(config.source), read_rows(config.target)
     check_pair(source, pool)
-    num_classes = 0
-    if config.conditional:
-        if source.y is None:
-            raise UserError(f"{config.source} has no labels: a conditional run needs an integer array under key 'y'")
-        num_classes = int(source.y.max()) + 1
-        source = Data(source.x, check_labels(source.y, len(source), num_classes, str(config.source)))
-        pool = Data(pool.x, check_labels(pool.y, len(pool), num_classes, str(config.target)))
+    num_classes = 0 if not config.conditional else count_classes(source.y, len(source), str(config.source))
+
+    def labelled(data: Data, path: Path) -> Data:
+        # Labels that nobody asked for are not looked at, whatever they are.
+        return Data(data.x, check_labels(data.y, len(data), num_classes, str(path)) if config.conditional else None)
+
+    source, pool = labelled(source, config.source), labelled(pool, config.target)
     if n_target is None:
         n_target = len(pool) if config.reference else max(2, len(pool) - len(pool) // 5)
     check_n_target(n_target, len(pool))
@@ -88,16 +91,16 @@ def load(config: ArraysConfig, *, n_target: int | None, seed: int) -> Problem:
     target = pool.take(order[:n_target])
     if config.reference:
         reference = read_rows(config.reference)
-        check_pair(source, reference)
-        if config.conditional:
-            reference = Data(reference.x, check_labels(reference.y, len(reference), num_classes, str(config.reference)))
+        check_pair(source, reference, "reference")
+        reference = labelled(reference, config.reference)
     else:
         rest = order[n_target:]
         # A handful of rows judges nothing; better no number than a wild one.
         reference = pool.take(rest) if len(rest) >= 10 else None
+    # In double precision: squares of large or small units leave the range of float32.
+    mean, std = source.x.mean(0, dtype=np.float64), source.x.std(0, dtype=np.float64)
     # A constant coordinate keeps scale one: it stays constant.
-    std = source.x.std(0)
-    scaler = Scaler(source.x.mean(0), np.where(std > 1e-6 * (1 + np.abs(source.x.mean(0))), std, 1.0))
+    scaler = Scaler(mean, np.where(std > 1e-7 * np.abs(mean), std, 1.0))
 
     def scaled(data: Data) -> Data:
         return Data(scaler.to_model(data.x), data.y)

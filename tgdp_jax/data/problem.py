@@ -117,13 +117,39 @@ def check_rows(x: np.ndarray, what: str) -> np.ndarray:
         raise UserError(f"{what} has shape {x.shape}: x must be [N, *D], one row a sample (for scalars use [N, 1])")
     if len(x) == 0:
         raise UserError(f"{what} has no rows: give at least two")
-    bad = ~np.isfinite(x.astype(np.float64)).reshape(len(x), -1).all(1)
+    if x.size == 0:
+        raise UserError(f"{what} has shape {x.shape}: rows without a number can not be learned from")
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32)
+    bad = ~np.isfinite(x).reshape(len(x), -1).all(1)
     if bad.any():
         raise UserError(
-            f"{what} has NaN or infinite values in {int(bad.sum())} of {len(x)} rows (first: row {int(bad.argmax())}): "
-            "remove or impute them"
+            f"{what} has NaN, infinite or (for float32) too large values in {int(bad.sum())} of {len(x)} rows "
+            f"(first: row {int(bad.argmax())}): remove or impute them"
         )
-    return x.astype(np.float32)
+    return x
+
+
+def _check_label_array(y: np.ndarray | None, rows: int, what: str) -> np.ndarray:
+    if y is None:
+        raise UserError(f"{what} has no labels: a conditional run needs an integer array under key 'y'")
+    if y.dtype.kind not in "iu" or y.shape != (rows,):
+        raise UserError(f"labels of {what} have dtype {y.dtype} and shape {y.shape}: y must be integers [{rows}]")
+    return y
+
+
+def count_classes(y: np.ndarray | None, rows: int, what: str) -> int:
+    """One more than the source's largest label.
+
+    Raises:
+      UserError: missing, not integers, of another length, or numbers that can not be classes.
+    """
+    largest = int(_check_label_array(y, rows, what).max())
+    if largest >= rows:
+        raise UserError(
+            f"labels of {what} reach {largest} but it has {rows} rows: number the classes 0, 1, 2 and so on"
+        )
+    return max(largest + 1, 1)
 
 
 def check_labels(y: np.ndarray | None, rows: int, num_classes: int, what: str) -> np.ndarray:
@@ -132,10 +158,7 @@ def check_labels(y: np.ndarray | None, rows: int, num_classes: int, what: str) -
     Raises:
       UserError: missing, not integers, of another length, or out of [0, num_classes).
     """
-    if y is None:
-        raise UserError(f"{what} has no labels: a conditional run needs an integer array under key 'y'")
-    if y.dtype.kind not in "iu" or y.shape != (rows,):
-        raise UserError(f"labels of {what} have dtype {y.dtype} and shape {y.shape}: y must be integers [{rows}]")
+    y = _check_label_array(y, rows, what)
     if y.min() < 0 or y.max() >= num_classes:
         raise UserError(
             f"labels of {what} reach from {y.min()} to {y.max()}: they must lie in 0..{num_classes - 1}, the source's "

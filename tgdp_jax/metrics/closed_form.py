@@ -98,7 +98,7 @@ def responsibilities(x: Any, target: GaussianMixture) -> np.ndarray:
     lost = ~np.isfinite(shares).all(1)
     if lost.any():
         raise UserError(
-            f"{lost.sum()} of {len(lost)} samples are too far from the target for single precision: the sampler "
+            f"{lost.sum()} of {len(shares)} samples are too far from the target for single precision: the sampler "
             "diverged, lower its guidance scale or learning rate, or remove these rows"
         )
     return shares

@@ -6,7 +6,7 @@ Above about eight dimensions a tree visits most of its leaves (10,000 points in 
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from sklearn.neighbors import NearestNeighbors
 
 TREE_MAX_DIM = 8
@@ -31,7 +31,7 @@ def kth_distance(points: np.ndarray, k: int) -> np.ndarray:
 def _neighbours(points: np.ndarray, pool: np.ndarray, k: int) -> np.ndarray:
     """Indices [N, k] of the nearest rows of the pool."""
     if points.shape[1] <= TREE_MAX_DIM:
-        return cKDTree(pool).query(points, k=np.arange(1, k + 1), workers=-1)[1]
+        return np.asarray(KDTree(pool).query(points, k=list(range(1, k + 1)), workers=-1)[1])
     points, pool = _centred(points, pool)
     return NearestNeighbors(n_neighbors=k, algorithm="brute").fit(pool).kneighbors(points, return_distance=False)
 
@@ -40,7 +40,7 @@ def ball_counts(centres: np.ndarray, radii: np.ndarray, points: np.ndarray) -> n
     """How many of points [M, D] lie in each open ball [N] with centres [N, D] and radii [N]."""
     if centres.shape[1] <= TREE_MAX_DIM:
         # A ball of radius zero is empty, but the tree's balls are closed.
-        inside = cKDTree(points).query_ball_point(centres, radii * OPEN, return_length=True, workers=-1)
+        inside = KDTree(points).query_ball_point(centres, radii * OPEN, return_length=True, workers=-1)
         return np.where(radii > 0, inside, 0)
     return np.concatenate([inside.sum(1) for inside in _blocks(centres, radii, points)])
 
@@ -51,7 +51,7 @@ def covered(centres: np.ndarray, radii: np.ndarray, points: np.ndarray) -> np.nd
     if centres.shape[1] <= TREE_MAX_DIM:
         keep = radii > 0
         if keep.any():
-            lists = cKDTree(points).query_ball_point(centres[keep], radii[keep] * OPEN, workers=-1)
+            lists = KDTree(points).query_ball_point(centres[keep], radii[keep] * OPEN, workers=-1)
             hit[np.concatenate([np.asarray(one, int) for one in lists])] = True
         return hit
     for inside in _blocks(centres, radii, points):
@@ -66,7 +66,8 @@ def _blocks(centres: np.ndarray, radii: np.ndarray, points: np.ndarray):
     for start in range(0, len(centres), BLOCK):
         part = centres[start : start + BLOCK]
         distance = (part**2).sum(1)[:, None] + square - 2 * part @ points.T
-        yield distance < (OPEN * radii[start : start + BLOCK, None]) ** 2
+        # Rounding may leave less than zero, which would put copies into balls of radius zero.
+        yield np.maximum(distance, 0) < (OPEN * radii[start : start + BLOCK, None]) ** 2
 
 
 def _centred(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -41,7 +41,7 @@ def mean_value(values: Any) -> Value:
     return Value(float(values.mean()), float(spread))
 
 
-def bootstrap(fn: Callable[..., Any], *arrays: Any, num: int = 20, seed: int = 0) -> float | np.ndarray:
+def bootstrap(fn: Callable[..., Any], *arrays: Any, num: int = 20, seed: int = 0) -> Any:
     """Standard error of `fn(*arrays)` by resampling the rows of each array with replacement.
 
     Args:
@@ -60,9 +60,7 @@ def bootstrap(fn: Callable[..., Any], *arrays: Any, num: int = 20, seed: int = 0
     return _deviation(fn, _checked(arrays, num), num, lambda size: rng.integers(size, size=size))
 
 
-def subsample_spread(
-    fn: Callable[..., Any], *arrays: Any, num: int = 20, seed: int = 0, max_rows: int = 2000
-) -> float | np.ndarray:
+def subsample_spread(fn: Callable[..., Any], *arrays: Any, num: int = 20, seed: int = 0, max_rows: int = 2000) -> Any:
     """Standard error of `fn(*arrays)` for nearest-neighbour statistics, from subsamples without repeated rows.
 
     Args:
@@ -79,13 +77,13 @@ def subsample_spread(
       UserError: `num` below two, `max_rows` below one, or an array with fewer than two rows.
     """
     positive("max_rows", max_rows)
-    arrays = _checked(arrays, num)
-    if min(map(len, arrays)) < 2:
+    rows = _checked(arrays, num)
+    if min(map(len, rows)) < 2:
         raise UserError("every array needs at least two rows for a subsample to differ from the whole: pass more rows")
-    fraction = min(0.5, max_rows / max(map(len, arrays)))
+    fraction = min(0.5, max_rows / max(map(len, rows)))
     rng = np.random.default_rng(seed)
     deviation = _deviation(
-        fn, arrays, num, lambda size: rng.choice(size, max(1, round(fraction * size)), replace=False, shuffle=False)
+        fn, rows, num, lambda size: rng.choice(size, max(1, round(fraction * size)), replace=False, shuffle=False)
     )
     return math.sqrt(fraction / (1 - fraction)) * deviation
 
@@ -93,13 +91,13 @@ def subsample_spread(
 def _checked(arrays: tuple[Any, ...], num: int) -> list[np.ndarray]:
     if num < 2:
         raise UserError(f"num must be at least 2 for a standard deviation, got {num}")
-    arrays = [np.asarray(a) for a in arrays]
-    if not arrays or any(a.ndim == 0 or len(a) == 0 for a in arrays):
+    rows = [np.asarray(a) for a in arrays]
+    if not rows or any(a.ndim == 0 or len(a) == 0 for a in rows):
         raise UserError("resampling needs at least one array, and rows in each of them")
-    return arrays
+    return rows
 
 
-def _deviation(fn, arrays, num, draw) -> float | np.ndarray:
+def _deviation(fn, arrays, num, draw) -> Any:
     copies = np.array([fn(*(a[draw(len(a))] for a in arrays)) for _ in range(num)], np.float64)
     deviation = copies.std(axis=0, ddof=1)
     return float(deviation) if deviation.ndim == 0 else deviation

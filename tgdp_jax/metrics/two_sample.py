@@ -241,15 +241,15 @@ def _kernel_inputs(x: Any, y: Any, bandwidth: float | None) -> tuple[np.ndarray,
     return x, y, bandwidth
 
 
-def _weighted_mmd2(x: np.ndarray, y: np.ndarray, wx: np.ndarray, wy: np.ndarray, bandwidth: float) -> np.ndarray:
+def _weighted_mmd2(x: np.ndarray, y: np.ndarray, wx: np.ndarray, wy: np.ndarray, bandwidth: float) -> Any:
     """MMD^2 [R] of x [N, D] and y [M, D] with rows repeated wx [N, R] and wy [M, R] times, in blocks."""
     size = min(BLOCK, 1 << (max(len(x), len(y)) - 1).bit_length())  # powers of two: few programs to compile
     scale = math.sqrt(2) * bandwidth
 
     # Centring keeps |a|^2 + |b|^2 - 2 a.b from cancelling in float32; the median is not moved by diverged rows.
-    def within(a: np.ndarray, w: np.ndarray) -> np.ndarray:
+    def within(a: np.ndarray, w: np.ndarray) -> Any:
         n, blocks = len(a), _blocks((a - np.median(a, 0)) / scale, w, size)
-        total = sum(_kernel_sum(*p, *p) for p in blocks)
+        total: Any = sum(_kernel_sum(*p, *p) for p in blocks)
         total = total + 2 * sum(_kernel_sum(*p, *q) for p, q in itertools.combinations(blocks, 2))
         return (total - n) / (n * (n - 1))  # a row's kernel with itself is one and does not count
 

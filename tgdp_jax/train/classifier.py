@@ -140,7 +140,7 @@ def fit_log_ratio(
     """Learns log q/p from source {"x" [m, *D], "y"?} and target {"x" [n, *D], "y"?} rows."""
     n, m = len(target["x"]), len(source["x"])
     folds = min(folds, n)
-    net = ClassifierMLP(features, num_classes, data_std)
+    net: Any = ClassifierMLP(features, num_classes, data_std)
     candidates = [REGULARISERS[name] for name in regularisers]
     target_train, target_held = fold_rows(n, folds, seed=0)
     source_train, source_held = fold_rows(m, folds, seed=1)

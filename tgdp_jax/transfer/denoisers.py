@@ -27,7 +27,7 @@ from tgdp_jax.transfer.base import Progress, ScoreGenerator, Stage, StageResult,
 Array = jax.Array
 
 
-def denoiser(config: TrainingConfig, problem: Problem) -> EpsMLP:
+def denoiser(config: TrainingConfig, problem: Problem) -> Any:
     """The noise-prediction network of source, scratch and fine-tuning."""
     return EpsMLP(
         config.process.make(),

@@ -81,11 +81,10 @@ def kde_fit(x: Any, *, seed: int = 0) -> KDE:
     grid = np.linspace(low, high, GRID)
     best = int(np.argmin([loss(v) for v in grid]))
     bounds = (grid[max(best - 1, 0)], grid[min(best + 1, GRID - 1)])
-    log_h = (
-        minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4}).x
-        if bounds[0] < bounds[1]
-        else low
-    )
+    log_h = low
+    if bounds[0] < bounds[1]:
+        found: Any = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+        log_h = float(found.x)
 
     def log_density(points: Any) -> np.ndarray:
         points = _rows("points", points)

@@ -1,0 +1,97 @@
+"""Folds, row draws and times."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from tests.helpers import PROCESSES
+from tgdp_jax.train.batches import Rows, all_rows, draw_rows, fold_rows, masked_mean, stratified_times
+
+
+def real(rows: Rows, k: int) -> list[int]:
+    return np.asarray(rows.index)[k, : int(rows.count[k])].tolist()
+
+
+@pytest.mark.parametrize(("num", "folds"), [(10, 5), (11, 5), (7, 2), (2, 2), (5, 5), (101, 3)])
+def test_folds_are_a_partition(num, folds):
+    train, held = fold_rows(num, folds, seed=0)
+    assert train.index.shape[0] == held.index.shape[0] == folds
+    everything = [row for k in range(folds) for row in real(held, k)]
+    assert sorted(everything) == list(range(num))
+    for k in range(folds):
+        assert not set(real(train, k)) & set(real(held, k))
+        assert sorted(real(train, k) + real(held, k)) == list(range(num))
+        assert real(train, k) and real(held, k)
+
+
+def test_padding_of_a_fold_repeats_its_own_rows():
+    # A held-out row in the padding of its own training fold would leak if the count were ever overlooked.
+    train, held = fold_rows(11, 5, seed=0)
+    assert len(set(np.asarray(held.count).tolist())) == 2
+    for rows in (train, held):
+        for k in range(5):
+            assert set(np.asarray(rows.index)[k].tolist()) == set(real(rows, k))
+
+
+def test_folds_depend_on_their_arguments_alone():
+    np.random.seed(1)
+    first = fold_rows(20, 4, seed=0)
+    np.random.seed(2)
+    again = fold_rows(20, 4, seed=0)
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert (np.asarray(first[1].index) != np.asarray(fold_rows(20, 4, seed=1)[1].index)).any()
+    # Shuffled: data often come sorted by class.
+    assert real(first[1], 0) != list(range(5))
+
+
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_rows_are_drawn_uniformly_and_never_from_the_padding(count):
+    index = jnp.asarray(10 + np.arange(7))
+    drawn = np.asarray(draw_rows(jax.random.key(0), Rows(index, jnp.asarray(count)), 7000))
+    values, found = np.unique(drawn, return_counts=True)
+    assert values.tolist() == list(range(10, 10 + count))
+    assert count == 1 or stats.chisquare(found).pvalue > 1e-3
+
+
+def test_padding_that_repeats_rows_gives_them_no_weight():
+    # 3 real rows in 5 places: were the padding drawn too, rows 0 and 1 would come up twice as often.
+    rows = Rows(jnp.asarray([0, 1, 2, 0, 1]), jnp.asarray(3))
+    drawn = np.asarray(draw_rows(jax.random.key(1), rows, 9000))
+    assert stats.chisquare(np.bincount(drawn, minlength=3)).pvalue > 1e-3
+
+
+def test_all_rows_are_all_rows():
+    drawn = np.asarray(draw_rows(jax.random.key(0), all_rows(5), 500))
+    assert set(drawn.tolist()) == set(range(5))
+
+
+def test_draws_differ_by_key():
+    a, b = (np.asarray(draw_rows(jax.random.key(k), all_rows(1000), 50)) for k in (0, 1))
+    assert (a != b).any()
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("num", [1, 7, 256])
+def test_times_are_stratified_in_their_square_root(name, num):
+    sde = PROCESSES[name]
+    t = np.asarray(stratified_times(jax.random.key(0), num, sde), np.float64)
+    assert t.shape == (num,) and np.all(t >= sde.t_min * (1 - 1e-5)) and np.all(t <= 1)
+    low = sde.t_min**0.5
+    cell = (np.sqrt(t) - low) / (1 - low) * num
+    assert np.all(cell > np.arange(num) - 1e-3) and np.all(cell < np.arange(num) + 1 + 1e-3)
+
+
+def test_times_fill_their_cells():
+    sde = PROCESSES["vp"]
+    keys = jax.random.split(jax.random.key(0), 500)
+    t = np.asarray(jax.vmap(lambda k: stratified_times(k, 4, sde))(keys), np.float64)
+    low = sde.t_min**0.5
+    within = (np.sqrt(t) - low) / (1 - low) * 4 - np.arange(4)
+    for column in within.T:
+        assert stats.kstest(column, "uniform").pvalue > 1e-3
+
+
+def test_a_masked_mean_leaves_the_padding_out():
+    assert float(masked_mean(jnp.asarray([1.0, 2.0, 6.0, jnp.nan]), jnp.asarray(3))) == pytest.approx(3.0)

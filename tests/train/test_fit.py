@@ -1,0 +1,260 @@
+"""The training loop, on one-number tasks whose course is known by hand."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tgdp_jax.errors import UserError
+from tgdp_jax.train.fit import Task, candidate_weights, fit
+from tgdp_jax.train.optimiser import OptimiserConfig
+
+KEY = jax.random.key(0)
+# With a gradient of constant sign Adam moves by the learning rate at every step, whatever the gradient's size.
+RATE = 0.1
+PLAIN = OptimiserConfig(
+    steps=60, batch_size=4, learning_rate=RATE, schedule="constant", clip_norm=1e9, ema=0.0, steps_per_launch=5
+)
+
+
+def replaced(**changes) -> OptimiserConfig:
+    return OptimiserConfig(**(vars(PLAIN) | changes))
+
+
+def _init(key):
+    return {"w": jnp.zeros(())}
+
+
+def _no_draw(key, data, member):
+    return ()
+
+
+def _march(params, frozen, batch, key, step, member):
+    """A gradient of constant sign: the weight grows by RATE a step."""
+    return -params["w"], {"twice": -2 * params["w"]}
+
+
+def _distance(params, frozen, data, member):
+    """Least where the weight is at `goal`."""
+    return (params["w"] - (data["goal"] if member is None else member["goal"])) ** 2
+
+
+MARCH = Task(init=_init, draw=_no_draw, loss=_march, validate=_distance)
+
+
+def _random_init(key):
+    return {"w": jax.random.normal(key, ())}
+
+
+def _random_draw(key, data, member):
+    return data["x"][jax.random.randint(key, (4,), 0, len(data["x"]))]
+
+
+def _square(params, frozen, batch, key, step, member):
+    return jnp.mean((params["w"] - batch) ** 2) + 0.01 * params["w"] * jax.random.normal(key, ()), {}
+
+
+def _held_out(params, frozen, data, member):
+    return jnp.mean((params["w"] - data["x"]) ** 2)
+
+
+# Everything random: start, batches and the loss itself.
+RANDOM = Task(init=_random_init, draw=_random_draw, loss=_square, validate=_held_out)
+DATA = {"x": jnp.linspace(-1.0, 3.0, 17)}
+
+march = functools.partial(fit, KEY, MARCH)
+
+
+def test_the_course_that_the_other_tests_assume():
+    fitted = march(PLAIN, data={"goal": jnp.asarray(100.0)}, keep="last")
+    np.testing.assert_allclose(fitted.params["w"], 60 * RATE, rtol=1e-4)
+
+
+def test_the_chosen_step_is_where_validation_is_least():
+    fitted = march(PLAIN, data={"goal": jnp.asarray(2.9)})
+    best = int(np.argmin(fitted.history["validation"]))
+    assert fitted.best_step[0] == fitted.history["step"][best] == 30
+    assert fitted.best_value[0] == pytest.approx(fitted.history["validation"].min(), rel=1e-6)
+    np.testing.assert_allclose(fitted.params["w"], 30 * RATE, rtol=1e-4)
+
+
+def test_the_last_weights_are_kept_where_asked():
+    fitted = march(PLAIN, data={"goal": jnp.asarray(2.9)}, keep="last")
+    np.testing.assert_allclose(fitted.params["w"], 60 * RATE, rtol=1e-4)
+    assert fitted.best_step[0] == 60
+
+
+def test_curves_have_one_row_a_launch():
+    fitted = march(PLAIN, data={"goal": jnp.asarray(2.9)})
+    assert fitted.history["step"].tolist() == list(range(5, 61, 5))
+    assert {"loss", "validation", "twice"} <= set(fitted.history)
+    np.testing.assert_allclose(fitted.history["twice"], 2 * fitted.history["loss"], rtol=1e-4, atol=1e-6)
+    # The mean over the launch's steps, each taken before its update: weights 0, 0.1, ... 0.4.
+    assert fitted.history["loss"][0] == pytest.approx(-0.2, rel=1e-3)
+
+
+def test_groups_stop_separately_and_their_members_together():
+    # Two groups of two folds. A group's mean validation is least at the middle of its members' goals.
+    goals = jnp.asarray([0.8, 1.2, 3.6, 4.4])
+    fitted = march(PLAIN, data={}, members={"goal": goals}, groups=2)
+    assert fitted.best_step.tolist() == [10, 40]
+    np.testing.assert_allclose(fitted.params["w"], [1.0, 1.0, 4.0, 4.0], rtol=1e-3)
+    np.testing.assert_allclose(fitted.best_value, [0.04, 0.16], rtol=1e-2)
+    together = march(PLAIN, data={}, members={"goal": goals}, groups=1)
+    assert together.best_step.tolist() == [25]
+
+
+def test_a_member_is_what_it_would_be_alone():
+    goals = jnp.asarray([1.0, 3.0])
+    both = march(PLAIN, data={}, members={"goal": goals}, groups=2)
+    for i in range(2):
+        alone = march(PLAIN, data={}, members={"goal": goals[i : i + 1]})
+        np.testing.assert_allclose(both.params["w"][i], alone.params["w"][0], rtol=1e-6)
+        assert both.best_step[i] == alone.best_step[0]
+        assert both.best_value[i] == pytest.approx(alone.best_value[0], rel=1e-5)
+
+
+def test_patience_counts_from_the_best_step():
+    fitted = march(replaced(patience=15), data={"goal": jnp.asarray(1.0)})
+    assert fitted.history["step"][-1] == 25 and fitted.best_step[0] == 10
+    # One group that still improves keeps all going.
+    fitted = march(replaced(patience=15), data={}, members={"goal": jnp.asarray([1.0, 4.0])}, groups=2)
+    assert fitted.history["step"][-1] == 55 and fitted.best_step.tolist() == [10, 40]
+
+
+def test_the_number_of_steps_is_kept_exactly():
+    seen = []
+    config = replaced(steps=13)
+    fitted = march(config, data={"goal": jnp.asarray(9.0)}, progress=lambda *row: seen.append(row))
+    assert fitted.history["step"].tolist() == [5, 10, 13]
+    np.testing.assert_allclose(fitted.params["w"], 13 * RATE, rtol=1e-4)
+    assert [row[:2] for row in seen] == [(5, 13), (10, 13), (13, 13)]
+    np.testing.assert_allclose([row[2] for row in seen], fitted.history["loss"])
+    np.testing.assert_allclose([row[3] for row in seen], fitted.history["validation"])
+
+
+def test_the_length_of_a_launch_changes_nothing_else():
+    short, long = (fit(KEY, RANDOM, replaced(steps_per_launch=k), data=DATA, keep="last") for k in (5, 20))
+    np.testing.assert_allclose(short.params["w"], long.params["w"], rtol=1e-5)
+
+
+def test_the_result_is_a_function_of_the_key():
+    a, b = (fit(KEY, RANDOM, PLAIN, data=DATA) for _ in range(2))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+    other = fit(jax.random.key(1), RANDOM, PLAIN, data=DATA)
+    assert other.params["w"] != a.params["w"]
+    assert (other.history["loss"] != a.history["loss"]).any()
+
+
+def test_members_start_and_draw_on_their_own():
+    # A rate too small to move: what is left differs by the start alone.
+    still = fit(KEY, RANDOM, replaced(learning_rate=1e-12), data=DATA, members={"i": jnp.arange(3)})
+    assert len(np.unique(still.params["w"])) == 3
+    # One common start: what is left differs by the draws alone.
+    common = fit(KEY, RANDOM, PLAIN, data=DATA, members={"i": jnp.arange(3)}, initial={"w": jnp.asarray(0.5)})
+    assert len(np.unique(common.params["w"])) == 3
+
+
+def test_training_starts_from_the_weights_given():
+    config = replaced(learning_rate=1e-12)
+    fitted = fit(KEY, RANDOM, config, data=DATA, initial={"w": jnp.asarray(7.0)})
+    np.testing.assert_allclose(fitted.params["w"], 7.0, rtol=1e-6)
+
+
+def test_the_average_of_the_weights():
+    decay, steps = 0.8, 60
+    fitted = march(replaced(ema=decay), data={"goal": jnp.asarray(100.0)}, keep="last")
+    # By hand: weights RATE, 2 RATE, ..., and a decay that starts small, so that the start is soon forgotten.
+    average = 0.0
+    for k in range(steps):
+        rate = min(decay, (1 + k) / (10 + k))
+        average = rate * average + (1 - rate) * RATE * (k + 1)
+    np.testing.assert_allclose(fitted.params["w"], average, rtol=1e-4)
+    assert average < 0.95 * steps * RATE
+
+
+def test_validation_sees_the_average():
+    fitted = march(replaced(ema=0.99), data={"goal": jnp.asarray(100.0)})
+    np.testing.assert_allclose(fitted.history["validation"][-1], (fitted.params["w"] - 100.0) ** 2, rtol=1e-5)
+    assert fitted.params["w"] < 0.9 * 60 * RATE
+
+
+def _flat(params, frozen, batch, key, step, member):
+    return 0.0 * (jnp.sum(params["kernel"]) + jnp.sum(params["bias"])), {}
+
+
+def _last(params, frozen, data, member):
+    return jnp.zeros(())
+
+
+def _layer(key):
+    return {"kernel": jnp.ones((2, 3)), "bias": jnp.ones((3,))}
+
+
+FLAT = Task(init=_layer, draw=_no_draw, loss=_flat, validate=_last)
+
+
+def test_weight_decay_is_a_members_own_and_spares_biases():
+    decay = jnp.asarray([0.0, 0.5, 2.0])
+    fitted = fit(KEY, FLAT, PLAIN, data={}, members={"weight_decay": decay}, keep="last")
+    expected = (1 - RATE * np.asarray(decay)) ** 60
+    for i in range(3):
+        np.testing.assert_allclose(fitted.params["kernel"][i], expected[i], rtol=1e-4)
+    np.testing.assert_array_equal(fitted.params["bias"], 1.0)
+
+
+def test_weight_decay_of_a_single_model_is_the_configured_one():
+    fitted = fit(KEY, FLAT, replaced(weight_decay=0.5), data={}, keep="last")
+    np.testing.assert_allclose(fitted.params["kernel"], 0.95**60, rtol=1e-4)
+
+
+def test_frozen_weights_are_seen_and_not_moved():
+    def loss(params, frozen, batch, key, step, member):
+        return (params["w"] - frozen["w"]) ** 2, {}
+
+    def validate(params, frozen, data, member):
+        return (params["w"] - frozen["w"]) ** 2
+
+    frozen = {"w": jnp.asarray(2.0)}
+    task = Task(init=_init, draw=_no_draw, loss=loss, validate=validate)
+    fitted = fit(KEY, task, replaced(ema=0.9), data={}, frozen=frozen)
+    np.testing.assert_allclose(fitted.params["w"], 2.0, atol=0.1)
+    assert frozen["w"] == 2.0
+
+
+def _explode(params, frozen, batch, key, step, member):
+    return jnp.exp(params["w"] ** 2) - params["w"], {}
+
+
+def test_divergence_is_reported_with_its_step_and_a_remedy():
+    task = Task(init=_init, draw=_no_draw, loss=_explode, validate=_last)
+    with pytest.raises(UserError, match=r"diverged.* at step 5; lower the learning rate \(now 1e\+06\)"):
+        fit(KEY, task, replaced(learning_rate=1e6), data={})
+
+
+def test_one_diverging_member_is_enough():
+    def loss(params, frozen, batch, key, step, member):
+        return params["w"] * member["size"], {}
+
+    task = Task(init=_init, draw=_no_draw, loss=loss, validate=_last)
+    with pytest.raises(UserError, match="diverged"):
+        fit(KEY, task, PLAIN, data={}, members={"size": jnp.asarray([1.0, jnp.nan])})
+
+
+def test_bad_data_are_reported():
+    with pytest.raises(UserError, match="check the data"):
+        fit(KEY, RANDOM, PLAIN, data={"x": DATA["x"].at[3].set(jnp.nan)})
+
+
+def test_weights_of_candidates():
+    loss = np.array([0.5, 0.5, 0.6, 2.0])
+    weights = candidate_weights(loss, 10)
+    np.testing.assert_allclose(weights.sum(), 1.0)
+    assert weights[0] == weights[1]
+    np.testing.assert_allclose(weights[2] / weights[0], np.exp(-10 * 0.1))
+    assert weights[3] == 0.0
+    np.testing.assert_allclose(candidate_weights(loss + 100, 10), weights, rtol=1e-9)
+    # More rows make the choice sharper.
+    assert candidate_weights(loss, 1000).tolist() == [0.5, 0.5, 0.0, 0.0]

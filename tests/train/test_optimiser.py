@@ -1,0 +1,66 @@
+"""The optimiser's parts, and settings that are refused."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tgdp_jax.errors import UserError
+from tgdp_jax.train.optimiser import OptimiserConfig, make_optimiser
+
+
+def updates(config: OptimiserConfig, gradients, *, params=None) -> np.ndarray:
+    """The update of a single weight at each step; Adam makes of a constant gradient minus the learning rate."""
+    optimiser = make_optimiser(config)
+    params = jnp.zeros(()) if params is None else params
+    state, out = optimiser.init(params), []
+    for gradient in gradients:
+        step, state = optimiser.update(jnp.asarray(gradient), state, params)
+        out.append(np.asarray(step))
+    return np.array(out)
+
+
+def test_cosine_falls_to_zero_at_the_last_step():
+    config = OptimiserConfig(steps=10, learning_rate=0.5, schedule="cosine")
+    rates = -updates(config, np.ones(11))
+    np.testing.assert_allclose(rates, 0.25 * (1 + np.cos(np.pi * np.arange(11) / 10)), atol=1e-5)
+
+
+def test_a_constant_rate_is_constant():
+    config = OptimiserConfig(steps=10, learning_rate=0.5, schedule="constant")
+    np.testing.assert_allclose(-updates(config, np.ones(20)), 0.5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_warm_up_rises_from_zero_to_the_peak(schedule):
+    config = OptimiserConfig(steps=10, learning_rate=0.5, schedule=schedule, warmup=4)
+    rates = -updates(config, np.ones(5))
+    np.testing.assert_allclose(rates, 0.5 * np.arange(5) / 4, atol=1e-5)
+
+
+def test_large_gradients_are_clipped():
+    # Adam forgets the scale of a constant gradient, not that of a single large one among small ones.
+    gradients = [1.0, 1.0, 1.0, 1e4, 1.0]
+    clipped, free = (
+        updates(OptimiserConfig(steps=10, schedule="constant", clip_norm=norm), gradients) for norm in (1.0, 1e9)
+    )
+    np.testing.assert_allclose(clipped, -1e-3, rtol=1e-3)
+    assert abs(free[4] + 1e-3) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"schedule": "linear"}, "unknown learning-rate schedule 'linear': choose one of constant, cosine"),
+        ({"steps": 0}, "steps must be positive"),
+        ({"batch_size": 0}, "batch_size must be positive"),
+        ({"learning_rate": -1e-3}, "learning_rate must be positive"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive"),
+        ({"clip_norm": 0.0}, "clip_norm must be positive"),
+        ({"steps_per_launch": 0}, "steps_per_launch must be positive"),
+        ({"ema": 1.0}, "ema must lie in"),
+        ({"ema": -0.1}, "ema must lie in"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        OptimiserConfig(**settings)

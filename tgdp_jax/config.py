@@ -86,7 +86,7 @@ class RivalConfig:
 
     Attributes:
       learning_rates: candidates; cross-validation chooses.
-      folds: folds of the cross-validation on the target rows.
+      folds: folds of the cross-validation on the target rows; twice as many up to 20 rows.
       optimiser: optimiser and greatest length.
     """
 
@@ -103,7 +103,7 @@ class ClassifierConfig:
 
     Attributes:
       features: widths of the hidden layers.
-      folds: folds of the cross-validation.
+      folds: folds of the cross-validation; twice as many up to 20 target rows.
       regularisers: candidates, trained side by side and averaged with weights by their held-out loss.
       exact: use the closed-form ratio instead (problems that have one): what a perfect classifier would give.
       optimiser: optimiser and greatest length.
@@ -135,7 +135,7 @@ class GuidanceConfig:
       draws: noise draws a row.
       features: widths of the hidden layers; the paper's are 512 512 512 512.
       embedding: time features: compact, sinusoidal or fourier.
-      folds: folds of the target rows; each member is stopped on the rows it does not train on.
+      folds: folds of the target rows, twice as many up to 20; each member is stopped on the rows it does not train on.
       optimiser: optimiser and greatest length.
     """
 

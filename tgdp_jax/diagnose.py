@@ -32,7 +32,7 @@ import numpy as np
 from scipy import stats
 
 from tgdp_jax.data.arrays import check_pair
-from tgdp_jax.data.problem import Data, check_rows
+from tgdp_jax.data.problem import Data, Scaler, check_rows
 from tgdp_jax.density_ratio import Calibration
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.neighbours import kth_distance, nearest_distance
@@ -231,10 +231,8 @@ def diagnose(
     source, target = _checked(source, "the source"), _checked(target, "the target")
     check_pair(source, target)
     raw = [_at_most(data.x, MAX_ROWS, (seed, i)).astype(np.float64) for i, data in enumerate((source, target))]
-    mean, std = raw[0].mean(0), raw[0].std(0)
-    # A constant coordinate keeps scale one.
-    scale = np.where(std > 1e-7 * np.abs(mean), std, 1.0)
-    rows = [np.clip((x - mean) / scale, -MAX_STANDARDISED, MAX_STANDARDISED).astype(np.float32) for x in raw]
+    scaler = Scaler.of(raw[0])
+    rows = [np.clip(scaler.to_model(x), -MAX_STANDARDISED, MAX_STANDARDISED) for x in raw]
     fitted = fit_log_ratio(
         jax.random.key(seed),
         {"x": jnp.asarray(rows[0])},

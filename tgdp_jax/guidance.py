@@ -42,10 +42,11 @@ class GuidedScore:
     interval: tuple[float, float] | None = dataclasses.field(default=None, metadata={"static": True})
 
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
-        weight = jnp.full_like(t, self.scale)
+        guidance = self.scale * grad_log_ratio(self.log_h, x, t, cond)
         if self.interval is not None:
-            weight = jnp.where((t >= self.interval[0]) & (t <= self.interval[1]), weight, 0.0)
-        return self.score(x, t, cond) + expand(weight, x) * grad_log_ratio(self.log_h, x, t, cond)
+            on = (t >= self.interval[0]) & (t <= self.interval[1])
+            guidance = jnp.where(expand(on, x), guidance, 0.0)
+        return self.score(x, t, cond) + guidance
 
 
 def log_ratio_guidance(

@@ -95,8 +95,8 @@ class SDE(abc.ABC):
 
 
 def _check_order(low: float, high: float, names: str) -> None:
-    if not 0 < low < high:
-        raise UserError(f"{names} must be positive and increasing, got {low} and {high}")
+    if not 0 < low < high < math.inf:
+        raise UserError(f"{names} must be positive, finite and increasing, got {low} and {high}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,9 +137,9 @@ class SubVP(_LinearBeta):
         return -jnp.expm1(2.0 * self.log_alpha(t))
 
     def t_of_log_snr(self, log_snr: Array) -> Array:
-        # u = 1 - alpha^2 solves exp(lambda) u^2 + u - 1 = 0.
-        u = 2.0 / (1.0 + jnp.sqrt(1.0 + 4.0 * jnp.exp(log_snr)))
-        return self._t_of_integral(-jnp.log1p(-u))
+        # u = 1 - alpha^2 solves exp(lambda) u^2 + u - 1 = 0, and B = -log(1 - u), written so that nothing cancels.
+        root = jnp.sqrt(1.0 + 4.0 * jnp.exp(log_snr))
+        return self._t_of_integral(jnp.log1p(0.5 * (1.0 + root) * jnp.exp(-log_snr)))
 
 
 @dataclasses.dataclass(frozen=True)

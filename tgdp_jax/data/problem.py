@@ -38,6 +38,15 @@ class Scaler:
     shift: np.ndarray
     scale: np.ndarray
 
+    @classmethod
+    def of(cls, x: np.ndarray) -> Scaler:
+        """Standardises by the mean and standard deviation of rows x [N, *D]; a constant coordinate keeps scale one.
+
+        In double precision: squares of large or small units leave the range of float32.
+        """
+        mean, std = x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
+        return cls(mean, np.where(std > 1e-7 * np.abs(mean), std, 1.0))
+
     def to_model(self, x: np.ndarray) -> np.ndarray:
         """User's units to the models'."""
         return ((x - self.shift) / self.scale).astype(np.float32)

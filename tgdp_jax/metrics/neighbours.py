@@ -5,6 +5,8 @@ Above about eight dimensions a tree visits most of its leaves (10,000 points in 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.spatial import KDTree
 from sklearn.neighbors import NearestNeighbors
@@ -31,7 +33,8 @@ def kth_distance(points: np.ndarray, k: int) -> np.ndarray:
 def _neighbours(points: np.ndarray, pool: np.ndarray, k: int) -> np.ndarray:
     """Indices [N, k] of the nearest rows of the pool."""
     if points.shape[1] <= TREE_MAX_DIM:
-        return np.asarray(KDTree(pool).query(points, k=list(range(1, k + 1)), workers=-1)[1])
+        tree: Any = KDTree(pool)  # its stubs know k as a number only
+        return tree.query(points, k=np.arange(1, k + 1), workers=-1)[1]
     points, pool = _centred(points, pool)
     return NearestNeighbors(n_neighbors=k, algorithm="brute").fit(pool).kneighbors(points, return_distance=False)
 

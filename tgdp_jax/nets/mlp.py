@@ -9,7 +9,7 @@ outputs
     eps_hat = (sigma / v) x_t + (alpha s / sqrt(v)) F(x_t / sqrt(v), t),
 
 so that F has unit-scale inputs and targets at every t (Karras et al. 2022, section 5, written for eps). `GuidanceMLP`
-multiplies its output by alpha(t): log q_t/p_t vanishes with the signal.
+multiplies its output by alpha / sqrt(alpha^2 + sigma^2): log q_t/p_t vanishes with the signal.
 """
 
 from __future__ import annotations
@@ -43,12 +43,22 @@ class MLP(nn.Module):
         return nn.Dense(self.out, kernel_init=init)(h)
 
 
+def _checked_std(flat: Array, data_std: float | tuple[float, ...]) -> Array:
+    """data_std as an array that fits flat [B, d].
+
+    Raises:
+      UserError: it has neither one entry nor d.
+    """
+    std = jnp.asarray(data_std, flat.dtype)
+    if std.ndim and std.shape != flat.shape[1:]:
+        raise UserError(f"data_std has {std.size} entries but a sample has {flat.shape[1]} numbers")
+    return std
+
+
 def _scaled_input(x: Array, t: Array, sde: SDE, data_std: float | tuple[float, ...]) -> tuple[Array, Array, Array]:
     """(x / sqrt(v) [B, d], v [B, d or 1], data_std as an array), x flattened."""
     flat = x.reshape(x.shape[0], -1)
-    std = jnp.asarray(data_std, flat.dtype)
-    if std.ndim and std.shape != flat.shape[1:]:
-        raise UserError(f"data_std has {std.size} entries but a sample has {flat.shape[1]}")
+    std = _checked_std(flat, data_std)
     variance = expand(sde.alpha(t), flat) ** 2 * std**2 + expand(sde.sigma(t), flat) ** 2
     return flat / jnp.sqrt(variance), variance, std
 
@@ -98,7 +108,8 @@ class GuidanceMLP(nn.Module):
         scaled, _, _ = _scaled_input(x, t, self.sde, self.data_std)
         time = TimeFeatures(self.sde, self.embedding)(t)
         inputs = [scaled, time, *label_features(cond, self.num_classes)]
-        return self.sde.alpha(t) * MLP(self.features, 1)(jnp.concatenate(inputs, -1))[:, 0]
+        alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
+        return alpha / jnp.sqrt(alpha**2 + sigma**2) * MLP(self.features, 1)(jnp.concatenate(inputs, -1))[:, 0]
 
 
 class ClassifierMLP(nn.Module):
@@ -110,6 +121,6 @@ class ClassifierMLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, cond: Array | None = None) -> Array:
-        flat = x.reshape(x.shape[0], -1) / jnp.asarray(self.data_std)
-        inputs = [flat, *label_features(cond, self.num_classes)]
+        flat = x.reshape(x.shape[0], -1)
+        inputs = [flat / _checked_std(flat, self.data_std), *label_features(cond, self.num_classes)]
         return MLP(self.features, 1)(jnp.concatenate(inputs, -1))[:, 0]

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tgdp_jax.errors import choose
+from tgdp_jax.errors import UserError, choose
 from tgdp_jax.functions import as_pytree
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sampling.grids import quadratic
@@ -51,11 +51,16 @@ def log_likelihood(
       chunk: rows a launch.
 
     Raises:
-      UserError: unknown divergence.
+      UserError: unknown divergence, no rows or steps, or a cond that does not match x.
     """
     choose("divergence", divergence, DIVERGENCES)
     key = jax.random.key(0) if key is None else key
     x = np.asarray(x, np.float32)
+    if min(len(x), num_steps, chunk) < 1:
+        raise UserError(f"rows, num_steps and chunk must be at least 1, got {len(x)}, {num_steps} and {chunk}")
+    for leaf in jax.tree.leaves(cond):
+        if np.shape(leaf)[:1] != x.shape[:1]:
+            raise UserError(f"cond has leading shape {np.shape(leaf)[:1]} but there are {len(x)} rows")
     score = as_pytree(score_fn)
     times = quadratic(sde, num_steps)[::-1]
     out = []

@@ -71,7 +71,10 @@ def sample(
         solver = SOLVERS[solver]
     if chunk < 1:
         raise UserError(f"chunk must be at least 1, got {chunk}")
-    ids = np.asarray(ids, np.uint32).reshape(-1)
+    ids = np.asarray(ids).reshape(-1)
+    if ids.size and not (np.issubdtype(ids.dtype, np.integer) and ids.min() >= 0 and ids.max() < 2**32):
+        raise UserError("ids must be integers in [0, 2^32): give each sample a number of its own, such as range(n)")
+    ids = ids.astype(np.uint32)
     for leaf in jax.tree.leaves(cond):
         if np.shape(leaf)[:1] != ids.shape:
             raise UserError(f"cond has leading shape {np.shape(leaf)[:1]} but {ids.size} samples were asked for")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tgdp_jax.errors import UserError
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
@@ -129,7 +130,13 @@ DPMPP_2M_SDE = Solver(_dpmpp_2m_sde, 1)
 
 @functools.cache  # one function object for one eta, so that jit compiles it once
 def ddim(eta: float = 0.0) -> Solver:
-    """DDIM (Song et al. 2021): deterministic for eta = 0, the ancestral sampler for eta = 1."""
+    """DDIM (Song et al. 2021): deterministic for eta = 0, the ancestral sampler for eta = 1.
+
+    Raises:
+      UserError: eta outside [0, 1].
+    """
+    if not 0 <= eta <= 1:
+        raise UserError(f"eta of DDIM is {eta}: it must lie in [0, 1]")
 
     def step(sde, predict, point, x, memory, noise):
         x0, eps = predict(x, point.t)
@@ -147,7 +154,12 @@ def predictor_corrector(snr: float = 0.16, corrections: int = 1) -> Solver:
 
     Their step size 2 (snr |z| / |score|)^2 averages norms over the batch; here |z| / |score| is replaced by its typical
     value sigma, which keeps every sample independent of its batch.
+
+    Raises:
+      UserError: snr is not positive, or no corrections.
     """
+    if not snr > 0 or corrections < 1:
+        raise UserError(f"snr must be positive and corrections at least 1, got {snr} and {corrections}")
 
     def step(sde, predict, point, x, memory, noise):
         x, memory = _euler_maruyama(sde, predict, point, x, memory, noise)

@@ -42,6 +42,14 @@ def stratified_times(key: Array, num: int, sde: SDE) -> Array:
     return (low + (1.0 - low) * u) ** 2
 
 
+def num_folds(folds: int, num: int) -> int:
+    """How many folds `num` rows are split into: `folds`, twice as many up to 20 rows, never more than there are rows.
+
+    With ten rows, leaving a fifth out costs more than the held-out rows tell; a tenth left out is measurably better.
+    """
+    return min(num, 2 * folds if num <= 20 else folds)
+
+
 def fold_rows(num: int, folds: int, seed: int) -> tuple[Rows, Rows]:
     """(training, held-out) rows of a K-fold split, each with leading axis K; a pure function of (num, folds, seed)."""
     order = np.random.default_rng(seed).permutation(num)

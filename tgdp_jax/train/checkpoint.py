@@ -65,11 +65,13 @@ class Store:
             os.replace(part, final)
         # Orbax reports a full disk as an OSError or, from its storage layer, as a ValueError.
         except (OSError, ValueError) as error:
-            shutil.rmtree(part, ignore_errors=True)
             raise UserError(
                 f"checkpoint {final} can not be written ({error}): free some space or choose another --out; finished "
                 "stages are kept"
             ) from error
+        finally:
+            # Gone already where all went well; an interrupt leaves nothing half-written either.
+            shutil.rmtree(part, ignore_errors=True)
 
     def load(self, name: str, fingerprint: str) -> tuple[Any, dict[str, Any]] | None:
         """(tree, facts) of a finished stage, or None where there is none.

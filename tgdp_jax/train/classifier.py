@@ -19,7 +19,7 @@ from scipy import stats
 from tgdp_jax import losses
 from tgdp_jax.density_ratio import Calibration, calibrate
 from tgdp_jax.nets import ClassifierMLP
-from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, masked_mean
+from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, masked_mean, num_folds
 from tgdp_jax.train.fit import Task, candidate_weights, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
 
@@ -139,7 +139,7 @@ def fit_log_ratio(
 ) -> FittedRatio:
     """Learns log q/p from source {"x" [m, *D], "y"?} and target {"x" [n, *D], "y"?} rows."""
     n, m = len(target["x"]), len(source["x"])
-    folds = min(folds, n)
+    folds = num_folds(folds, n)
     net: Any = ClassifierMLP(features, num_classes, data_std)
     candidates = [REGULARISERS[name] for name in regularisers]
     target_train, target_held = fold_rows(n, folds, seed=0)

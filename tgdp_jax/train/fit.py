@@ -188,9 +188,10 @@ def fit(
             )
         for name, number in row.items():
             history.setdefault(name, []).append(number)
+        given_up = bool(config.patience) and step - best_step.max() >= config.patience
         if progress is not None:
-            progress(step, config.steps, row["loss"], row["validation"])
-        if config.patience and step - best_step.max() >= config.patience:
+            progress(step, step if given_up else config.steps, row["loss"], row["validation"])
+        if given_up:
             break
     if keep == "last":
         best, best_step = state.ema, np.full(groups, step)

@@ -24,7 +24,7 @@ from tgdp_jax.density_ratio import pooled_log_weights, self_normalise
 from tgdp_jax.functions import as_pytree
 from tgdp_jax.guidance import grad_log_ratio
 from tgdp_jax.sde import SDE
-from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, stratified_times
+from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, num_folds, stratified_times
 from tgdp_jax.train.denoising import held_out_denoising, noise_prediction, noised_rows
 from tgdp_jax.train.fit import Task, candidate_weights, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
@@ -190,12 +190,12 @@ def fit_guidance(
       consistency: candidates for eta2.
       cycle: eta1.
       noisy_ratio: noise-conditional classifier's log-ratio (x, t, cond) -> [B], for the cycle term.
-      folds: splits of the target rows.
+      folds: splits of the target rows, see `num_folds`.
       optimiser: optimiser and length.
       progress: called as (step, steps, loss, validation).
     """
     n, m = len(target["x"]), len(source["x"])
-    folds = min(folds, n)
+    folds = num_folds(folds, n)
     count = len(consistency) * folds
     train, held = jax.tree.map(
         lambda a: jnp.tile(a, (len(consistency),) + (1,) * (a.ndim - 1)), fold_rows(n, folds, seed=0)

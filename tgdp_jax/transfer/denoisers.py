@@ -19,7 +19,7 @@ from tgdp_jax.config import RivalConfig, TrainingConfig, to_json
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.nets import EpsMLP
 from tgdp_jax.prediction import ScoreFn, network_score
-from tgdp_jax.train.batches import Rows, all_rows, fold_rows
+from tgdp_jax.train.batches import Rows, all_rows, fold_rows, num_folds
 from tgdp_jax.train.denoising import denoising_task
 from tgdp_jax.train.fit import Fitted, fit
 from tgdp_jax.transfer.base import Progress, ScoreGenerator, Stage, StageResult, TransferMethod, Trees
@@ -87,7 +87,7 @@ def fit_on_target(
     optimiser = settings.optimiser
     task = _task(config, problem, optimiser.batch_size)
     data = jax.tree.map(jnp.asarray, problem.target.arrays(problem.conditional))
-    folds = min(settings.folds, len(problem.target))
+    folds = num_folds(settings.folds, len(problem.target))
     train, held = fold_rows(len(problem.target), folds, seed=0)
     runs = len(settings.learning_rates) + 1
 

@@ -1,0 +1,244 @@
+"""What every transfer method promises, walked over the registry: a new method is tested by being in it."""
+
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from tests import tiny
+from tgdp_jax import pipeline
+from tgdp_jax.config import TrainingConfig
+from tgdp_jax.data.gaussians import GaussiansConfig
+from tgdp_jax.metrics.evaluate import METRICS
+from tgdp_jax.train.checkpoint import Store
+from tgdp_jax.transfer import METHODS
+
+KINDS = {"unconditional": tiny.GAUSSIANS, "conditional": tiny.CONDITIONAL}
+WITHOUT_NETWORK = {"kde"}
+
+
+class Workshop:
+    """One problem, one store, and what a display would have been told."""
+
+    def __init__(self, root: Path, config: GaussiansConfig):
+        self.config, self.problem = config, tiny.problem(config)
+        self.store = Store(root)
+        self.told: list[tuple[str, bool]] = []
+
+    def train(self, method: str, *, training: TrainingConfig = tiny.TRAINING, seed: int = 0, store: Store | None = None):
+        def watch(name, finished):
+            self.told.append((name, finished))
+            return None
+
+        identity = pipeline.problem_identity(self.config)
+        return pipeline.train(training, self.problem, identity, method, seed, store or self.store, watch)
+
+    def draw(self, trained, num: int = tiny.NUM, *, seed: int = 0):
+        return pipeline.draw_samples(trained.generator, self.problem, seed, num, pipeline.silent)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def shop(request, tmp_path_factory):
+    """All methods, trained one after the other into one store."""
+    shop = Workshop(tmp_path_factory.mktemp("store"), KINDS[request.param])
+    shop.trained = {name: shop.train(name) for name in METHODS}
+    shop.samples = {name: shop.draw(trained) for name, trained in shop.trained.items()}
+    shop.first_told = list(shop.told)
+    return shop
+
+
+def bits(tree) -> list[tuple]:
+    """Structure and every byte of a tree."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(jax.tree_util.keystr(p), str(a.dtype), a.shape, np.asarray(a).tobytes()) for p, a in leaves]
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_card_says_in_one_line_what_it_does(name):
+    method = METHODS[name]
+    assert method.name == name and name.isidentifier()
+    assert 10 < len(method.card) < 120 and method.card == method.card.strip()
+    assert "\n" not in method.card and not method.card.endswith(".")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cycle", [0.0, 0.5])
+@pytest.mark.parametrize("name", METHODS)
+def test_stages_come_after_what_they_need(name, cycle, kind):
+    training = dataclasses.replace(tiny.TRAINING, guidance=dataclasses.replace(tiny.TRAINING.guidance, cycle=cycle))
+    stages = METHODS[name].stages(training, tiny.problem(KINDS[kind]))
+    names = [stage.name for stage in stages]
+    assert names and len(set(names)) == len(names)
+    for i, stage in enumerate(stages):
+        assert set(stage.needs) <= set(names[:i])
+        json.dumps(stage.uses)
+
+
+@pytest.mark.parametrize("name", METHODS)
+class TestMethod:
+    def test_it_leaves_nested_dicts_of_finite_arrays(self, shop, name):
+        def check(tree):
+            if isinstance(tree, dict):
+                assert tree and all(isinstance(key, str) for key in tree)
+                return [check(value) for value in tree.values()]
+            assert isinstance(tree, (jax.Array, np.ndarray)) and np.isfinite(tree).all()
+
+        trained = shop.trained[name]
+        assert set(trained.trees) == {s.name for s in METHODS[name].stages(tiny.TRAINING, shop.problem)}
+        check(trained.trees)
+        assert (pipeline.num_parameters(trained.trees) > 0) == (name not in WITHOUT_NETWORK)
+
+    def test_it_survives_the_disk_to_the_bit(self, shop, name):
+        mark = len(shop.told)
+        again = shop.train(name, store=Store(shop.store.root))
+        assert all(finished for _, finished in shop.told[mark:])
+        assert bits(again.trees) == bits(shop.trained[name].trees)
+        assert again.seconds == pytest.approx(shop.trained[name].seconds)
+        x, y = shop.draw(again)
+        np.testing.assert_array_equal(x, shop.samples[name][0])
+        np.testing.assert_array_equal(y, shop.samples[name][1])
+
+    def test_curves_and_facts_survive_the_disk(self, shop, name):
+        again = shop.train(name)
+        for stage, result in shop.trained[name].results.items():
+            assert result.tree is None and json.loads(json.dumps(result.info)) == again.results[stage].info
+            assert set(result.history) == set(again.results[stage].history)
+            for key, values in result.history.items():
+                np.testing.assert_array_equal(values, again.results[stage].history[key])
+                assert len(values) == len(result.history["step"])
+
+    def test_samples_are_finite_rows(self, shop, name):
+        x, y = shop.samples[name]
+        assert x.shape == (tiny.NUM, *shop.problem.shape) and x.dtype == np.float32
+        assert np.isfinite(x).all() and np.all(x.std(0) > 0)
+        if shop.problem.conditional:
+            assert y.shape == (tiny.NUM,) and set(y.tolist()) <= set(shop.problem.target.y.tolist())
+        else:
+            assert y is None
+
+    def test_a_sample_depends_on_its_id_alone(self, shop, name):
+        x, y = shop.samples[name]
+        few, labels = shop.draw(shop.trained[name], 10)
+        np.testing.assert_array_equal(few, x[:10])
+        np.testing.assert_array_equal(labels, None if y is None else y[:10])
+        # More than one launch's worth.
+        np.testing.assert_array_equal(shop.draw(shop.trained[name], tiny.NUM + 7)[0][: tiny.NUM], x)
+        # Any ids, in any order.
+        ids = np.array([60, 3, 17])
+        key = pipeline.named_key(0, "sample")
+        some = shop.trained[name].generator.draw(key, ids, None if y is None else y[ids])
+        np.testing.assert_array_equal(some, x[ids])
+
+    def test_equal_seeds_give_equal_bits(self, shop, name, tmp_path):
+        again = shop.train(name, store=Store(tmp_path))
+        assert bits(again.trees) == bits(shop.trained[name].trees)
+
+    def test_other_seeds_give_other_samples(self, shop, name, tmp_path):
+        other = shop.train(name, seed=1, store=Store(tmp_path))
+        if name not in WITHOUT_NETWORK:
+            assert bits(other.trees) != bits(shop.trained[name].trees)
+        assert (shop.draw(shop.trained[name], seed=1)[0] != shop.samples[name][0]).any(1).mean() > 0.9
+
+    def test_another_key_gives_other_samples_of_the_same_model(self, shop, name):
+        _, y = shop.samples[name]
+        draw = shop.trained[name].generator.draw
+        a, b = (draw(jax.random.key(k), np.arange(tiny.NUM), y) for k in (1, 2))
+        assert (a != b).any(1).mean() > 0.8
+
+    def test_progress_counts_samples(self, shop, name):
+        done = []
+        ids = np.arange(tiny.NUM + 7)
+        y = shop.problem.target_labels(pipeline.named_key(0, "labels"), ids)
+        shop.trained[name].generator.draw(jax.random.key(0), ids, y, progress=done.append)
+        assert done == sorted(done) and done[-1] == len(ids)
+
+    def test_labels_matter_exactly_where_there_are_labels(self, shop, name):
+        if not shop.problem.conditional:
+            pytest.skip("no labels")
+        draw = shop.trained[name].generator.draw
+        first, second = (draw(jax.random.key(0), np.arange(tiny.NUM), np.full(tiny.NUM, c)) for c in (0, 1))
+        assert (first != second).any(1).all()
+
+
+def test_stages_that_methods_share_are_trained_once(shop):
+    trained = Counter(name for name, finished in shop.first_told if not finished)
+    loaded = Counter(name for name, finished in shop.first_told if finished)
+    assert set(trained.values()) == {1}
+    wanted = Counter(s.name for m in METHODS.values() for s in m.stages(tiny.TRAINING, shop.problem))
+    assert trained + loaded == wanted
+    assert wanted["source"] > 2 and wanted["classifier"] > 1
+    assert sorted(path.name.rsplit("-", 1)[0] for path in shop.store.root.iterdir()) == sorted(wanted)
+
+
+def test_the_source_stays_as_it_was(shop, tmp_path):
+    store = Store(tmp_path)
+    source = bits(shop.train("source", store=store).trees["source"])
+    (folder,) = store.root.iterdir()
+    before = files(folder)
+    for name, method in METHODS.items():
+        if any(stage.name == "source" for stage in method.stages(tiny.TRAINING, shop.problem)):
+            trained = shop.train(name, store=store)
+            assert bits(trained.trees["source"]) == source, f"{name} moved the source in memory"
+            assert files(folder) == before, f"{name} moved the source on disk"
+
+
+def test_transfer_changes_the_samples(shop):
+    x = shop.samples["source"][0]
+    for name in METHODS.keys() - {"source"}:
+        assert (shop.samples[name][0] != x).any(1).mean() > 0.9, name
+
+
+def test_fine_tuning_starts_from_the_source_and_scratch_does_not(shop, tmp_path):
+    # A rate too small to move anything leaves each where it started.
+    rival = dataclasses.replace(tiny.TRAINING.rival, learning_rates=(1e-12,))
+    training = dataclasses.replace(tiny.TRAINING, rival=rival)
+    tuned, fresh = (shop.train(name, training=training, store=Store(tmp_path)) for name in ("finetune", "scratch"))
+    source = tuned.trees["source"]["params"]
+    kernels = [path for path, leaf in jax.tree_util.tree_flatten_with_path(source)[0] if leaf.ndim > 1]
+    assert kernels
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), tuned.trees["finetune"]["params"], source)
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), fresh.trees["scratch"]["params"], source)
+    assert max(jax.tree.leaves(moved)) > 0.1
+
+
+def test_every_method_can_be_judged(shop):
+    for name in ("source", "kde"):
+        trained = shop.trained[name]
+        values = pipeline.judge(tiny.TRAINING, shop.problem, *shop.samples[name], trained.generator.score, 0)
+        assert set(values) <= set(METRICS) and {"sw2", "avg_density"} <= set(values)
+        assert ("path_kl" in values) == (trained.generator.score is not None)
+        assert all(np.isfinite(v.value) for v in values.values())
+
+
+OPTIONS = {
+    "kl, pooled, cycle": {"loss": "kl", "pooled": True, "cycle": 0.5},
+    "mse, two draws a row": {"loss": "mse", "draws": 2},
+    "log_mse, no consistency": {"loss": "log_mse", "consistency": (0.0,)},
+    "cep": {"loss": "cep", "consistency": (1.0,)},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_guidance_trains_with_every_loss_and_regulariser(options, tmp_path):
+    shop = Workshop(tmp_path, tiny.GAUSSIANS)
+    guidance = dataclasses.replace(tiny.TRAINING.guidance, **options)
+    trained = shop.train("tgdp", training=dataclasses.replace(tiny.TRAINING, guidance=guidance))
+    assert ("noisy_classifier" in trained.trees) == ("cycle" in options)
+    parts = {"guidance"} | {"cycle"} * ("cycle" in options) if False else set(trained.results["guidance"].history)
+    assert ("cycle" in parts) == ("cycle" in options)
+    assert ("consistency" in parts) == (options.get("consistency") != (0.0,))
+    assert np.isfinite(shop.draw(trained)[0]).all()

@@ -140,7 +140,7 @@ class GuidanceConfig:
     """
 
     loss: str = "logistic"
-    consistency: tuple[float, ...] = (0.1, 1.0, 10.0)
+    consistency: tuple[float, ...] = (0.0, 1.0, 10.0)
     cycle: float = 0.0
     pooled: bool = True
     draws: int = 1

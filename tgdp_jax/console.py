@@ -38,11 +38,11 @@ class Display:
 
     def say(self, text: str) -> None:
         """Prints a line, above the bars."""
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Prints a warning, above the bars."""
-        self.console.print(f"warning: {text}", style="yellow", highlight=False, markup=False)
+        self.console.print(f"warning: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def __call__(self, name: str, finished: bool) -> Any:
         """A progress callback for one piece of work."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +28,45 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         write(part)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UserError(
             f"{path} can not be written ({error.strerror or error}): free some space or choose another place"
         ) from error
+    finally:
+        # Gone already where all went well; where the folder is none, even looking fails.
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON, atomically."""
+    """Writes JSON, atomically; numbers that are not finite, which JSON lacks, become null."""
 
     def save(part: Path) -> None:
-        part.write_text(json.dumps(value, indent=1) + "\n")
+        part.write_text(json.dumps(_strict(value), indent=1, allow_nan=False) + "\n")
 
     write_atomic(path, save)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _strict(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_json(path: Path, *, needs: tuple[str, ...], remedy: str) -> dict[str, Any]:
+    """Reads a file of `write_json` that holds an object with the given keys.
+
+    Raises:
+      UserError: it is damaged, with the remedy.
+    """
+    try:
+        value = json.loads(path.read_text())
+        if not isinstance(value, dict) or any(name not in value for name in needs):
+            raise ValueError("its contents are not what was written")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can not be read ({error}): {remedy}") from error
+    return value
 
 
 def write_samples(path: Path, problem: Problem, x: np.ndarray, labels: np.ndarray | None) -> None:
@@ -52,28 +80,35 @@ def write_samples(path: Path, problem: Problem, x: np.ndarray, labels: np.ndarra
     write_atomic(path, save)
 
 
-def claim_folder(folder: Path, command: str, config: Any) -> bool:
+def claim_folder(folder: Path, command: str, config: Any, digests: Mapping[str, str] | None = None) -> bool:
     """Makes `folder` the home of this config, or checks that it is already. Returns whether it was.
+
+    Args:
+      folder: the folder.
+      command: what it is for.
+      config: the settings.
+      digests: hash of every data file by the option that names it: results of a file that has changed since are
+        another run's.
 
     Raises:
       UserError: the folder belongs to another config or is something else, or can not be written.
     """
-    mine = {"command": command, "config": to_json(config)}
+    mine = {"command": command, "config": to_json(config)} | ({"digests": dict(digests)} if digests else {})
     record = folder / "config.json"
-    if record.exists():
-        try:
-            theirs = json.loads(record.read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{record} can not be read ({error}): choose another --out or delete that folder"
-            ) from error
+    try:
+        known, taken = record.exists(), folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise UserError(f"{folder} can not be used ({error.strerror or error}): choose another --out") from error
+    if known:
+        remedy = "choose another --out or delete that folder"
+        theirs = read_json(record, needs=("command", "config"), remedy=remedy)
         if theirs != mine:
             raise UserError(
                 f"{folder} holds another {theirs.get('command', 'run')} ({_first_difference(theirs, mine)}): choose "
                 "another --out, delete that folder, or repeat its settings to continue it"
             )
         return True
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if taken:
         raise UserError(f"{folder} exists and is not a run folder: choose another --out")
     write_json(record, mine)
     return False
@@ -84,4 +119,6 @@ def _first_difference(theirs: Any, mine: Any, path: str = "") -> str:
         for name in sorted(theirs.keys() | mine.keys()):
             if theirs.get(name) != mine.get(name):
                 return _first_difference(theirs.get(name), mine.get(name), f"{path}.{name}" if path else name)
+    if path.startswith("digests."):
+        return f"the contents of the {path.removeprefix('digests.')} file have changed since"
     return f"{path.removeprefix('config.')} is {theirs!r} there and {mine!r} here"

@@ -43,13 +43,15 @@ def load_problem(config: Any, *, n_target: int | None, seed: int) -> Problem:
     return arrays.load(config, n_target=n_target, seed=seed)
 
 
+def file_digests(config: Any) -> dict[str, str]:
+    """Hash of the contents of every file that a problem config names, by the field's name."""
+    files = {name: value for name, value in vars(config).items() if isinstance(value, Path) and value.is_file()}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+
+
 def problem_identity(config: Any) -> dict[str, Any]:
     """JSON-able facts that fix a problem's data: settings, and for files their contents."""
-    facts = {"kind": type(config).__name__, **to_json(config)}
-    for name, value in vars(config).items():
-        if isinstance(value, Path) and value.is_file():
-            facts[name] = hashlib.sha256(value.read_bytes()).hexdigest()
-    return facts
+    return {"kind": type(config).__name__, **to_json(config), **file_digests(config)}
 
 
 def named_key(seed: int, name: str) -> jax.Array:
@@ -82,11 +84,14 @@ def train(
     seed: int,
     store: Store,
     watch: Watch,
+    *,
+    only_load: bool = False,
 ) -> Trained:
     """Runs a method's stages, each loaded from the store where it is finished already.
 
     Raises:
-      UserError: unknown method, diverged training, a damaged checkpoint, or a place that can not be written.
+      UserError: unknown method, diverged training, a damaged checkpoint, or a place that can not be written; with
+        `only_load` also a stage that is not finished.
     """
     choose("method", method, METHODS)
     trees: dict[str, Any] = {}
@@ -105,6 +110,11 @@ def train(
             }
         )
         found = store.load(stage.name, mark)
+        if found is None and only_load:
+            raise UserError(
+                f"{store.root} holds no finished {stage.name!r} stage for these settings and data: finish the run "
+                "first, with `tgdp run` and the same options, or put back the data files that it was made from"
+            )
         progress = watch(stage.name, found is not None)
         if found is None:
             start = time.perf_counter()
@@ -161,7 +171,8 @@ def judge(
     """Every metric that the problem allows; empty where there is nothing to judge by."""
     out: dict[str, Value] = {}
     reference = problem.reference
-    if reference is not None:
+    # A single sample is no distribution.
+    if reference is not None and len(samples) > 1:
         asked = labels if _classes_suffice(labels, reference.y) else None
         truth = reference.y if asked is not None else None
         out |= evaluate(samples, reference.x, problem.target.x, seed=seed, labels=asked, reference_labels=truth)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from tests.helpers import PROCESSES
-from tgdp_jax.train.batches import Rows, all_rows, draw_rows, fold_rows, masked_mean, stratified_times
+from tgdp_jax.train.batches import Rows, all_rows, draw_rows, fold_rows, masked_mean, num_folds, stratified_times
 
 
 def real(rows: Rows, k: int) -> list[int]:
@@ -24,6 +24,11 @@ def test_folds_are_a_partition(num, folds):
         assert not set(real(train, k)) & set(real(held, k))
         assert sorted(real(train, k) + real(held, k)) == list(range(num))
         assert real(train, k) and real(held, k)
+
+
+@pytest.mark.parametrize(("num", "folds"), [(2, 2), (3, 3), (10, 10), (20, 10), (21, 5), (1000, 5)])
+def test_few_rows_are_split_more_finely_and_never_beyond_single_rows(num, folds):
+    assert num_folds(5, num) == folds
 
 
 def test_padding_of_a_fold_repeats_its_own_rows():

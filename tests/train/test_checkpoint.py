@@ -1,4 +1,4 @@
-"""Finished stages on disk: what is saved comes back to the bit; what is damaged or full is said; nothing half is left."""
+"""Finished stages on disk: what is saved comes back to the bit, damage and full disks are told, nothing half is left."""
 
 import errno
 import json

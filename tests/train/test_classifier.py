@@ -100,14 +100,14 @@ ONE_LAUNCH = OptimiserConfig(steps=20, batch_size=32, learning_rate=1e-2, steps_
 
 
 def _small(target_row=None, source_row=None):
-    """A few rows, one of them moved far away where asked; and what three folds learn from them."""
+    """A few rows, one of them moved far away where asked; and what four folds learn from them."""
     rng = np.random.default_rng(4)
     source, target = rng.normal(size=(100, 1)), rng.normal(size=(6, 1)) + 1
     for x, row in ((source, source_row), (target, target_row)):
         if row is not None:
             x[row] = 40.0
     # One launch: validation, which does see the held-out rows, can choose nothing.
-    return jnp.asarray(target, jnp.float32), learn({"x": source}, {"x": target}, optimiser=ONE_LAUNCH, folds=3)
+    return jnp.asarray(target, jnp.float32), learn({"x": source}, {"x": target}, optimiser=ONE_LAUNCH)
 
 
 def _unmoved(a, b) -> np.ndarray:
@@ -120,12 +120,12 @@ def test_quality_is_judged_by_members_that_did_not_see_the_row():
     """A row that a member does not train on may be moved at will: that tells which member holds out which row."""
     target, fitted = _small()
     holders = [_unmoved(fitted, _small(target_row=row)[1]) for row in range(6)]
-    assert [len(h) for h in holders] == [1] * 6, "exactly one of three folds holds a row out"
-    assert sorted(np.concatenate(holders).tolist()) == [0, 0, 1, 1, 2, 2]
+    assert [len(h) for h in holders] == [1] * 6, "exactly one fold holds a row out"
+    assert sorted(np.concatenate(holders).tolist()) == [0, 0, 1, 1, 2, 3]  # four folds of six rows
     members = np.asarray(fitted.log_ratio.members(target))
     out_of_fold = members[np.concatenate(holders), np.arange(6)]
     assert fitted.calibration.kl == pytest.approx(out_of_fold.mean(), rel=1e-5)
-    # The trap: averages over all members, in sample for two of three, read otherwise.
+    # The trap: averages over all members, in sample for most, read otherwise.
     assert abs(members.mean() - out_of_fold.mean()) > 1e-3
 
 
@@ -164,7 +164,7 @@ def test_without_a_difference_nothing_is_claimed():
 def test_the_result_is_a_function_of_the_key():
     rng = np.random.default_rng(6)
     source, target = {"x": rng.normal(size=(100, 1))}, {"x": rng.normal(size=(6, 1))}
-    a, b, c = (learn(source, target, key=k, optimiser=ONE_LAUNCH, folds=3) for k in (0, 0, 1))
+    a, b, c = (learn(source, target, key=k, optimiser=ONE_LAUNCH) for k in (0, 0, 1))
     np.testing.assert_array_equal(a.source_log_r, b.source_log_r)
     assert (np.asarray(a.source_log_r) != np.asarray(c.source_log_r)).all()
 

@@ -3,7 +3,6 @@ comparison that was cut off goes on where it stopped; stages that methods share 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,11 +14,21 @@ from tgdp_jax.commands import pages
 from tgdp_jax.commands.run import FLOOR, overlap_warning
 from tgdp_jax.config import CompareConfig, to_json
 from tgdp_jax.console import Display, print_table
+from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.folder import claim_folder, write_atomic, write_json
+from tgdp_jax.folder import claim_folder, read_json, write_atomic, write_json
 from tgdp_jax.metrics.spread import Value
-from tgdp_jax.pipeline import draw_samples, floor, judge, load_problem, num_parameters, problem_identity, train
+from tgdp_jax.pipeline import (
+    draw_samples,
+    file_digests,
+    floor,
+    judge,
+    load_problem,
+    num_parameters,
+    problem_identity,
+    train,
+)
 from tgdp_jax.report import html
 from tgdp_jax.report.table import Column, Row
 from tgdp_jax.train.checkpoint import Store
@@ -37,7 +46,7 @@ def compare(config: CompareConfig, out: Path) -> None:
     for name in config.method_list:
         choose("method", name, METHODS)
     problems = {(n, seed): load_problem(config.problem, n_target=n, seed=seed) for n, seed in _grid(config)}
-    claim_folder(out, "compare", config)
+    claim_folder(out, "compare", config, file_digests(config.problem))
     names = [*config.method_list, FLOOR] if next(iter(problems.values())).exact is not None else config.method_list
     todo = [(method, n, seed) for n, seed in _grid(config) for method in names]
     cells: dict[tuple[str, int, int], Cell] = {}
@@ -45,8 +54,10 @@ def compare(config: CompareConfig, out: Path) -> None:
         for index, (method, n, seed) in enumerate(todo):
             path = out / "cells" / f"{method.replace(' ', '_')}-n{n}-seed{seed}.json"
             display.prefix = f"[{index + 1}/{len(todo)}] n={n} seed={seed} {method}: "
-            if path.exists():
-                cells[method, n, seed] = _read_cell(path)
+            # The samples of the first seed are drawn in the report.
+            if path.exists() and (seed or method == FLOOR or _samples_path(out, method, n).exists()):
+                remedy = "delete it and run again to compute this cell anew"
+                cells[method, n, seed] = read_json(path, needs=("metrics", "warnings"), remedy=remedy)
                 continue
             cell = _cell(config, problems[n, seed], method, seed, out, display)
             write_json(path, cell)
@@ -108,15 +119,6 @@ def _cell(config: CompareConfig, problem: Problem, method: str, seed: int, out: 
     return {"metrics": metrics, "warnings": warnings, "parameters": parameters}
 
 
-def _read_cell(path: Path) -> Cell:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} can not be read ({error}): delete it and run again to compute this cell anew"
-        ) from error
-
-
 def _samples_path(out: Path, method: str, n: int) -> Path:
     return out / "samples" / f"{method}-n{n}-seed0.npz"
 
@@ -137,10 +139,14 @@ def _keep_samples(path: Path, samples: np.ndarray, labels: np.ndarray | None) ->
 def _picture(problem: Problem, config: CompareConfig, n: int, out: Path) -> html.Picture:
     samples, labels = {}, {}
     for method in config.method_list:
-        with np.load(_samples_path(out, method, n)) as archive:
-            samples[method] = archive["x"]
-            if "y" in archive:
-                labels[method] = archive["y"]
+        path = _samples_path(out, method, n)
+        try:
+            kept = read_rows(path)
+        except UserError as error:
+            raise UserError(f"{path} is damaged: delete it and run again to draw it anew") from error
+        samples[method] = kept.x
+        if kept.y is not None:
+            labels[method] = kept.y
     picture = pages.sample_picture(problem, samples, labels)
     return picture._replace(title=f"{picture.title}, {n} target rows, seed 0")
 

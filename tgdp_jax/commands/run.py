@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,19 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.density_ratio import Calibration
 from tgdp_jax.diagnose import advise
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.folder import claim_folder, write_json, write_samples
+from tgdp_jax.folder import claim_folder, read_json, write_json, write_samples
 from tgdp_jax.metrics.spread import Value
-from tgdp_jax.pipeline import Trained, draw_samples, floor, judge, load_problem, num_parameters, problem_identity, train
+from tgdp_jax.pipeline import (
+    Trained,
+    draw_samples,
+    file_digests,
+    floor,
+    judge,
+    load_problem,
+    num_parameters,
+    problem_identity,
+    train,
+)
 from tgdp_jax.report import html
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer import METHODS
@@ -43,9 +53,10 @@ def run(config: RunConfig, out: Path) -> None:
     """
     choose("method", config.method, METHODS)
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed)
-    known = claim_folder(out, "run", config)
+    known = claim_folder(out, "run", config, file_digests(config.problem))
     if known and (out / "metrics.json").exists() and (out / "samples.npz").exists() and (out / "report.html").exists():
-        show(json.loads((out / "metrics.json").read_text()))
+        names = ("method", "problem", "num_target", "metrics")
+        show(read_json(out / "metrics.json", needs=names, remedy="delete it and run again to measure anew"))
         print(f"already complete: {out}")
         return
     start = time.perf_counter()
@@ -105,7 +116,12 @@ def run(config: RunConfig, out: Path) -> None:
 
 
 def _table(metrics: dict[str, Any]) -> tuple[list, list]:
-    values = {name: {k: Value(*v) for k, v in row.items()} for name, row in metrics["metrics"].items() if row}
+    # Files have null for what is not a number.
+    values = {
+        name: {k: Value(*(math.nan if n is None else n for n in v)) for k, v in row.items()}
+        for name, row in metrics["metrics"].items()
+        if row
+    }
     shown = pages.columns(values, goal_row=FLOOR)
     return [pages.row(name, row, reference=name == FLOOR) for name, row in values.items()], shown
 
@@ -147,11 +163,8 @@ def read_run(folder: Path) -> RunConfig:
         raise UserError(
             f"{folder} is not a run folder (it has no config.json): give the folder that `tgdp run` printed"
         )
-    try:
-        stored = json.loads(record.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{record} can not be read ({error}): run again to a new --out") from error
-    if not isinstance(stored, dict) or stored.get("command") != "run":
+    stored = read_json(record, needs=("command", "config"), remedy="run again to a new --out")
+    if stored["command"] != "run":
         raise UserError(f"{folder} holds no run: give the folder that `tgdp run` printed")
     return from_json(RunConfig, stored["config"])
 
@@ -169,10 +182,8 @@ def sample_run(folder: Path, num: int, out: Path) -> None:
     config = read_run(folder)
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed)
     store, identity = Store(folder / "checkpoints"), problem_identity(config.problem)
-    if not store.root.exists():
-        raise UserError(f"{folder} has no checkpoints: finish it first with `tgdp run` and the same settings")
     with Display() as display:
-        trained = train(config, problem, identity, config.method, config.seed, store, display)
+        trained = train(config, problem, identity, config.method, config.seed, store, display, only_load=True)
         samples, labels = draw_samples(trained.generator, problem, config.seed, num, display)
     write_samples(out, problem, samples, labels)
     print(f"{num} samples of shape {np.shape(samples)[1:]}: {out}")

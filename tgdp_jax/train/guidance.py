@@ -164,7 +164,7 @@ def fit_guidance(
     source_log_r: Array | None = None,
     target_log_r: Array | None = None,
     terms: GuidanceLoss = GuidanceLoss(),
-    consistency: tuple[float, ...] = (0.1, 1.0, 10.0),
+    consistency: tuple[float, ...] = (0.0, 1.0, 10.0),
     cycle: float = 0.0,
     noisy_ratio: Any = None,
     folds: int = 5,

@@ -1,0 +1,46 @@
+"""Metrics of few rows, and pictures only where a test looks at them: neither is what these tests are about."""
+
+import functools
+import shutil
+
+import pytest
+
+from tests.e2e.tools import GAUSSIANS, call
+from tgdp_jax import pipeline
+from tgdp_jax.commands import pages
+from tgdp_jax.metrics.evaluate import evaluate_closed_form
+from tgdp_jax.report import plots
+
+
+@pytest.fixture(scope="module", autouse=True)
+def light_metrics():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "NUM_REFERENCE", 300)
+        light = functools.partial(evaluate_closed_form, num_path=500, num_likelihood=20)
+        patch.setattr(pipeline, "evaluate_closed_form", light)
+        yield
+
+
+@pytest.fixture(scope="session")
+def small_picture():
+    return plots.curves({"a": {"loss": ([1, 2], [1.0, 0.5])}})
+
+
+@pytest.fixture(autouse=True)
+def cheap_pictures(monkeypatch, small_picture):
+    # Fixtures of wider scope are made before this one: theirs are the real ones.
+    for name in ("samples", "fields", "curves", "lines"):
+        monkeypatch.setattr(pages.plots, name, lambda *args, **kwargs: small_picture)
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory, light_metrics):
+    """A finished run of the method with most stages; (folder, standard output, standard error)."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    return folder, *call(*GAUSSIANS, "--out", folder)
+
+
+@pytest.fixture
+def run_folder(finished_run, tmp_path):
+    """A copy of the finished run, to be changed at will."""
+    return shutil.copytree(finished_run[0], tmp_path / "run")

@@ -1,0 +1,198 @@
+"""Options: they mean what the library means, and what is wrong with them is said in one line with the way out."""
+
+import contextlib
+import dataclasses
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+from tests.e2e.tools import GAUSSIANS, refused
+from tgdp_jax.cli import main
+from tgdp_jax.commands import compare as compare_command
+from tgdp_jax.commands import diagnose as diagnose_command
+from tgdp_jax.commands import run as run_command
+from tgdp_jax.config import CompareConfig, RunConfig, TrainingConfig, fingerprint, from_json, to_json
+from tgdp_jax.data.arrays import ArraysConfig
+from tgdp_jax.data.gaussians import GaussiansConfig
+from tgdp_jax.transfer import METHODS
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What a command line asks for, without doing it."""
+    calls = []
+    monkeypatch.setattr(run_command, "run", lambda *a: calls.append(a))
+    monkeypatch.setattr(run_command, "sample_run", lambda *a: calls.append(a))
+    monkeypatch.setattr(compare_command, "compare", lambda *a: calls.append(a))
+    monkeypatch.setattr(diagnose_command, "diagnose_files", lambda *a: calls.append(a))
+
+    def ask(*arguments):
+        calls.clear()
+        main([str(a) for a in arguments])
+        (call,) = calls
+        return call
+
+    return ask
+
+
+# Options
+
+
+def test_without_options_the_librarys_defaults_apply(asked):
+    assert asked("run", "gaussians") == (RunConfig(), Path("runs/gaussians-tgdp-seed0"))
+    assert asked("compare", "gaussians") == (CompareConfig(), Path("runs/compare-gaussians"))
+
+
+def test_options_are_the_fields_of_the_settings(asked):
+    config, _ = asked(*GAUSSIANS)
+    for field in dataclasses.fields(TrainingConfig):
+        assert getattr(config, field.name) == getattr(tiny.TRAINING, field.name)
+    assert config.problem == tiny.GAUSSIANS and config.n_target == tiny.N_TARGET
+    config, _ = asked(
+        "compare", "gaussians", *tiny.OPTIONS, "--methods", "kde,tgdp", "--n-targets", "5", "--seeds", "2"
+    )
+    assert config == CompareConfig(**vars(tiny.TRAINING), methods="kde,tgdp", n_targets="5", seeds=2)
+
+
+def test_options_of_the_problem_need_no_prefix(asked):
+    config, _ = asked("run", "gaussians", "--dim", "3", "--conditional", "--target-mean", "1", "0", "-1")
+    assert config.problem == GaussiansConfig(dim=3, conditional=True, target_mean=(1.0, 0.0, -1.0))
+    config, out = asked("run", "arrays", "--source", "a.npz", "--target", "b.npz", "--method", "kde", "--n-target", "7")
+    assert config.problem == ArraysConfig(source=Path("a.npz"), target=Path("b.npz"))
+    assert out == Path("runs/arrays-kde-n7-seed0")
+
+
+def test_the_other_commands_take_their_options(asked):
+    assert asked("sample", "folder") == (Path("folder"), 1000, Path("samples.npz"))
+    assert asked("sample", "folder", "--num", "3", "--out", "a.npz") == (Path("folder"), 3, Path("a.npz"))
+    assert asked("diagnose", "--source", "a", "--target", "b", "--seed", "2") == (Path("a"), Path("b"), 2, None)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        tiny.OPTIONS,
+        ("--sampling.interval", "0.0", "0.5", "--sampling.clip", "3", "--guidance.cycle", "0.5"),
+        ("--conditional", "--target-weight", "1", "--source-mean", "1", "2", "--process.kind", "ve"),
+    ],
+)
+def test_settings_survive_the_disk(asked, options):
+    config, _ = asked("run", "gaussians", *options)
+    assert from_json(RunConfig, to_json(config)) == config
+    config, _ = asked("run", "arrays", "--source", "a.npz", "--target", "b.npz", *tiny.OPTIONS)
+    assert from_json(RunConfig, to_json(config)) == config
+
+
+def test_the_fingerprint_knows_values_and_not_their_order():
+    assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
+    assert len({fingerprint(v) for v in ({"a": 1}, {"a": 2}, {"b": 1}, {"a": [1, 2]}, {"a": [2, 1]}, {"a": "1"})}) == 6
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize(
+    ("options", "known"),
+    [
+        (("--method", "nope"), METHODS),
+        (("--process.kind", "nope"), ("cosine", "subvp", "ve", "vp")),
+        (("--source.prediction", "nope"), ("eps", "score", "v", "x0")),
+        (("--source.optimiser.schedule", "nope"), ("constant", "cosine")),
+        (("--classifier.regularisers", "mixup", "nope"), ("mixup", "noise_0.2", "weight_decay")),
+        (("--guidance.loss", "nope"), ("cep", "kl", "log_mse", "logistic", "mse")),
+        (("--sampling.solver", "nope"), ("ancestral", "ddim", "dpmpp_2m", "heun")),
+        (("--sampling.grid", "nope"), ("edm", "log_snr", "quadratic", "uniform")),
+        (("--source.embedding", "nope"), ("compact", "fourier", "sinusoidal")),
+        (("--guidance.embedding", "nope"), ("compact", "fourier", "sinusoidal")),
+    ],
+)
+def test_unknown_names_are_refused_with_the_list_before_anything_is_made(tmp_path, options, known):
+    said = refused(*GAUSSIANS, *options, "--out", tmp_path / "run")
+    assert "unknown" in said and "'nope'" in said
+    assert all(name in said for name in known)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--seed", "-1"), "seed is -1"),
+        (("--seed", str(2**32)), "must lie in 0..2^32-1"),
+        (("--dim", "0"), "dim is 0"),
+        (("--variance", "0"), "variance is 0"),
+        (("--n-target", "1"), "n-target is 1"),
+        (("--target-mean", "1"), "target-mean has 1 numbers but dim is 2"),
+        (("--sampling.num", "0"), "num, steps and chunk of at least 1"),
+        (("--sampling.steps", "-3"), "num, steps and chunk of at least 1"),
+        (("--source.held-out", "1"), "held-out is 1.0"),
+        (("--source.optimiser.steps", "0"), "steps must be positive"),
+        (("--source.optimiser.learning-rate", "nan"), "learning_rate must be positive"),
+        (("--guidance.draws", "5"), "draws is 5: it must divide half the batch"),
+        (("--guidance.consistency", "-1"), "non-negative"),
+        (("--guidance.cycle", "-1"), "non-negative"),
+        (("--process.beta-min", "30"), "increasing"),
+    ],
+)
+def test_impossible_values_are_refused_before_anything_is_made(tmp_path, options, message):
+    assert message in refused(*GAUSSIANS, *options, "--out", tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "nope"), ("nope", "gaussians", "arrays")),
+        (("nope",), ("nope", "run", "compare", "sample", "diagnose")),
+        (("run", "gaussians", "--nope", "3"), ("--nope",)),
+        (("run", "gaussians", "--dim", "two"), ("--dim", "two")),
+        (("run", "gaussians", "--sampling.steps", "2.5"), ("--sampling.steps", "2.5")),
+        (("run", "arrays"), ("--source", "--target")),
+        (("sample",), ("folder",)),
+        (("diagnose",), ("--source", "--target")),
+        ((), ("run", "compare", "sample", "diagnose")),
+    ],
+)
+def test_what_can_not_be_parsed_is_refused_by_name(arguments, words):
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(err), pytest.raises(SystemExit) as exit:
+        main(list(arguments))
+    assert exit.value.code == 2
+    assert "Traceback" not in err.getvalue() and all(word in err.getvalue() for word in words)
+
+
+# Help
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), ("run", "compare", "sample", "diagnose")),
+        (("run",), ("gaussians", "arrays")),
+        (("run", "gaussians"), ("--out", "--method", "--n-target", "--seed", "--dim", "--sampling.steps", *METHODS)),
+        (("run", "arrays"), ("--source", "--target", "--reference", "--conditional", ".npz", "--guidance.loss")),
+        (("compare",), ("gaussians", "arrays")),
+        (("compare", "gaussians"), ("--methods", "--n-targets", "--seeds", "--out")),
+        (("compare", "arrays"), ("--methods", "--source", "--target")),
+        (("sample",), ("--num", "--out", "finished run")),
+        (("diagnose",), ("--source", "--target", "--seed", "--out")),
+    ],
+)
+def test_help_names_the_options(arguments, words):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as exit:
+        main([*arguments, "--help"])
+    assert exit.value.code == 0
+    assert all(word in out.getvalue() for word in words)
+
+
+@pytest.mark.slow
+def test_help_does_not_load_what_trains():
+    # A shell that completes or asks for help should not wait for orbax and matplotlib.
+    code = "import sys, tgdp_jax.cli; print([m for m in ('orbax', 'matplotlib', 'sklearn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

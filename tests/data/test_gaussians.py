@@ -111,6 +111,7 @@ def test_labels_are_the_components():
         ({"variance": 0.0}, "variance is 0.0"),
         ({"variance": -1.0}, "variance is -1.0"),
         ({"variance": float("nan")}, "variance is nan"),
+        ({"variance": float("inf")}, "variance is inf"),
         ({"num_source": 99}, "num-source is 99"),
         ({"target_weight": 1.5}, "target-weight is 1.5"),
         ({"target_weight": -0.1}, "target-weight is -0.1"),

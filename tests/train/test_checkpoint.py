@@ -1,4 +1,4 @@
-"""Finished stages on disk: what is saved comes back to the bit, damage and full disks are told, nothing half is left."""
+"""Finished stages on disk: what is saved comes back to the bit, damage and full disks are told, nothing half stays."""
 
 import errno
 import json

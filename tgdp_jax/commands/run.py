@@ -27,6 +27,7 @@ from tgdp_jax.pipeline import (
     load_problem,
     num_parameters,
     problem_identity,
+    silent,
     train,
 )
 from tgdp_jax.report import html
@@ -73,10 +74,8 @@ def run(config: RunConfig, out: Path) -> None:
         if reference:
             values[FLOOR] = reference
         if "source" in trained.trees and config.method != "source":
-            plain = train(config, problem, identity, "source", config.seed, store, lambda name, finished: None)
-            base, base_labels = draw_samples(
-                plain.generator, problem, config.seed, config.sampling.num, lambda *_: None
-            )
+            plain = train(config, problem, identity, "source", config.seed, store, silent)
+            base, base_labels = draw_samples(plain.generator, problem, config.seed, config.sampling.num, silent)
             pictured = {"source": base} | pictured
             if base_labels is not None:
                 classes["source"] = base_labels

@@ -44,8 +44,8 @@ class GaussiansConfig:
     def __post_init__(self):
         if self.dim < 1:
             raise UserError(f"dim is {self.dim}: it must be at least 1")
-        if not self.variance > 0:
-            raise UserError(f"variance is {self.variance}: it must be positive")
+        if not 0 < self.variance < math.inf:
+            raise UserError(f"variance is {self.variance}: it must be positive and finite")
         if self.num_source < 100:
             raise UserError(f"num-source is {self.num_source}: a source model needs at least 100 rows")
         if not 0 <= self.target_weight <= 1:

@@ -23,9 +23,6 @@ from tgdp_jax.nets.embedding import TimeFeatures, label_features
 from tgdp_jax.sde import SDE, expand
 
 Array = jax.Array
-# Sizes used by Ouyang et al. 2024 for the 2-D simulation.
-PAPER_EPS_FEATURES = (512, 512, 512, 512, 256)
-PAPER_GUIDANCE_FEATURES = (512, 512, 512, 512)
 
 
 class MLP(nn.Module):

@@ -9,7 +9,6 @@ stacked.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -135,13 +134,3 @@ def sample_chunk(
     x = sde.prior_scale * noise_at(jnp.zeros((), jnp.int32))(0)
     (x, _), _ = jax.lax.scan(body, (x, jnp.zeros_like(x)), jnp.arange(times.shape[0] - 1))
     return x
-
-
-def evaluations(solver: str | Solver, num_steps: int) -> int:
-    """Score evaluations of one sample."""
-    return num_steps * (SOLVERS[solver] if isinstance(solver, str) else solver).evaluations
-
-
-def num_chunks(count: int, chunk: int = CHUNK) -> int:
-    """Launches that `count` samples take."""
-    return math.ceil(count / chunk)

@@ -104,41 +104,11 @@ def _log_kernel_mean(square: np.ndarray, log_h: float, d: int, count: int) -> np
     return np.log(np.exp(scaled).sum(1)) - 0.5 * math.exp(-2 * log_h) * nearest - normaliser
 
 
-def kde_sample(key: Array, x: Any, bandwidth: float, num: int) -> Array:
-    """Draws from the kernel density estimate: a random row plus Gaussian noise.
-
-    Args:
-      key: typed PRNG key.
-      x: training rows [n, *D].
-      bandwidth: standard deviation of the kernel, in units of x.
-      num: samples.
-
-    Returns:
-      Samples [num, *D], float32.
-
-    Raises:
-      UserError: bad rows, a bandwidth that is not positive and finite, or num below one.
-    """
-    _rows("x", x)
-    if not 0 < bandwidth < math.inf:
-        raise UserError(f"bandwidth must be a positive number, got {bandwidth}")
-    _count(num)
-    x = jnp.asarray(x, jnp.float32)
-    row_key, noise_key = jax.random.split(key)
-    chosen = x[jax.random.randint(row_key, (num,), 0, len(x))]
-    return chosen + bandwidth * jax.random.normal(noise_key, chosen.shape)
-
-
 def _rows(name: str, x: Any) -> np.ndarray:
     x = np.asarray(x, np.float64)
     if x.ndim == 0 or x.size == 0 or not np.isfinite(x).all():
         raise UserError(f"{name} must be finite numbers with one sample a row: remove rows with NaN or infinity")
     return x.reshape(len(x), -1)
-
-
-def _count(num: int) -> None:
-    if num < 1:
-        raise UserError(f"num must be at least 1, got {num}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ CELLS = [(m, n, seed) for n in NUMBERS for seed in SEEDS for m in (*METHODS_ASKE
 def one_scale():
     """One scale for the data of all seeds: it is part of the networks, which would be compiled for each seed anew."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Problem, "data_std", 0.6)
+        patch.setattr(Problem, "data_std", tiny.problem().data_std)
         yield
 
 

@@ -200,6 +200,14 @@ def test_the_source_stays_as_it_was(shop, tmp_path):
             assert files(folder) == before, f"{name} moved the source on disk"
 
 
+@pytest.mark.parametrize("shop", ["conditional"], indirect=True)
+def test_a_target_of_one_class_gives_samples_of_that_class(shop, tmp_path):
+    one = Workshop(tmp_path, dataclasses.replace(tiny.CONDITIONAL, target_weight=0.0))
+    for name in METHODS:
+        x, y = one.draw(one.train(name))
+        assert np.isfinite(x).all() and set(y.tolist()) == {1}, name
+
+
 def test_transfer_changes_the_samples(shop):
     x = shop.samples["source"][0]
     for name in METHODS.keys() - {"source"}:

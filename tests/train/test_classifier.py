@@ -28,9 +28,9 @@ def learn(source, target, *, key=0, optimiser=OPTIMISER, regularisers=("weight_d
 
 @pytest.fixture(scope="module")
 def line():
-    """N(0, 1) to N(1, 1), where log r = x - 1/2, and what is learned from it."""
+    """N(0, I) to N((1, 0), I), where log r = x_1 - 1/2, and what is learned from it."""
     rng = np.random.default_rng(0)
-    source, target = rng.normal(size=(4000, 1)), 1 + rng.normal(size=(2000, 1))
+    source, target = rng.normal(size=(4000, 2)), rng.normal(size=(2000, 2)) + [1.0, 0.0]
     return source, target, learn({"x": source}, {"x": target})
 
 
@@ -39,7 +39,7 @@ def test_a_linear_log_ratio_is_recovered(line):
     for x, learned in ((source, fitted.source_log_r), (target, fitted.target_log_r)):
         # Saying nothing (log r = 0) would err by about 1, half or twice the slope by about 0.5.
         assert np.abs(np.asarray(learned) - (x[:, 0] - 0.5)).mean() < 0.15
-    grid = np.linspace(-1.5, 2.5, 9)[:, None]
+    grid = np.stack([np.linspace(-1.5, 2.5, 9), np.zeros(9)], 1)
     np.testing.assert_allclose(fitted.log_ratio(jnp.asarray(grid, jnp.float32)), grid[:, 0] - 0.5, atol=0.4)
 
 

@@ -1,0 +1,25 @@
+"""One store of compiled programs for all test processes: most of the time goes into compiling the same few programs."""
+
+import os
+import shutil
+import tempfile
+
+import pytest
+
+_FOLDER = "JAX_COMPILATION_CACHE_DIR"
+_MADE = pytest.StashKey[str]()
+
+
+def pytest_configure(config):
+    # JAX reads these when it is imported, which no test module has done yet; worker processes inherit them. Whoever
+    # sets the folder outside keeps the programs from one session to the next.
+    if _FOLDER not in os.environ:
+        config.stash[_MADE] = os.environ[_FOLDER] = tempfile.mkdtemp(prefix="tgdp_jax_tests_")
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+
+def pytest_unconfigure(config):
+    if _MADE in config.stash:
+        shutil.rmtree(config.stash[_MADE], ignore_errors=True)
+        del os.environ[_FOLDER]

@@ -15,7 +15,7 @@ def pytest_configure(config):
     # sets the folder outside keeps the programs from one session to the next.
     if _FOLDER not in os.environ:
         config.stash[_MADE] = os.environ[_FOLDER] = tempfile.mkdtemp(prefix="tgdp_jax_tests_")
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 

@@ -30,7 +30,7 @@ def learn(source, target, *, key=0, optimiser=OPTIMISER, regularisers=("weight_d
 def line():
     """N(0, I) to N((1, 0), I), where log r = x_1 - 1/2, and what is learned from it."""
     rng = np.random.default_rng(0)
-    source, target = rng.normal(size=(4000, 2)), rng.normal(size=(2000, 2)) + [1.0, 0.0]
+    source, target = rng.normal(size=(4000, 2)), np.array([1.0, 0.0]) + rng.normal(size=(2000, 2))
     return source, target, learn({"x": source}, {"x": target})
 
 

@@ -163,10 +163,12 @@ def test_training_starts_from_the_weights_given():
     np.testing.assert_allclose(fitted.params["w"], 7.0, rtol=1e-6)
 
 
-def test_the_average_of_the_weights():
-    decay, steps = 0.8, 60
+@pytest.mark.parametrize("decay", [0.8, 0.99])
+def test_the_average_of_the_weights(decay):
+    steps = 60
     fitted = march(replaced(ema=decay), data={"goal": jnp.asarray(100.0)}, keep="last")
-    # By hand: weights RATE, 2 RATE, ..., and a decay that starts small, so that the start is soon forgotten.
+    # By hand: weights RATE, 2 RATE, ..., and a decay that starts small, so that the start is soon forgotten: at 0.99
+    # all along, an average over 100 steps would still be half the start.
     average = 0.0
     for k in range(steps):
         rate = min(decay, (1 + k) / (10 + k))

@@ -14,11 +14,25 @@ from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.losses import GUIDANCE_LOSSES
+from tgdp_jax.nets.embedding import EMBEDDINGS
 from tgdp_jax.prediction import PREDICTIONS
 from tgdp_jax.sampling import GRIDS, SOLVERS
 from tgdp_jax.sde import SDE, SDES, VE, VP, CosineVP, SubVP
 from tgdp_jax.train.classifier import REGULARISERS
 from tgdp_jax.train.optimiser import OptimiserConfig
+
+
+def _check_network(features: tuple[int, ...], embedding: str = EMBEDDINGS[0]) -> None:
+    choose("time embedding", embedding, EMBEDDINGS)
+    if not features or min(features) < 1:
+        raise UserError(f"features is {features}: give at least one width of at least 1")
+
+
+def _check_folds(folds: int, batch_size: int) -> None:
+    if folds < 2:
+        raise UserError(f"folds is {folds}: at least 2 are needed to hold rows out")
+    if batch_size < 2:
+        raise UserError(f"batch_size is {batch_size}: source and target rows share a batch, give at least 2")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +90,7 @@ class DenoiserConfig:
 
     def __post_init__(self):
         choose("prediction", self.prediction, PREDICTIONS)
+        _check_network(self.features, self.embedding)
         if not 0 < self.held_out < 1:
             raise UserError(f"held-out is {self.held_out}: it must lie between 0 and 1")
 
@@ -95,6 +110,11 @@ class RivalConfig:
     optimiser: OptimiserConfig = OptimiserConfig(
         steps=2000, batch_size=256, schedule="constant", ema=0.99, steps_per_launch=50, patience=500
     )
+
+    def __post_init__(self):
+        _check_folds(self.folds, self.optimiser.batch_size)
+        if not self.learning_rates or not min(self.learning_rates) > 0:
+            raise UserError(f"learning-rates is {self.learning_rates}: give at least one positive rate")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,6 +138,10 @@ class ClassifierConfig:
     )
 
     def __post_init__(self):
+        _check_network(self.features)
+        _check_folds(self.folds, self.optimiser.batch_size)
+        if not self.regularisers:
+            raise UserError(f"regularisers is empty: give at least one of {', '.join(REGULARISERS)}")
         for name in self.regularisers:
             choose("regulariser", name, REGULARISERS)
 
@@ -153,6 +177,8 @@ class GuidanceConfig:
 
     def __post_init__(self):
         choose("guidance loss", self.loss, GUIDANCE_LOSSES)
+        _check_network(self.features, self.embedding)
+        _check_folds(self.folds, self.optimiser.batch_size)
         if not self.consistency or min(self.consistency) < 0 or self.cycle < 0:
             raise UserError("consistency and cycle weights must be non-negative, with at least one consistency weight")
         if self.draws < 1 or self.optimiser.batch_size // 2 % self.draws:
@@ -188,6 +214,10 @@ class SamplingConfig:
         choose("time grid", self.grid, GRIDS)
         if self.num < 1 or self.steps < 1 or self.chunk < 1:
             raise UserError("sampling needs num, steps and chunk of at least 1")
+        if self.interval is not None and not self.interval[0] < self.interval[1]:
+            raise UserError(f"interval is {self.interval}: give an increasing pair of times")
+        if self.clip is not None and not self.clip > 0:
+            raise UserError(f"clip is {self.clip}: it must be positive")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -155,8 +155,6 @@ def test_impossible_values_are_refused_before_anything_is_made(tmp_path, options
     assert not list(tmp_path.iterdir())
 
 
-# Refused too late, after the folder is taken, or with a traceback.
-@pytest.mark.xfail(strict=True, reason="these settings are not validated yet", raises=pytest.fail.Exception)
 @pytest.mark.parametrize(
     "settings",
     [

@@ -37,7 +37,7 @@ def consistency(source_score: Array, grad_g: Array, eps: Array, sigma: Array) ->
     """sigma^2-weighted denoising score matching of source score + guidance on target rows, [B].
 
     mean over coordinates of (sigma (s_p + grad g) + eps)^2, for x_0 ~ q. Minimiser over g, where a gradient field can
-    reach it: grad g = grad log q_t - s_p (METHOD: the consistency regulariser; Ouyang et al. 2024).
+    reach it: grad g = grad log q_t - s_p (the consistency regulariser of Ouyang et al. 2024).
 
     Args:
       source_score: frozen source score at x_t [B, *D].

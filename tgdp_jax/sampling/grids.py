@@ -1,7 +1,7 @@
 """Time grids: num_steps + 1 decreasing times from 1 to the process's t_min.
 
-The grid matters more than the solver: steps must crowd where the score changes fast, at small t (METHOD table:
-DPM-Solver++(2M) at 25 evaluations is at the floor on a uniform log-SNR grid and far from it on uniform t).
+The grid matters more than the solver: steps must crowd where the score changes fast, at small t (on the paper's
+simulation DPM-Solver++(2M) at 25 evaluations is at the floor on a uniform log-SNR grid and far from it on uniform t).
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ from tgdp_jax.metrics.neighbours import kth_distance, nearest_distance
 from tgdp_jax.report.table import Cell, format_cell
 from tgdp_jax.train.classifier import fit_log_ratio
 from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.session import Session
 
 # Far: held-out AUC above FAR_AUC or cross-entropy under FAR_CROSS_ENTROPY (nats). Between the pair that works (.96 and
 # .25) and the one that does not (1.00 and .001), on the cautious side.
@@ -238,7 +239,7 @@ def diagnose(
         {"x": jnp.asarray(rows[0])},
         {"x": jnp.asarray(rows[1])},
         optimiser=OPTIMISER,
-        progress=progress,
+        session=Session(progress=progress),
     )
     overlap = neighbour_overlap(*rows, seed=seed)
     num_source, num_target = len(rows[0]), len(rows[1])

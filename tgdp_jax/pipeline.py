@@ -22,9 +22,11 @@ from tgdp_jax.errors import UserError, choose
 from tgdp_jax.metrics.closed_form import expected_density
 from tgdp_jax.metrics.evaluate import evaluate, evaluate_closed_form
 from tgdp_jax.metrics.spread import Value
+from tgdp_jax.parallel import barrier
 from tgdp_jax.train.checkpoint import Store
+from tgdp_jax.train.session import Log, Progress, Session
 from tgdp_jax.transfer import METHODS
-from tgdp_jax.transfer.base import Generator, Progress, StageResult
+from tgdp_jax.transfer.base import Generator, StageResult
 
 # Opens a progress display for a named piece of work; called with (name, known to be finished already).
 Watch = Callable[[str, bool], Progress | None]
@@ -85,11 +87,24 @@ def train(
     store: Store,
     watch: Watch,
     *,
+    log: Callable[[str], Log] | None = None,
     only_load: bool = False,
 ) -> Trained:
-    """Runs a method's stages, each loaded from the store where it is finished already.
+    """Runs a method's stages, each loaded from the store where it is finished already, or continued where it stopped.
+
+    Args:
+      config: settings of the models.
+      problem: data.
+      identity: what fixes the data, see `problem_identity`.
+      method: name in `METHODS`.
+      seed: of training.
+      store: finished stages, and training under way.
+      watch: opens progress displays.
+      log: stage name -> what is told of every launch.
+      only_load: train nothing.
 
     Raises:
+      Preempted: the process was asked to stop; training is saved.
       UserError: unknown method, diverged training, a damaged checkpoint, or a place that can not be written; with
         `only_load` also a stage that is not finished.
     """
@@ -118,11 +133,18 @@ def train(
         progress = watch(stage.name, found is not None)
         if found is None:
             start = time.perf_counter()
-            result = stage.run(named_key(seed, stage.name), problem, trees, progress)
+            partial = store.under_way(stage.name, mark)
+            session = Session(progress, partial, None if log is None else log(stage.name))
+            try:
+                result = stage.run(named_key(seed, stage.name), problem, trees, session)
+            finally:
+                partial.close()
             result = result._replace(tree=jax.tree.map(np.asarray, result.tree))
             spent = time.perf_counter() - start
             history = {name: np.asarray(values).tolist() for name, values in result.history.items()}
             store.save(stage.name, mark, result.tree, {"history": history, "info": result.info, "seconds": spent})
+            partial.discard()
+            barrier(f"{stage.name} {mark}")
         else:
             tree, facts = found
             history = {name: np.asarray(values) for name, values in facts["history"].items()}

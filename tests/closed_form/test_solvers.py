@@ -100,7 +100,8 @@ def measured_order(errors):
 def chunk_of(solver, score, sde, times, num=4, *, clip=None):
     """One chunk of one-dimensional samples on a grid of our own; one time alone returns the start."""
     times = jnp.asarray(times, jnp.result_type(float))
-    out = sample_chunk(jax.random.key(0), score, sde, jnp.arange(num), (1,), solver, times, None, clip)
+    rows = jnp.arange(num), None
+    out = sample_chunk(rows, jax.random.key(0), score, times, sde=sde, shape=(1,), solver=solver, clip=clip)
     return np.asarray(out)[:, 0]
 
 

@@ -37,7 +37,7 @@ class Toy:
         )
 
     def _run(self, name):
-        def run(key, problem, trees, progress):
+        def run(key, problem, trees, session):
             if name == "top" and self.fails:
                 raise KeyboardInterrupt
             self.ran.append(name)

@@ -11,7 +11,6 @@ that of a diffused density p, it equals KL(q_{t_min} || p_{t_min}) - KL(q_1 || p
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -25,6 +24,7 @@ from tgdp_jax.functions import as_pytree
 from tgdp_jax.metrics.inputs import positive, rows
 from tgdp_jax.metrics.likelihood import finite_likelihood
 from tgdp_jax.metrics.spread import Value, mean_value
+from tgdp_jax.parallel import in_chunks
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sde import SDE
 
@@ -131,7 +131,7 @@ def path_kl(
       sde: the forward process of the score.
       num: points (x_t, t); odd numbers are rounded up.
       conditional: hand the labels to the score as `cond`, and compare with the score of the labelled component.
-      chunk: points a launch.
+      chunk: points a device takes at a time.
 
     Returns:
       (value, standard error) in nats.
@@ -149,14 +149,14 @@ def path_kl(
     place = (jnp.repeat(jnp.arange(pairs), 2) + jax.random.uniform(time_key, (2 * pairs,))) / pairs
     u = low + (1 - low) * place
     eps = jax.random.normal(noise_key, x0.shape)
-    score = as_pytree(score_fn)
-    values = np.empty(2 * pairs)
-    for start in range(0, 2 * pairs, chunk):
-        # The last chunk is filled with repeats of the last point, so that one program serves all.
-        take = np.minimum(np.arange(start, start + chunk), 2 * pairs - 1)
-        cond = labels[take] if conditional else None
-        part = _path_integrand(x0[take], eps[take], u[take], cond, score, target, sde)
-        values[start : start + chunk] = np.asarray(part)[: 2 * pairs - start]
+    values = in_chunks(
+        _path_integrand,
+        (x0, eps, u, labels if conditional else None),
+        as_pytree(score_fn),
+        target,
+        chunk=chunk,
+        static={"sde": sde},
+    ).astype(np.float64)
     values *= 1 - low
     bad = ~np.isfinite(values)
     if bad.any():
@@ -168,11 +168,9 @@ def path_kl(
     return Value(float(values.mean()), float(math.sqrt((difference**2).sum()) / (2 * pairs)))
 
 
-@functools.partial(jax.jit, static_argnames="sde")
-def _path_integrand(
-    x0: Array, eps: Array, u: Array, cond: Array | None, score: Any, target: GaussianMixture, sde: SDE
-) -> Array:
-    """1/2 g^2 |score error|^2 dt/du [B] at t = u^2."""
+def _path_integrand(rows: Any, score: Any, target: GaussianMixture, *, sde: SDE) -> Array:
+    """1/2 g^2 |score error|^2 dt/du [B] at t = u^2, for rows (x0, eps, u, cond)."""
+    x0, eps, u, cond = rows
     t = u**2
     x = sde.perturb(x0, eps, t)
     got = score(x, t, cond)

@@ -10,7 +10,6 @@ Integrated with classical fourth-order Runge-Kutta on the grid t = u^2 as one la
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
@@ -19,6 +18,7 @@ import numpy as np
 
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.functions import as_pytree
+from tgdp_jax.parallel import in_chunks
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sampling.grids import quadratic
 from tgdp_jax.sde import SDE, expand
@@ -48,7 +48,7 @@ def log_likelihood(
       num_steps: Runge-Kutta steps (four score evaluations each).
       divergence: "exact" (D derivatives an evaluation) or "hutchinson" (one, unbiased, noisy).
       key: PRNG key of Hutchinson's probes; default a fixed one.
-      chunk: rows a launch.
+      chunk: rows a device takes at a time.
 
     Raises:
       UserError: unknown divergence, no rows or steps, or a cond that does not match x.
@@ -61,21 +61,21 @@ def log_likelihood(
     for leaf in jax.tree.leaves(cond):
         if np.shape(leaf)[:1] != x.shape[:1]:
             raise UserError(f"cond has leading shape {np.shape(leaf)[:1]} but there are {len(x)} rows")
-    score = as_pytree(score_fn)
-    times = quadratic(sde, num_steps)[::-1]
-    out = []
-    for start in range(0, len(x), chunk):
-        rows = np.minimum(np.arange(start, start + chunk), len(x) - 1)
-        part = jax.tree.map(lambda a, rows=rows: jnp.asarray(a)[rows], cond)
-        noise_key = jax.random.fold_in(key, start)
-        out.append(np.asarray(_chunk(noise_key, jnp.asarray(x[rows]), score, sde, times, part, divergence)))
-    return np.concatenate(out)[: len(x)]
+    return in_chunks(
+        _chunk,
+        (np.arange(len(x), dtype=np.uint32), x, cond),
+        key,
+        as_pytree(score_fn),
+        quadratic(sde, num_steps)[::-1],
+        chunk=chunk,
+        static={"sde": sde, "divergence": divergence},
+    )
 
 
-@functools.partial(jax.jit, static_argnames=("sde", "divergence"))
-def _chunk(key: Array, x: Array, score: Any, sde: SDE, times: Array, cond: Any, divergence: str) -> Array:
-    probe = jax.random.rademacher(key, x.shape, x.dtype)
+def _chunk(rows: Any, key: Array, score: Any, times: Array, *, sde: SDE, divergence: str) -> Array:
+    index, x, cond = rows
     size = int(np.prod(x.shape[1:]))
+    probe = jax.vmap(lambda i: jax.random.rademacher(jax.random.fold_in(key, i), x.shape[1:], x.dtype))(index)
 
     def velocity(x: Array, t: Array) -> Array:
         batch_t = jnp.broadcast_to(t, x.shape[:1])

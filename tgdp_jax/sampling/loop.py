@@ -2,13 +2,12 @@
 
 Noise of sample i comes from fold_in(key, id_i) alone, and samples are drawn in chunks of one fixed shape (the last one
 padded), because matrix products of another shape round differently. So sample i has the same bits however many are
-asked for, and one program is compiled. The scan carries x (and the multistep solver's last prediction), nothing is
-stacked.
+asked for and however many devices draw them, and one program is compiled. The scan carries x (and the multistep
+solver's last prediction), nothing is stacked.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.functions import as_pytree
+from tgdp_jax.parallel import in_chunks
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sampling.grids import make_grid
 from tgdp_jax.sampling.steps import SOLVERS, Point, Solver
@@ -56,7 +56,7 @@ def sample(
       num_steps: steps; the cost is num_steps * solver.evaluations score evaluations.
       cond: None, or a tree of arrays with leading axis N, handed to the score.
       clip: if given, the predicted x_0 is clipped to [-clip, clip].
-      chunk: rows a launch; memory is bounded by it. Part of what fixes a sample's bits.
+      chunk: rows a device takes at a time; memory is bounded by it. Part of what fixes a sample's bits.
       progress: called with the number of samples finished after each chunk.
 
     Returns:
@@ -77,34 +77,44 @@ def sample(
     for leaf in jax.tree.leaves(cond):
         if np.shape(leaf)[:1] != ids.shape:
             raise UserError(f"cond has leading shape {np.shape(leaf)[:1]} but {ids.size} samples were asked for")
-    times = make_grid(grid, sde, num_steps)
-    score = as_pytree(score_fn)
-    out = np.empty((ids.size, *shape), np.float32)
-    for start in range(0, ids.size, chunk):
-        # Padding repeats the last row: valid input, thrown away afterwards.
-        rows = np.minimum(np.arange(start, start + chunk), ids.size - 1)
-        stop = min(start + chunk, ids.size)
-        part = jax.tree.map(lambda a, rows=rows: jnp.asarray(a)[rows], cond)
-        x = sample_chunk(key, score, sde, jnp.asarray(ids[rows]), tuple(shape), solver, times, part, clip)
-        out[start:stop] = np.asarray(x)[: stop - start]
-        if progress is not None:
-            progress(stop)
-    return out
+    if not ids.size:
+        return np.empty((0, *shape), np.float32)
+    return in_chunks(
+        sample_chunk,
+        (ids, cond),
+        key,
+        as_pytree(score_fn),
+        make_grid(grid, sde, num_steps),
+        chunk=chunk,
+        static={"sde": sde, "shape": tuple(shape), "solver": solver, "clip": clip},
+        progress=progress,
+    )
 
 
-@functools.partial(jax.jit, static_argnames=("sde", "shape", "solver", "clip"))
 def sample_chunk(
+    rows: tuple[Array, Any],
     key: Array,
     score: Any,
+    times: Array,
+    *,
     sde: SDE,
-    ids: Array,
     shape: tuple[int, ...],
     solver: Solver,
-    times: Array,
-    cond: Any,
     clip: float | None,
 ) -> Array:
-    """One chunk of samples [B, *shape] for ids [B]; `times` [K + 1] decreasing, `score` a pytree callable."""
+    """One chunk of samples [B, *shape], the work of one device.
+
+    Args:
+      rows: (ids [B], cond).
+      key: typed PRNG key.
+      score: (x [B, *D], t [B], cond) -> score, a pytree.
+      times: decreasing [K + 1].
+      sde: the forward process.
+      shape: of one sample.
+      solver: one step.
+      clip: bound on the predicted x_0, or None.
+    """
+    ids, cond = rows
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
 
     def noise_at(step: Array) -> Callable[[int], Array]:

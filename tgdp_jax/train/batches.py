@@ -64,7 +64,6 @@ def fold_rows(num: int, folds: int, seed: int) -> tuple[Rows, Rows]:
     return pack(train), pack(held)
 
 
-def masked_mean(values: Array, count: Array) -> Array:
-    """Mean of the first `count` of values [C]."""
-    mask = jnp.arange(values.shape[0]) < count
-    return jnp.sum(jnp.where(mask, values, 0.0)) / count
+def mean_weights(rows: Rows) -> Array:
+    """Weights [C] that make a sum over `rows.index` the mean over the rows that are real."""
+    return jnp.where(jnp.arange(rows.index.shape[0]) < rows.count, 1.0, 0.0) / rows.count

@@ -1,7 +1,15 @@
-"""Finished stages on disk: an orbax checkpoint of the arrays beside a JSON file of facts and curves.
+"""Stages on disk: finished ones, and training that is under way.
 
-A stage's folder appears in one rename, complete or not at all. Its name carries a fingerprint of everything the result
-depends on, so that a stage is found again by whoever needs the same one, and never mistaken for another.
+A finished stage is an orbax checkpoint of its arrays beside a JSON file of facts and curves. Its folder appears in one
+rename, complete or not at all. Its name carries a fingerprint of everything the result depends on, so that a stage is
+found again by whoever needs the same one, and never mistaken for another.
+
+Training that is under way is saved by orbax's checkpoint manager: in the background, atomically, the last two kept. A
+checkpoint holds everything that the rest of the training is a function of (weights, their average, optimiser, best
+weights so far, step, key, curves), so that continuing gives the same bits as never having stopped. Batches are drawn
+from the key and the step: there is no other position in the data.
+
+In a run of several processes the primary one writes and all read: the folder must be one that all of them see.
 """
 
 from __future__ import annotations
@@ -10,7 +18,9 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +28,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from tgdp_jax import parallel
 from tgdp_jax.errors import UserError
+
+Array = jax.Array
+Tree = Any
+KEPT = 2
 
 
 def _digest(tree: Any) -> str:
@@ -31,15 +46,31 @@ def _digest(tree: Any) -> str:
     return out.hexdigest()
 
 
+def _alone() -> Any:
+    """Orbax options of a process that reads or writes by itself, whatever other processes do."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    me = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    )
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
 class Store:
     """Stage results under one folder.
 
     Args:
       root: folder; made when the first stage is saved.
+      seconds: between two checkpoints of training that is under way; 0: after every launch.
+      warn: told of damaged checkpoints that can be done without.
     """
 
-    def __init__(self, root: Path):
-        self.root = Path(root).absolute()
+    def __init__(self, root: Path, *, seconds: float = 60.0, warn: Callable[[str], None] | None = None):
+        self.root, self.seconds, self.warn = Path(root).absolute(), seconds, warn
 
     def path(self, name: str, fingerprint: str) -> Path:
         """Folder of a stage."""
@@ -51,12 +82,14 @@ class Store:
         Raises:
           UserError: the place can not be written or is full; nothing half-written is left.
         """
+        if not parallel.is_primary():
+            return
         final = self.path(name, fingerprint)
         part = self.root / f".{final.name}.{uuid.uuid4().hex[:8]}"
         tree = jax.tree.map(np.asarray, tree)
         try:
             part.mkdir(parents=True)
-            with ocp.StandardCheckpointer() as checkpointer:
+            with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
                 checkpointer.save(part / "arrays", tree)
             text = json.dumps({"stage": name, "fingerprint": fingerprint, "digest": _digest(tree), **facts})
             (part / "stage.json").write_text(text)
@@ -80,18 +113,112 @@ class Store:
           UserError: what is there is damaged.
         """
         folder = self.path(name, fingerprint)
-        if not folder.exists():
+        if not parallel.agree(folder.exists()):
             return None
         try:
             facts = json.loads((folder / "stage.json").read_text())
-            with ocp.StandardCheckpointer() as checkpointer:
+            with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
                 tree = jax.tree.map(np.asarray, checkpointer.restore(folder / "arrays"))
             if facts["fingerprint"] != fingerprint or facts["digest"] != _digest(tree):
                 raise ValueError("its contents do not match its record")
         # Whatever a damaged file makes the storage layer raise, the remedy is the same.
         except Exception as error:
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise UserError(
-                f"checkpoint {folder} is damaged ({reason}): delete that folder and run again to train this stage anew"
+                f"checkpoint {folder} is damaged ({_reason(error)}): delete that folder and run again to train "
+                "this stage anew"
             ) from error
         return tree, facts
+
+    def under_way(self, name: str, fingerprint: str) -> Partial:
+        """Checkpoints of a stage while it trains."""
+        return Partial(self.root / f".{self.path(name, fingerprint).name}", self.seconds, self.warn)
+
+
+class Partial:
+    """Checkpoints of training that is under way, of one stage; a folder for each of its parts.
+
+    Args:
+      folder: made when the first checkpoint is saved.
+      seconds: between two checkpoints; 0: after every launch.
+      warn: told of damaged checkpoints.
+    """
+
+    def __init__(self, folder: Path, seconds: float, warn: Callable[[str], None] | None = None):
+        self.folder, self.seconds, self.warn = folder, seconds, warn
+        self._due = time.monotonic() + seconds
+        self._managers: dict[str, ocp.CheckpointManager] = {}
+
+    def _manager(self, part: str) -> ocp.CheckpointManager:
+        if part not in self._managers:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=KEPT, cleanup_tmp_directories=True, multiprocessing_options=_alone()
+            )
+            (self.folder / part).mkdir(parents=True, exist_ok=True)
+            self._managers[part] = ocp.CheckpointManager(self.folder / part, options=options)
+        return self._managers[part]
+
+    def save(self, part: str, state: Tree, key: Array, history: dict[str, list[float]], *, now: bool = False) -> None:
+        """Saves in the background if it is time; with `now` in any case, and waits for it.
+
+        Raises:
+          UserError: this or the last checkpoint could not be written; the ones before are untouched.
+        """
+        if not parallel.is_primary() or not (now or time.monotonic() >= self._due):
+            return
+        # Copied to the host first: the devices' memory is given to the next launch.
+        leaves = {f"{i:06}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+        step = int(history["step"][-1])
+        facts = {"digest": _digest(leaves), "key": jax.random.key_data(key).tolist(), "history": history}
+        items = ocp.args.Composite(state=ocp.args.StandardSave(leaves), facts=ocp.args.JsonSave(facts))
+        try:
+            manager = self._manager(part)
+            manager.save(step, args=items, force=True)
+            if now:
+                manager.wait_until_finished()
+        # Orbax reports a full disk as an OSError or, from its storage layer, as a ValueError.
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"a checkpoint in {self.folder} can not be written ({_reason(error)}): free some space and run again; "
+                "the last good checkpoint is kept"
+            ) from error
+        self._due = time.monotonic() + self.seconds
+
+    def restore(self, part: str, like: Tree, key: Array) -> tuple[Tree, dict[str, list[float]]] | None:
+        """(state shaped as `like`, history) of the newest intact checkpoint, or None where there is none.
+
+        Damaged ones are deleted, with a warning: everything since the one before is then trained again.
+        """
+        if not parallel.agree((self.folder / part).exists()):
+            return None
+        manager = self._manager(part)
+        for step in sorted(manager.all_steps(), reverse=True):
+            folder = self.folder / part / str(step)
+            try:
+                items = ocp.args.Composite(state=ocp.args.StandardRestore(), facts=ocp.args.JsonRestore())
+                found = manager.restore(step, args=items)
+                facts = found["facts"]
+                leaves = {name: np.asarray(leaf) for name, leaf in sorted(found["state"].items())}
+                if facts["digest"] != _digest(leaves) or facts["key"] != jax.random.key_data(key).tolist():
+                    raise ValueError("its contents do not match its record")
+                if [leaf.shape for leaf in leaves.values()] != [leaf.shape for leaf in jax.tree.leaves(like)]:
+                    raise ValueError("it was written by another version")
+                return jax.tree.unflatten(jax.tree.structure(like), leaves.values()), facts["history"]
+            # Whatever a damaged file makes the storage layer raise, the remedy is the same.
+            except Exception as error:
+                if self.warn is not None:
+                    self.warn(f"checkpoint {folder} is damaged ({_reason(error)}): going on from the one before")
+                shutil.rmtree(folder, ignore_errors=True)
+                manager.reload()
+        return None
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        for manager in self._managers.values():
+            manager.close()
+        self._managers.clear()
+
+    def discard(self) -> None:
+        """Removes all checkpoints: the stage is finished."""
+        self.close()
+        if parallel.is_primary():
+            shutil.rmtree(self.folder, ignore_errors=True)

@@ -19,9 +19,10 @@ from scipy import stats
 from tgdp_jax import losses
 from tgdp_jax.density_ratio import Calibration, calibrate
 from tgdp_jax.nets import ClassifierMLP
-from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, masked_mean, num_folds
+from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, mean_weights, num_folds
 from tgdp_jax.train.fit import Task, candidate_weights, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.session import QUIET, Session
 
 Array = jax.Array
 
@@ -55,36 +56,36 @@ def classifier_task(net: Any, batch_size: int, dim: tuple[int, ...]) -> Task:
         return part["x"][rows], labels
 
     def draw(key: Array, data: Any, member: Any) -> Any:
-        keys = jax.random.split(key)
+        source_key, target_key, order_key, share_key, noise_key = jax.random.split(key, 5)
         half = batch_size // 2
-        source = inputs(data["source"], draw_rows(keys[0], member["source_train"], half))
-        target = inputs(data["target"], draw_rows(keys[1], member["target_train"], half))
+        source = inputs(data["source"], draw_rows(source_key, member["source_train"], half))
+        target = inputs(data["target"], draw_rows(target_key, member["target_train"], half))
         x, y = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), source, target)
-        return x, y, jnp.repeat(jnp.array([0.0, 1.0]), half), data["noise_scale"]
-
-    def loss(params: Any, frozen: Any, batch: Any, key: Array, step: Array, member: Any):
-        x, y, is_target, scale = batch
-        order_key, weight_key, noise_key = jax.random.split(key, 3)
-        order = jax.random.permutation(order_key, x.shape[0])
-        share = jax.random.choice(weight_key, member["mixup_shares"], (x.shape[0],))
+        order = jax.random.permutation(order_key, 2 * half)
+        share = jax.random.choice(share_key, member["mixup_shares"], (2 * half,))
 
         def mix(a: Array) -> Array:
             s = share.reshape((-1,) + (1,) * (a.ndim - 1))
             return s * a + (1.0 - s) * a[order]
 
-        x, y, is_target = jax.tree.map(mix, (x, y, is_target))
-        x = x + member["noise"] * scale * jax.random.normal(noise_key, x.shape)
-        return jnp.mean(losses.domain_classification(net.apply(params, x, y), is_target)), {}
+        x, y, is_target = jax.tree.map(mix, (x, y, jnp.repeat(jnp.array([0.0, 1.0]), half)))
+        x = x + member["noise"] * data["noise_scale"] * jax.random.normal(noise_key, x.shape)
+        return x, y, is_target
 
-    def validate(params: Any, frozen: Any, data: Any, member: Any) -> Array:
-        source, target = member["source_held"], member["target_held"]
-        source_logit = net.apply(params, *inputs(data["source"], source.index))
-        target_logit = net.apply(params, *inputs(data["target"], target.index))
-        return 0.5 * masked_mean(
-            losses.domain_classification(source_logit, jnp.zeros_like(source_logit)), source.count
-        ) + 0.5 * masked_mean(losses.domain_classification(target_logit, jnp.ones_like(target_logit)), target.count)
+    def loss(params: Any, frozen: Any, batch: Any, step: Array, member: Any) -> dict[str, Array]:
+        return {"classification": judge(params, frozen, batch)}
 
-    return Task(init=init, draw=draw, loss=loss, validate=validate)
+    def held(data: Any, member: Any) -> tuple[Any, Array]:
+        parts = [(member[f"{name}_held"], data[name], float(name == "target")) for name in ("source", "target")]
+        batches = [(*inputs(part, rows.index), jnp.full(rows.index.shape, label)) for rows, part, label in parts]
+        weights = [0.5 * mean_weights(rows) for rows, _, _ in parts]
+        return jax.tree.map(lambda *a: jnp.concatenate(a), *batches), jnp.concatenate(weights)
+
+    def judge(params: Any, frozen: Any, batch: Any) -> Array:
+        x, y, is_target = batch
+        return losses.domain_classification(net.apply(params, x, y), is_target)
+
+    return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
 
 
 @jax.tree_util.register_dataclass
@@ -135,7 +136,7 @@ def fit_log_ratio(
     folds: int = 5,
     regularisers: tuple[str, ...] = tuple(REGULARISERS),
     optimiser: OptimiserConfig = OptimiserConfig(steps=1500, batch_size=256, steps_per_launch=50),
-    progress: Any = None,
+    session: Session = QUIET,
 ) -> FittedRatio:
     """Learns log q/p from source {"x" [m, *D], "y"?} and target {"x" [n, *D], "y"?} rows."""
     n, m = len(target["x"]), len(source["x"])
@@ -162,7 +163,7 @@ def fit_log_ratio(
     members |= {name: jnp.repeat(jnp.asarray(np.array(c), jnp.float32), folds, axis=0) for name, c in columns.items()}
     task = classifier_task(net, optimiser.batch_size, tuple(source["x"].shape[1:]))
     data = {"source": source, "target": target, "noise_scale": jnp.asarray(data_std)}
-    fitted = fit(key, task, optimiser, data=data, members=members, groups=len(candidates), progress=progress)
+    fitted = fit(key, task, optimiser, data=data, members=members, groups=len(candidates), session=session)
     weights = candidate_weights(fitted.best_value, n)
     kept = np.flatnonzero(np.repeat(weights, folds))
     member_weights = jnp.asarray(np.repeat(weights, folds)[kept] / folds, jnp.float32)

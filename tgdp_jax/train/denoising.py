@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from tgdp_jax import losses
 from tgdp_jax.prediction import to_eps
 from tgdp_jax.sde import SDE, expand
-from tgdp_jax.train.batches import Rows, draw_rows, masked_mean, stratified_times
+from tgdp_jax.train.batches import Rows, draw_rows, mean_weights, stratified_times
 from tgdp_jax.train.fit import Task
 
 Array = jax.Array
@@ -30,26 +30,27 @@ def noised_rows(key: Array, data: dict[str, Array], rows: Array, sde: SDE, *, ti
     return sde.perturb(x0, eps, t), t, eps, data["y"][rows] if "y" in data else None
 
 
-def held_out_denoising(eps_fn: Any, data: dict[str, Array], held: Rows, sde: SDE) -> Array:
-    """Denoising loss on held-out rows with common noise: the same draws at every call, so that curves are smooth.
+def held_out_rows(data: dict[str, Array], held: Rows, sde: SDE) -> tuple[Any, Array]:
+    """((x_t, t, eps, labels or None) [V], weights [V]) of held-out rows: the same draws at every call, so that
+    curves of the loss are smooth.
 
     Args:
-      eps_fn: (x_t, t, y) -> eps_hat.
-      data: {"x", "y"}.
+      data: {"x", "y"?}.
       held: the rows; each is noised several times, so that at least `VALIDATION_ROWS` terms enter.
       sde: the process.
     """
     capacity = held.index.shape[0]
     repeats = max(1, -(-VALIDATION_ROWS // capacity))
 
-    def one(key: Array) -> Array:
+    def one(key: Array) -> Any:
         # Every repeat noises every row once, at times stratified across the rows in a fresh random order.
         key, order_key = jax.random.split(key)
         t = jax.random.permutation(order_key, stratified_times(key, capacity, sde))
-        x, t, eps, y = noised_rows(key, data, held.index, sde, times=t)
-        return masked_mean(losses.denoising(eps_fn(x, t, y), eps), held.count)
+        return noised_rows(key, data, held.index, sde, times=t)
 
-    return jnp.mean(jax.lax.map(one, jax.random.split(jax.random.key(7), repeats), batch_size=repeats))
+    batch = jax.vmap(one)(jax.random.split(jax.random.key(7), repeats))
+    weights = jnp.tile(mean_weights(held), repeats) / repeats
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batch), weights
 
 
 @functools.cache
@@ -70,14 +71,17 @@ def denoising_task(net: Any, sde: SDE, prediction: str, batch_size: int, dim: tu
     def eps_fn(params: Any, x: Array, t: Array, y: Array | None) -> Array:
         return to_eps(prediction, net.apply(params, x, t, y), x, t, sde)
 
-    def loss(params: Any, frozen: Any, batch: Any, key: Array, step: Array, member: Any):
+    def loss(params: Any, frozen: Any, batch: Any, step: Array, member: Any) -> dict[str, Array]:
+        return {"denoising": judge(params, frozen, batch)}
+
+    def held(data: Any, member: Any) -> tuple[Any, Array]:
+        return held_out_rows(data, rows(data, member, "held"), sde)
+
+    def judge(params: Any, frozen: Any, batch: Any) -> Array:
         x, t, eps, y = batch
-        return jnp.mean(losses.denoising(eps_fn(params, x, t, y), eps)), {}
+        return losses.denoising(eps_fn(params, x, t, y), eps)
 
-    def validate(params: Any, frozen: Any, data: Any, member: Any) -> Array:
-        return held_out_denoising(functools.partial(eps_fn, params), data, rows(data, member, "held"), sde)
-
-    return Task(init=init, draw=draw, loss=loss, validate=validate)
+    return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
 
 
 def noise_prediction(score: Any, x: Array, t: Array, cond: Any, sde: SDE) -> Array:

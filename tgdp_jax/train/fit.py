@@ -1,15 +1,16 @@
 """One training loop for every stage: several optimiser steps a launch, validation between launches, early stopping.
 
-A stage is a `Task`: four pure functions and an optimiser. Data live on the device and batches are drawn there. Launches
-scan K steps; between two of them the host looks at the validation loss of the averaged weights, keeps the best, and
-reports progress. An ensemble (members, each with its own data split or hyperparameters) trains in the same launch by
-vmap.
+A stage is a `Task`: five pure functions and an optimiser. Data live on the devices and batches are drawn there: every
+device draws the whole batch, with the same keys, and computes the loss of its own rows; gradients are summed over
+devices. So the batches, and up to rounding the training, do not depend on the number of devices. Launches scan K steps;
+at the end of one the validation loss of the averaged weights decides whether they are the best so far. Between two the
+host reports, saves and stops. An ensemble (members, each with its own data split or hyperparameters) trains in the same
+launch by vmap.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,11 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from tgdp_jax import parallel, preemption
 from tgdp_jax.errors import UserError
+from tgdp_jax.parallel import ALONE, Place
 from tgdp_jax.train.optimiser import OptimiserConfig, make_optimiser
+from tgdp_jax.train.session import QUIET, Session
 
 Array = jax.Array
 Tree = Any
+Parts = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,15 +36,17 @@ class Task:
 
     Attributes:
       init: key -> trainable.
-      draw: (key, data, member) -> batch.
-      loss: (trainable, frozen, batch, key, step, member) -> (scalar, metrics).
-      validate: (trainable, frozen, data, member) -> scalar, lower is better, deterministic.
+      draw: (key, data, member) -> batch, every leaf with the same leading axis U. All that is random is drawn here.
+      loss: (trainable, frozen, batch, step, member) -> named terms, each [U]; the loss is the mean of their sum.
+      held: (data, member) -> (batch, weights [V]): what is held out, the same at every call; weights sum to one.
+      judge: (trainable, frozen, held-out batch) -> [V]; lower is better.
     """
 
     init: Callable[[Array], Tree]
     draw: Callable[[Array, Tree, Tree], Tree]
-    loss: Callable[..., tuple[Array, dict[str, Array]]]
-    validate: Callable[[Tree, Tree, Tree, Tree], Array]
+    loss: Callable[[Tree, Tree, Tree, Array, Tree], Parts]
+    held: Callable[[Tree, Tree], tuple[Tree, Array]]
+    judge: Callable[[Tree, Tree, Tree], Array]
 
 
 class TrainState(NamedTuple):
@@ -49,6 +56,22 @@ class TrainState(NamedTuple):
     ema: Tree
     opt_state: Tree
     step: Array
+
+
+class Carry(NamedTuple):
+    """Everything that a launch changes.
+
+    Attributes:
+      state: the training state, leading axis M for an ensemble.
+      best: averaged weights at each group's best step.
+      best_value: validation loss there, [G].
+      best_step: [G].
+    """
+
+    state: TrainState
+    best: Tree
+    best_value: Array
+    best_step: Array
 
 
 class Fitted(NamedTuple):
@@ -67,20 +90,40 @@ class Fitted(NamedTuple):
     history: dict[str, np.ndarray]
 
 
-def _step(state: TrainState, frozen: Tree, data: Tree, member: Tree, key: Array, task: Task, config: OptimiserConfig):
-    key = jax.random.fold_in(key, state.step)
-    draw_key, loss_key = jax.random.split(key)
-    batch = task.draw(draw_key, data, member)
-    (value, metrics), grads = jax.value_and_grad(task.loss, has_aux=True)(
-        state.params, frozen, batch, loss_key, state.step, member
-    )
+def _step(
+    state: TrainState,
+    frozen: Tree,
+    data: Tree,
+    member: Tree,
+    key: Array,
+    task: Task,
+    config: OptimiserConfig,
+    place: Place,
+) -> tuple[TrainState, Parts]:
+    batch = task.draw(jax.random.fold_in(key, state.step), data, member)
+    num = jax.tree.leaves(batch)[0].shape[0]
+    own, real = parallel.own_rows(batch, place)
+
+    def loss(params: Tree) -> tuple[Array, Parts]:
+        terms = task.loss(params, frozen, own, state.step, member)
+        terms = {name: jnp.sum(jnp.where(real, term, 0.0)) / num for name, term in terms.items()}
+        return jnp.sum(jnp.stack(list(terms.values()))), terms
+
+    (value, terms), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+    value, terms, grads = parallel.total((value, terms, grads), place)
     decay = None if member is None else member.get("weight_decay")
     updates, opt_state = make_optimiser(config, weight_decay=decay).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     # A running average that forgets its start: short runs are not averages over random weights.
     rate = jnp.minimum(config.ema, (1.0 + state.step) / (10.0 + state.step))
     ema = optax.incremental_update(params, state.ema, 1.0 - rate)
-    return TrainState(params, ema, opt_state, state.step + 1), {"loss": value, **metrics}
+    return TrainState(params, ema, opt_state, state.step + 1), {"loss": value, **terms}
+
+
+def _validation(task: Task, params: Tree, frozen: Tree, data: Tree, member: Tree, place: Place) -> Array:
+    batch, weights = task.held(data, member)
+    (own, weights), real = parallel.own_rows((batch, weights), place)
+    return parallel.total(jnp.sum(jnp.where(real, weights * task.judge(params, frozen, own), 0.0)), place)
 
 
 def _over_members(fn: Callable[..., Any], members: Tree, member_axes: tuple[int, ...], num_args: int):
@@ -90,8 +133,19 @@ def _over_members(fn: Callable[..., Any], members: Tree, member_axes: tuple[int,
     return jax.vmap(fn, in_axes=tuple(0 if i in member_axes else None for i in range(num_args)))
 
 
-@functools.partial(jax.jit, static_argnames=("task", "config", "count"))
-def _start(key: Array, members: Tree, initial: Tree, *, task: Task, config: OptimiserConfig, count: int):
+def start(
+    key: Array,
+    members: Tree,
+    initial: Tree,
+    *,
+    task: Task,
+    config: OptimiserConfig,
+    count: int,
+    groups: int,
+    place: Place = ALONE,
+) -> Carry:
+    """The state before the first step; a per-device function, the same on all devices."""
+
     def one(key: Array, params: Tree, member: Tree) -> TrainState:
         params = task.init(key) if params is None else params
         decay = None if member is None else member.get("weight_decay")
@@ -99,39 +153,55 @@ def _start(key: Array, members: Tree, initial: Tree, *, task: Task, config: Opti
         return TrainState(params, params, opt_state, jnp.zeros((), jnp.int32))
 
     if members is None:
-        return one(key, initial, None)
-    return jax.vmap(one, in_axes=(0, None, 0))(jax.random.split(key, count), initial, members)
-
-
-@functools.partial(jax.jit, static_argnames=("task", "config", "steps"))
-def _launch(state, frozen, data, members, keys, *, task: Task, config: OptimiserConfig, steps: int):
-    def one(state, frozen, data, member, key):
-        def body(state, _):
-            return _step(state, frozen, data, member, key, task, config)
-
-        state, metrics = jax.lax.scan(body, state, None, length=steps)
-        return state, jax.tree.map(lambda m: jnp.mean(m, 0), metrics)
-
-    state, metrics = _over_members(one, members, (0, 3, 4), 5)(state, frozen, data, members, keys)
-    value = _over_members(task.validate, members, (0, 3), 4)(state.ema, frozen, data, members)
-    return state, metrics, value
-
-
-@functools.partial(jax.jit, static_argnames=("groups",))
-def _keep_best(best, best_value, candidate, value, *, groups: int):
-    """Keeps, group by group, the weights whose mean validation loss over the group's members is lowest."""
-    mean = jnp.mean(value.reshape(groups, -1), axis=1)
-    better = mean < best_value
-    if value.ndim == 0:
-        take = better[0]
+        state = one(key, initial, None)
     else:
-        take = jnp.repeat(better, value.shape[0] // groups)
+        state = jax.vmap(one, in_axes=(0, None, 0))(jax.random.split(key, count), initial, members)
+    return Carry(state, state.ema, jnp.full((groups,), jnp.inf), jnp.zeros((groups,), jnp.int32))
 
-    def pick(old, new):
-        mask = take if value.ndim == 0 else take.reshape((-1,) + (1,) * (new.ndim - 1))
-        return jnp.where(mask, new, old)
 
-    return jax.tree.map(pick, best, candidate), jnp.where(better, mean, best_value), better
+def launch(
+    carry: Carry,
+    frozen: Tree,
+    data: Tree,
+    members: Tree,
+    keys: Array,
+    *,
+    task: Task,
+    config: OptimiserConfig,
+    steps: int,
+    place: Place = ALONE,
+) -> tuple[Carry, dict[str, Array]]:
+    """`steps` optimiser steps and one look at the validation loss; a per-device function, see `Place`."""
+
+    def one(state: TrainState, frozen: Tree, data: Tree, member: Tree, key: Array):
+        def body(state: TrainState, _: None):
+            return _step(state, frozen, data, member, key, task, config, place)
+
+        state, terms = jax.lax.scan(body, state, None, length=steps)
+        value = _validation(task, state.ema, frozen, data, member, place)
+        return state, jax.tree.map(lambda m: jnp.mean(m, 0), terms), value
+
+    state, terms, value = _over_members(one, members, (0, 3, 4), 5)(carry.state, frozen, data, members, keys)
+    row = {"validation": jnp.mean(value), **{name: jnp.mean(term) for name, term in terms.items()}}
+    return _keep_best(carry._replace(state=state), value), row
+
+
+def _keep_best(carry: Carry, value: Array) -> Carry:
+    """Keeps, group by group, the weights whose mean validation loss over the group's members is lowest."""
+    groups = carry.best_value.shape[0]
+    mean = jnp.mean(value.reshape(groups, -1), axis=1)
+    better = mean < carry.best_value
+    take = better[0] if value.ndim == 0 else jnp.repeat(better, value.shape[0] // groups)
+
+    def pick(old: Array, new: Array) -> Array:
+        return jnp.where(take.reshape(take.shape + (1,) * (new.ndim - take.ndim)), new, old)
+
+    step = jnp.max(carry.state.step)
+    return carry._replace(
+        best=jax.tree.map(pick, carry.best, carry.state.ema),
+        best_value=jnp.where(better, mean, carry.best_value),
+        best_step=jnp.where(better, step, carry.best_step),
+    )
 
 
 def fit(
@@ -145,57 +215,67 @@ def fit(
     groups: int = 1,
     initial: Tree = None,
     keep: str = "best",
-    progress: Callable[[int, int, float, float], None] | None = None,
+    session: Session = QUIET,
 ) -> Fitted:
     """Trains a task and returns the averaged weights at the best validation loss.
 
     Args:
-      key: PRNG key; the result is a pure function of it and the data.
+      key: PRNG key; the result is a pure function of it and the data (up to rounding that depends on the number of
+        devices).
       task: what to optimise.
       config: optimiser and length.
-      data: device-resident tree, shared by all members.
+      data: tree of arrays, shared by all members.
       frozen: tree that the loss sees and no gradient touches.
       members: None for one model, else a dict of arrays with leading axis M: one row a member.
       groups: members come in `groups` runs of equal length; each group (the folds of one setting) stops at the minimum
         of its mean validation curve.
       initial: starting weights (all members alike); None: `task.init`.
       keep: "best" (lowest validation loss) or "last".
-      progress: called as (step, steps, loss, validation) after each launch.
+      session: what is told of the progress, and the checkpoints that training continues from.
 
     Raises:
-      UserError: the loss became NaN or infinite.
+      UserError: the loss became NaN or infinite, or a checkpoint can not be written.
+      Preempted: the process was asked to stop; the state is saved.
     """
     count = 1 if members is None else jax.tree.leaves(members)[0].shape[0]
     init_key, run_key = jax.random.split(key)
-    state = _start(init_key, members, initial, task=task, config=config, count=count)
     keys = run_key if members is None else jax.random.split(run_key, count)
-    best, best_value = state.ema, jnp.full((groups,), jnp.inf)
-    best_step = np.zeros(groups, np.int64)
+    static = {"task": task, "config": config}
+    carry: Carry = parallel.mapped(
+        start, init_key, members, initial, static={**static, "count": count, "groups": groups}
+    ).out
     history: dict[str, list[float]] = {}
-    step = 0
-    while step < config.steps:
-        length = min(config.steps_per_launch, config.steps - step)
-        state, metrics, value = _launch(state, frozen, data, members, keys, task=task, config=config, steps=length)
-        step += length
-        best, best_value, better = _keep_best(best, best_value, state.ema, value, groups=groups)
-        best_step[np.asarray(better)] = step
-        row = {"step": step, "validation": float(jnp.mean(value))}
-        row |= {name: float(jnp.mean(m)) for name, m in metrics.items()}
-        if not np.isfinite(row["loss"]):
-            raise UserError(
-                f"training diverged: the loss is {row['loss']} at step {step}; lower the learning rate "
-                f"(now {config.learning_rate:g}) or check the data for extreme values"
+    found = session.restore(carry, key)
+    if found is not None:
+        carry, history = parallel.replicate(found[0]), found[1]
+    step = int(history["step"][-1]) if history else 0
+    shared = parallel.replicate((frozen, data, members, keys))
+    with preemption.deferred():
+        while step < config.steps and not _given_up(config, carry, step):
+            length = min(config.steps_per_launch, config.steps - step)
+            # Waited for before the next one starts: virtual devices that share cores can deadlock in the sums of two.
+            (carry, terms), stop = parallel.mapped(
+                launch, carry, *shared, static={**static, "steps": length}, donate=True, stop=session.stop_asked()
             )
-        for name, number in row.items():
-            history.setdefault(name, []).append(number)
-        given_up = bool(config.patience) and step - best_step.max() >= config.patience
-        if progress is not None:
-            progress(step, step if given_up else config.steps, row["loss"], row["validation"])
-        if given_up:
-            break
-    if keep == "last":
-        best, best_step = state.ema, np.full(groups, step)
-    return Fitted(best, best_step, np.asarray(best_value), {k: np.asarray(v) for k, v in history.items()})
+            step += length
+            row = {"step": step, **{name: float(value) for name, value in terms.items()}}
+            if not np.isfinite([row["loss"], row["validation"]]).all():
+                raise UserError(
+                    f"training diverged: loss {row['loss']}, held-out loss {row['validation']} at step {step}; "
+                    f"lower the learning rate (now {config.learning_rate:g}) or check the data for extreme values"
+                )
+            for name, number in row.items():
+                history.setdefault(name, []).append(number)
+            over = step >= config.steps or _given_up(config, carry, step)
+            session.report(row, step if over else config.steps)
+            session.save(carry, key, history, now=stop)
+    best, best_step = (carry.best, carry.best_step) if keep == "best" else (carry.state.ema, np.full(groups, step))
+    curves = {name: np.asarray(values) for name, values in history.items()}
+    return Fitted(jax.tree.map(np.asarray, best), np.asarray(best_step), np.asarray(carry.best_value), curves)
+
+
+def _given_up(config: OptimiserConfig, carry: Carry, step: int) -> bool:
+    return bool(config.patience) and step - int(np.max(carry.best_step)) >= config.patience
 
 
 def candidate_weights(held_out_loss: np.ndarray, rows: int, *, negligible: float = 0.05) -> np.ndarray:

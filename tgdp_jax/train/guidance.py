@@ -25,9 +25,10 @@ from tgdp_jax.functions import as_pytree
 from tgdp_jax.guidance import grad_log_ratio
 from tgdp_jax.sde import SDE
 from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, num_folds, stratified_times
-from tgdp_jax.train.denoising import held_out_denoising, noise_prediction, noised_rows
+from tgdp_jax.train.denoising import held_out_rows, noise_prediction, noised_rows
 from tgdp_jax.train.fit import Task, candidate_weights, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.session import QUIET, Session
 
 Array = jax.Array
 CEP_GROUP = 64
@@ -74,27 +75,34 @@ class GuidanceLoss:
     eta_schedule: Callable[[Any], Any] | None = None
 
 
-def _ratio_loss(terms: GuidanceLoss, g: Any, source: Any, source_log_r: Array, target: Any, target_log_r: Array):
+def _ratio_loss(
+    terms: GuidanceLoss, g: Any, source: Any, source_log_r: Array, target: Any, target_log_r: Array, group: int
+) -> Array:
+    """[U], one value a unit: `group` source rows and as many target rows."""
     (xs, ts, _, ys), (xt, tt, _, yt) = source, target
     g_source = g(xs, ts, ys)
     if terms.name == "classification":
-        return jnp.mean(jax.nn.softplus(g_source)) + jnp.mean(jax.nn.softplus(-g(xt, tt, yt)))
+        return _mean_of_unit(jax.nn.softplus(g_source) + jax.nn.softplus(-g(xt, tt, yt)), group)
     parts = [(g_source, source_log_r, jnp.zeros_like(source_log_r))]
     if terms.pooled:
         log_w_source, _ = pooled_log_weights(source_log_r)
         log_w_target, _ = pooled_log_weights(target_log_r)
         parts = [(g_source, source_log_r, log_w_source), (g(xt, tt, yt), target_log_r, log_w_target)]
-    fn = losses.GUIDANCE_LOSSES[terms.name]
-    if terms.name == "cep":  # compares rows at one time: groups are laid out alike in both parts, see `draw`
-        group = math.gcd(CEP_GROUP, g_source.shape[0])
-        grouped = [[a.reshape(-1, group) for a in part] for part in parts]
-        return jnp.mean(jax.vmap(fn)(*(jnp.concatenate(a, 1) for a in zip(*grouped, strict=True))))
-    return jnp.mean(fn(*(jnp.concatenate(a) for a in zip(*parts, strict=True))))
+    units = [[a.reshape(-1, group) for a in part] for part in parts]
+    args = (jnp.concatenate(a, 1) for a in zip(*units, strict=True))
+    return jnp.mean(jax.vmap(losses.GUIDANCE_LOSSES[terms.name])(*args), 1)
+
+
+def _mean_of_unit(values: Array, group: int) -> Array:
+    return jnp.mean(values.reshape(-1, group), 1)
 
 
 @functools.cache
 def guidance_task(net: Any, sde: SDE, terms: GuidanceLoss, batch_size: int, dim: tuple[int, ...]) -> Task:
     """frozen: {"source": score, "noisy_ratio"?: LogRatioFn}; data {"source": {"x", "y"?, "log_r"}, "target": ...}."""
+    half = batch_size // 2
+    # The softmax of "cep" compares rows at one time: `group` rows share theirs and stay together on a device.
+    group = math.gcd(CEP_GROUP, half) if terms.name == "cep" else 1
 
     def init(key: Array) -> Any:
         labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
@@ -102,46 +110,49 @@ def guidance_task(net: Any, sde: SDE, terms: GuidanceLoss, batch_size: int, dim:
 
     def draw(key: Array, data: Any, member: Any) -> Any:
         keys = jax.random.split(key, 4)
-        half = batch_size // 2
         source_rows = jnp.tile(draw_rows(keys[0], member["source_train"], half // terms.draws), terms.draws)
         target_rows = jnp.tile(draw_rows(keys[1], member["target_train"], half // terms.draws), terms.draws)
         times = None
-        if terms.name == "cep":  # its softmax compares rows at one time: groups of rows share theirs
-            group = math.gcd(CEP_GROUP, half)
+        if group > 1:
             times = jnp.repeat(stratified_times(jax.random.fold_in(key, 0), half // group, sde), group)
         source = noised_rows(keys[2], data["source"], source_rows, sde, times=times)
         target = noised_rows(keys[3], data["target"], target_rows, sde, times=times)
-        return source, data["source"]["log_r"][source_rows], target, data["target"]["log_r"][target_rows]
+        batch = source, data["source"]["log_r"][source_rows], target, data["target"]["log_r"][target_rows]
+        return jax.tree.map(lambda a: a.reshape(-1, group, *a.shape[1:]), batch)
 
-    def loss(params: Any, frozen: Any, batch: Any, key: Array, step: Array, member: Any):
+    def loss(params: Any, frozen: Any, batch: Any, step: Array, member: Any) -> dict[str, Array]:
+        batch = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batch)
         source, source_log_r, target, target_log_r = batch
         xt, tt, eps, yt = target
 
         def g(x: Array, t: Array, y: Any = None) -> Array:
             return net.apply(params, x, t, y)
 
-        parts = {"guidance": _ratio_loss(terms, g, source, source_log_r, target, target_log_r)}
+        parts = {"guidance": _ratio_loss(terms, g, source, source_log_r, target, target_log_r, group)}
         scale = 1.0 if terms.eta_schedule is None else terms.eta_schedule(step)
         if terms.use_cycle:
             noisy = frozen["noisy_ratio"](xt, tt, yt)
-            parts["cycle"] = scale * member["eta1"] * jnp.mean(losses.cycle(g(xt, tt, yt), noisy))
+            parts["cycle"] = scale * member["eta1"] * _mean_of_unit(losses.cycle(g(xt, tt, yt), noisy), group)
         if terms.use_consistency:
             score = frozen["source"](xt, tt, yt)
-            value = jnp.mean(losses.consistency(score, grad_log_ratio(g, xt, tt, yt), eps, sde.sigma(tt)))
-            parts["consistency"] = scale * member["eta2"] * value
-        return jnp.sum(jnp.stack(list(parts.values()))), parts
+            values = losses.consistency(score, grad_log_ratio(g, xt, tt, yt), eps, sde.sigma(tt))
+            parts["consistency"] = scale * member["eta2"] * _mean_of_unit(values, group)
+        return parts
 
-    def validate(params: Any, frozen: Any, data: Any, member: Any) -> Array:
+    def held(data: Any, member: Any) -> tuple[Any, Array]:
+        return held_out_rows(data["target"], member["target_held"], sde)
+
+    def judge(params: Any, frozen: Any, batch: Any) -> Array:
+        x, t, eps, y = batch
+
         def g(x: Array, t: Array, y: Any = None) -> Array:
             return net.apply(params, x, t, y)
 
-        def eps_fn(x: Array, t: Array, y: Any) -> Array:
-            source = noise_prediction(frozen["source"], x, t, y, sde)
-            return source + noise_prediction(lambda *a: grad_log_ratio(g, *a), x, t, y, sde)
+        guided = noise_prediction(frozen["source"], x, t, y, sde)
+        guided += noise_prediction(lambda *a: grad_log_ratio(g, *a), x, t, y, sde)
+        return losses.denoising(guided, eps)
 
-        return held_out_denoising(eps_fn, data["target"], member["target_held"], sde)
-
-    return Task(init=init, draw=draw, loss=loss, validate=validate)
+    return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
 
 
 class FittedGuidance(NamedTuple):
@@ -169,7 +180,7 @@ def fit_guidance(
     noisy_ratio: Any = None,
     folds: int = 5,
     optimiser: OptimiserConfig = OptimiserConfig(steps=1500, learning_rate=5e-3, patience=500),
-    progress: Any = None,
+    session: Session = QUIET,
 ) -> FittedGuidance:
     """Learns log h for any source score.
 
@@ -192,7 +203,7 @@ def fit_guidance(
       noisy_ratio: noise-conditional classifier's log-ratio (x, t, cond) -> [B], for the cycle term.
       folds: splits of the target rows, see `num_folds`.
       optimiser: optimiser and length.
-      progress: called as (step, steps, loss, validation).
+      session: what training reports to and continues from.
     """
     n, m = len(target["x"]), len(source["x"])
     folds = num_folds(folds, n)
@@ -224,7 +235,7 @@ def fit_guidance(
         frozen=frozen,
         members=members,
         groups=len(consistency),
-        progress=progress,
+        session=session,
     )
     weights = candidate_weights(fitted.best_value, n * int(np.prod(dim)))
     kept = np.flatnonzero(np.repeat(weights, folds))

@@ -19,11 +19,10 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sampling import sample
 from tgdp_jax.sde import SDE
+from tgdp_jax.train.session import Session
 
 Array = jax.Array
 Trees = Mapping[str, Any]
-# (step, steps, loss, validation) after each launch.
-Progress = Callable[[int, int, float, float], None]
 
 
 class StageResult(NamedTuple):
@@ -48,14 +47,14 @@ class Stage(NamedTuple):
       needs: names of the stages whose trees it uses.
       uses: the settings it depends on, JSON-able; with the problem they identify its result.
       uses_target: whether it sees target rows.
-      run: (key, problem, trees, progress) -> StageResult.
+      run: (key, problem, trees, session) -> StageResult.
     """
 
     name: str
     needs: tuple[str, ...]
     uses: Any
     uses_target: bool
-    run: Callable[[Array, Problem, Trees, Progress | None], StageResult]
+    run: Callable[[Array, Problem, Trees, Session], StageResult]
 
 
 class Generator(Protocol):

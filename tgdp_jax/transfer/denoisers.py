@@ -22,7 +22,8 @@ from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.train.batches import Rows, all_rows, fold_rows, num_folds
 from tgdp_jax.train.denoising import denoising_task
 from tgdp_jax.train.fit import Fitted, fit
-from tgdp_jax.transfer.base import Progress, ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
 
 Array = jax.Array
 
@@ -53,7 +54,7 @@ def _task(config: TrainingConfig, problem: Problem, batch_size: int):
 def source_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Trains the source model on the source rows, stopped on a held-out part."""
 
-    def run(key: Array, problem: Problem, trees: Trees, progress: Progress | None) -> StageResult:
+    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
         settings = config.source
         num = len(problem.source)
         held = max(1, int(settings.held_out * num))
@@ -64,16 +65,14 @@ def source_stage(config: TrainingConfig, problem: Problem) -> Stage:
             "held": Rows(jnp.asarray(order[:held]), jnp.asarray(held)),
         }
         task = _task(config, problem, settings.optimiser.batch_size)
-        fitted = fit(key, task, settings.optimiser, data=data, progress=progress)
+        fitted = fit(key, task, settings.optimiser, data=data, session=session)
         return StageResult({"params": fitted.params}, fitted.history, {"best_step": int(fitted.best_step[0])})
 
     uses = {"process": to_json(config.process), "source": to_json(config.source)}
     return Stage("source", (), uses, uses_target=False, run=run)
 
 
-def fit_on_target(
-    key: Array, config: TrainingConfig, problem: Problem, initial: Any, progress: Progress | None
-) -> StageResult:
+def fit_on_target(key: Array, config: TrainingConfig, problem: Problem, initial: Any, session: Session) -> StageResult:
     """Cross-validates step count and learning rate on the target rows, then trains on all of them.
 
     Args:
@@ -81,7 +80,7 @@ def fit_on_target(
       config: settings.
       problem: data.
       initial: starting weights, or None for a fresh network.
-      progress: see `Progress`; counts the steps of all runs.
+      session: what training reports to and continues from.
     """
     settings: RivalConfig = config.rival
     optimiser = settings.optimiser
@@ -89,15 +88,7 @@ def fit_on_target(
     data = jax.tree.map(jnp.asarray, problem.target.arrays(problem.conditional))
     folds = num_folds(settings.folds, len(problem.target))
     train, held = fold_rows(len(problem.target), folds, seed=0)
-    runs = len(settings.learning_rates) + 1
-
-    def report(index: int) -> Progress:
-        def one(step: int, steps: int, loss: float, value: float) -> None:
-            if progress is not None:
-                progress(index * steps + step, runs * steps, loss, value)
-
-        return one
-
+    parts = len(settings.learning_rates) + 1
     best: tuple[float, float, Fitted] | None = None
     for i, rate in enumerate(settings.learning_rates):
         trial = fit(
@@ -107,7 +98,7 @@ def fit_on_target(
             data=data,
             members={"train": train, "held": held},
             initial=initial,
-            progress=report(i),
+            session=session.part(f"rate{i}", index=i, parts=parts),
         )
         if best is None or trial.best_value[0] < best[0]:
             best = float(trial.best_value[0]), rate, trial
@@ -123,7 +114,7 @@ def fit_on_target(
         data=everything,
         initial=initial,
         keep="last",
-        progress=report(runs - 1),
+        session=session.part("all_rows", index=parts - 1, parts=parts),
     )
     info = {"steps": steps, "learning_rate": rate, "held_out_loss": value}
     return StageResult({"params": final.params}, trial.history, info)
@@ -131,9 +122,9 @@ def fit_on_target(
 
 def _rival_stage(name: str, needs: tuple[str, ...]):
     def stage(config: TrainingConfig, problem: Problem) -> Stage:
-        def run(key: Array, problem: Problem, trees: Trees, progress: Progress | None) -> StageResult:
+        def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
             initial = trees["source"]["params"] if "source" in needs else None
-            return fit_on_target(key, config, problem, initial, progress)
+            return fit_on_target(key, config, problem, initial, session)
 
         uses = {
             "process": to_json(config.process),

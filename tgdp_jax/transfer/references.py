@@ -25,7 +25,8 @@ from scipy.spatial.distance import cdist
 from tgdp_jax.config import TrainingConfig
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
-from tgdp_jax.transfer.base import Progress, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod, Trees
 from tgdp_jax.transfer.tgdp import classifier_stage
 
 Array = jax.Array
@@ -155,7 +156,7 @@ def _weighted_choice(weights: np.ndarray, labels: np.ndarray | None) -> Callable
 
 
 def _kde_stage(config: TrainingConfig, problem: Problem) -> Stage:
-    def run(key: Array, problem: Problem, trees: Trees, progress: Progress | None) -> StageResult:
+    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
         fitted = kde_fit(problem.target.x)
         return StageResult({"bandwidth": np.float32(fitted.bandwidth)}, {}, {"bandwidth": fitted.bandwidth})
 

@@ -22,7 +22,8 @@ from tgdp_jax.guidance import log_ratio_guidance
 from tgdp_jax.nets import ClassifierMLP, GuidanceMLP
 from tgdp_jax.train.classifier import LogRatio, fit_log_ratio
 from tgdp_jax.train.guidance import EnsembleLogRatio, FittedGuidance, GuidanceLoss, fit_guidance
-from tgdp_jax.transfer.base import Progress, ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
 from tgdp_jax.transfer.denoisers import denoiser_score, source_stage
 
 Array = jax.Array
@@ -44,7 +45,7 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Learns log q/p on clean data; leaves its values at the source and target rows."""
     settings = config.classifier
 
-    def run(key: Array, problem: Problem, trees: Trees, progress: Progress | None) -> StageResult:
+    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
         source, target = _data(problem)
         if settings.exact:
             if problem.exact is None:
@@ -62,7 +63,7 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
             folds=settings.folds,
             regularisers=settings.regularisers,
             optimiser=settings.optimiser,
-            progress=progress,
+            session=session,
         )
         tree = {
             "params": fitted.log_ratio.params,
@@ -99,7 +100,7 @@ def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Learns log q_t/p_t by classifying noised target rows against noised source rows."""
     settings = config.guidance
 
-    def run(key: Array, problem: Problem, trees: Trees, progress: Progress | None) -> StageResult:
+    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
         source, target = _data(problem)
         fitted = fit_guidance(
             key,
@@ -112,7 +113,7 @@ def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
             consistency=(0.0,),
             folds=settings.folds,
             optimiser=settings.optimiser,
-            progress=progress,
+            session=session,
         )
         return _result(fitted, (0.0,))
 
@@ -131,7 +132,7 @@ def guidance_stage(config: TrainingConfig, problem: Problem) -> Stage:
     settings = config.guidance
     needs = ("source", "classifier") + (("noisy_classifier",) if settings.cycle else ())
 
-    def run(key: Array, problem: Problem, trees: Trees, progress: Progress | None) -> StageResult:
+    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
         source, target = _data(problem)
         noisy = noised_log_ratio(config, problem, trees["noisy_classifier"]) if settings.cycle else None
         fitted = fit_guidance(
@@ -155,7 +156,7 @@ def guidance_stage(config: TrainingConfig, problem: Problem) -> Stage:
             noisy_ratio=noisy,
             folds=settings.folds,
             optimiser=settings.optimiser,
-            progress=progress,
+            session=session,
         )
         return _result(fitted, settings.consistency)
 

@@ -1,0 +1,217 @@
+"""Devices and processes: the only file that knows how many there are.
+
+Everything else is written as per-device functions. A training step takes a `Place`; where that has an axis name it sums
+over devices, without one it is a plain function of one device. `mapped` maps such functions with `jax.pmap` over all
+devices of all processes, `in_chunks` maps functions of independent rows over the devices at hand.
+
+A batch of U rows is split evenly, ceil(U / devices) rows each; the surplus at the end repeats the last row with weight
+zero. So any number of devices serves any batch, and sums over devices are sums over the same rows.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from tgdp_jax.errors import UserError
+
+Array = jax.Array
+Tree = Any
+AXIS = "devices"
+# Launches handed to the devices before the oldest is waited for: copies to the host overlap with computing.
+IN_FLIGHT = 2
+
+_limit: int | None = None
+
+
+def use_devices(num: int | None) -> None:
+    """Restricts everything that follows to the first `num` devices; None: all.
+
+    Raises:
+      UserError: more than there are, fewer than one, or a part of them in a run of several processes.
+    """
+    global _limit
+    have = jax.device_count()
+    if num is not None and not 1 <= num <= have:
+        kind = jax.devices()[0].platform
+        raise UserError(f"{num} devices were asked for, but there are {have} ({kind}): ask for 1 to {have}")
+    if num not in (None, have) and jax.process_count() > 1:
+        raise UserError(f"a run of several processes uses all of their {have} devices: leave out --devices")
+    _limit = num
+
+
+def devices() -> tuple[Any, ...]:
+    """The devices in use, of all processes."""
+    return tuple(jax.devices()[:_limit])
+
+
+def local_devices() -> tuple[Any, ...]:
+    """The devices in use that belong to this process."""
+    return tuple(d for d in devices() if d.process_index == jax.process_index())
+
+
+def is_primary() -> bool:
+    """Whether this process is the one that writes files and talks."""
+    return jax.process_index() == 0
+
+
+def barrier(name: str) -> None:
+    """Waits for all processes."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def agree(number: int) -> int:
+    """The primary process's number, on every process."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.broadcast_one_to_all(np.asarray(number, np.int64)))
+
+
+class Place(NamedTuple):
+    """Where a per-device function runs: device `index` (traced) of `count`."""
+
+    index: Array | int
+    count: int
+    axis_name: str | None
+
+
+ALONE = Place(0, 1, None)
+
+
+def own_rows(batch: Tree, place: Place) -> tuple[Tree, Array]:
+    """This device's rows of a batch whose leaves have leading axis U, and a mask of those that are not surplus."""
+    num = jax.tree.leaves(batch)[0].shape[0]
+    if place.count == 1:
+        return batch, jnp.ones(num, bool)
+    size = -(-num // place.count)
+    rows = place.index * size + jnp.arange(size)
+    return jax.tree.map(lambda leaf: leaf[jnp.minimum(rows, num - 1)], batch), rows < num
+
+
+def total(tree: Tree, place: Place) -> Tree:
+    """Sum over devices."""
+    return tree if place.axis_name is None else jax.lax.psum(tree, place.axis_name)
+
+
+def replicate(tree: Tree) -> Tree:
+    """A copy of every leaf on every device in use."""
+    return _replicate(tree, devices())
+
+
+def _replicate(tree: Tree, on: tuple[Any, ...]) -> Tree:
+    return jax.device_put(tree, NamedSharding(Mesh(np.array(on), (AXIS,)), PartitionSpec()))
+
+
+class Stoppable(NamedTuple):
+    """Result of a mapped call, and whether any process had asked to stop when it was made."""
+
+    out: Tree
+    stop: bool
+
+
+# Trees are handed to pmap as plain lists of leaves: jax 0.10 assigns the wrong axes to arguments once a tree without
+# leaves (None, a function) stands among them.
+@functools.cache
+def _pmapped(fn: Callable[..., Tree], static: Any, tree: Any, donated: int, on: Any):
+    def one(index: Array, stop: Array, *leaves: Array) -> tuple[Tree, Array]:
+        place = Place(index, len(on), AXIS)
+        return fn(*jax.tree.unflatten(tree, leaves), place=place, **dict(static)), jax.lax.pmax(stop, AXIS)
+
+    in_axes = (0, 0, *[None] * tree.num_leaves)
+    donate = tuple(range(2, 2 + donated))
+    return jax.pmap(one, axis_name=AXIS, in_axes=in_axes, out_axes=None, devices=on, donate_argnums=donate)
+
+
+def mapped(
+    fn: Callable[..., Tree], *args: Tree, static: dict[str, Hashable], donate: bool = False, stop: bool = False
+) -> Stoppable:
+    """Runs fn(*args, place=..., **static) on every device; arguments and result are the same on all of them.
+
+    Args:
+      fn: per-device function; what it returns must not differ between devices (see `total`).
+      args: trees of arrays; those of `replicate` are not copied.
+      static: arguments that programs are compiled for.
+      donate: whether the first argument's memory may be reused; it must not be touched afterwards.
+      stop: this process wishes to stop; the result tells whether any does.
+    """
+    on = devices()
+    mine = [i for i, d in enumerate(on) if d.process_index == jax.process_index()]
+    leaves, tree = jax.tree.flatten(args)
+    donated = len(jax.tree.leaves(args[0])) if donate else 0
+    call = _pmapped(fn, tuple(sorted(static.items())), tree, donated, on)
+    out, stop_all = call(np.asarray(mine, np.int32), np.full(len(mine), stop), *leaves)
+    return Stoppable(out, bool(stop_all))
+
+
+@functools.cache
+def _pmapped_rows(fn: Callable[..., Array], static: Any, tree: Any, num_rows: int, on: Any):
+    def one(*leaves: Array) -> Array:
+        return fn(*jax.tree.unflatten(tree, leaves), **dict(static))
+
+    in_axes = tuple(0 if i < num_rows else None for i in range(tree.num_leaves))
+    return jax.pmap(one, in_axes=in_axes, devices=on)
+
+
+def in_chunks(
+    fn: Callable[..., Array],
+    rows: Tree,
+    *args: Tree,
+    chunk: int,
+    static: dict[str, Hashable],
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """fn(rows, *args, **static) in chunks of one fixed shape, the last one padded, on every device of every process.
+
+    A row's result does not depend on how many rows or devices there are: it is always computed in a chunk of the same
+    shape, at the same place in it whenever it stands at the same place in `rows`.
+
+    Args:
+      fn: (rows, *args, **static) -> [chunk, ...], each row on its own.
+      rows: tree of arrays with leading axis N, N >= 1.
+      args: trees of arrays that all rows share.
+      chunk: rows a device takes at a time; memory is bounded by it.
+      static: arguments that programs are compiled for.
+      progress: called with the number of rows finished.
+
+    Returns:
+      [N, ...] on the host of every process.
+    """
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(rows)]
+    num = leaves[0].shape[0]
+    # Every process takes the same number of chunks, the last ones perhaps in vain.
+    processes, process = jax.process_count(), jax.process_index()
+    share = -(-num // (chunk * processes)) * chunk
+    # Chunks that only fill up cost time where devices share cores: no more devices than chunks.
+    on = local_devices()[: share // chunk]
+    call = _pmapped_rows(fn, tuple(sorted(static.items())), jax.tree.structure((rows, *args)), len(leaves), on)
+    shared = jax.tree.leaves(_replicate(args, on))
+    parts: list[np.ndarray] = []
+    waiting: deque[Array] = deque()
+
+    def fetch() -> None:
+        out = waiting.popleft()
+        parts.append(np.asarray(out).reshape(-1, *out.shape[2:]))
+        if progress is not None:
+            progress(min(num, sum(map(len, parts)) * processes))
+
+    for start in range(process * share, (process + 1) * share, len(on) * chunk):
+        # Surplus rows repeat the last: valid input, thrown away afterwards.
+        take = np.minimum(np.arange(start, start + len(on) * chunk), num - 1).reshape(len(on), chunk)
+        waiting.append(call(*(leaf[take] for leaf in leaves), *shared))
+        if len(waiting) == IN_FLIGHT:
+            fetch()
+    while waiting:
+        fetch()
+    out = np.concatenate(parts)[:share]
+    if processes > 1:
+        out = multihost_utils.process_allgather(out).reshape(-1, *out.shape[1:])
+    return out[:num]

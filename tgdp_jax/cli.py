@@ -1,4 +1,4 @@
-"""The command line: `tgdp run`, `compare`, `sample`, `diagnose`. Options are the fields of the config dataclasses."""
+"""The command line: `tgdp run`, `compare`, `sample`, `diagnose`, `devices`. Options are fields of config classes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tyro.extras import SubcommandApp
 from tgdp_jax.config import CompareConfig, RunConfig
 from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
+from tgdp_jax.engine import EngineConfig, describe, running
 from tgdp_jax.errors import UserError
 
 # The problem's own options appear without a prefix: --dim, not --problem.dim.
@@ -48,6 +49,7 @@ class CompareArrays(CompareConfig):
     problem: Arrays = dataclasses.field()  # no default: there is none for a user's own files
 
 
+Engine = Annotated[EngineConfig, tyro.conf.arg(name="")]
 Out = Annotated[
     Path | None,
     tyro.conf.arg(name="out", help="Folder for the results, below runs/ unless given. An existing one is continued."),
@@ -59,58 +61,76 @@ def _plain(config: Any, kind: type) -> Any:
     return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})
 
 
-def _run(config: Any, out: Path | None) -> None:
+def _run(config: Any, out: Path | None, engine: EngineConfig) -> None:
     from tgdp_jax.commands.run import run
 
     config = _plain(config, RunConfig)
     name = "gaussians" if isinstance(config.problem, GaussiansConfig) else "arrays"
     size = "" if config.n_target is None else f"-n{config.n_target}"
-    run(config, out or Path("runs") / f"{name}-{config.method}{size}-seed{config.seed}")
+    with running(engine):
+        run(config, out or Path("runs") / f"{name}-{config.method}{size}-seed{config.seed}", engine)
 
 
-def _compare(config: Any, out: Path | None) -> None:
+def _compare(config: Any, out: Path | None, engine: EngineConfig) -> None:
     from tgdp_jax.commands.compare import compare
 
     config = _plain(config, CompareConfig)
     name = "gaussians" if isinstance(config.problem, GaussiansConfig) else "arrays"
-    compare(config, out or Path("runs") / f"compare-{name}")
+    with running(engine):
+        compare(config, out or Path("runs") / f"compare-{name}", engine)
 
 
-def run_gaussians(config: Annotated[RunGaussians, tyro.conf.arg(name="")], out: Out = None) -> None:
+def run_gaussians(
+    config: Annotated[RunGaussians, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
     """Two Gaussian mixtures whose true densities are known: the paper's simulation by default."""
-    _run(config, out)
+    _run(config, out, engine)
 
 
-def run_arrays(config: Annotated[RunArrays, tyro.conf.arg(name="")], out: Out = None) -> None:
+def run_arrays(
+    config: Annotated[RunArrays, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
     """Your own rows, from two .npz files (key x [N, *D], integer labels y [N]).
 
     Rows are standardised by the source's mean and standard deviation, and samples mapped back. Metrics are taken on
     target rows that no method sees.
     """
-    _run(config, out)
+    _run(config, out, engine)
 
 
-def compare_gaussians(config: Annotated[CompareGaussians, tyro.conf.arg(name="")], out: Out = None) -> None:
+def compare_gaussians(
+    config: Annotated[CompareGaussians, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
     """Two Gaussian mixtures whose true densities are known."""
-    _compare(config, out)
+    _compare(config, out, engine)
 
 
-def compare_arrays(config: Annotated[CompareArrays, tyro.conf.arg(name="")], out: Out = None) -> None:
+def compare_arrays(
+    config: Annotated[CompareArrays, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
     """Your own rows, from two .npz files."""
-    _compare(config, out)
+    _compare(config, out, engine)
 
 
-def sample(run: tyro.conf.Positional[Path], *, num: int = 1000, out: Path = Path("samples.npz")) -> None:
+def sample(
+    run: tyro.conf.Positional[Path],
+    *,
+    num: int = 1000,
+    out: Path = Path("samples.npz"),
+    engine: Engine = EngineConfig(),
+) -> None:
     """Draw more samples from a finished run. Sample i is the same however many are asked for.
 
     Args:
       run: folder of a finished run.
       num: how many samples.
       out: file to write, with key x [num, *D] and, for conditional runs, y [num].
+      engine: how it is carried out.
     """
     from tgdp_jax.commands.run import sample_run
 
-    sample_run(run, num, out)
+    with running(engine):
+        sample_run(run, num, out)
 
 
 def diagnose(*, source: Path, target: Path, seed: int = 0, out: Path | None = None) -> None:
@@ -127,6 +147,12 @@ def diagnose(*, source: Path, target: Path, seed: int = 0, out: Path | None = No
     diagnose_files(source, target, seed, out)
 
 
+def devices(engine: Engine = EngineConfig()) -> None:
+    """Say which devices are found and used."""
+    with running(engine):
+        print(describe())
+
+
 RUN, COMPARE, APP = SubcommandApp(), SubcommandApp(), SubcommandApp()
 RUN.command(name="gaussians")(run_gaussians)
 RUN.command(name="arrays")(run_arrays)
@@ -136,6 +162,7 @@ APP.command(RUN, name="run", help="Train one method on a problem, sample, measur
 APP.command(COMPARE, name="compare", help="Several methods on a problem, side by side over target sizes and seeds.")
 APP.command(name="sample")(sample)
 APP.command(name="diagnose")(diagnose)
+APP.command(name="devices")(devices)
 
 
 def main(arguments: list[str] | None = None) -> None:

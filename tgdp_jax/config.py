@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 from cattrs.preconf.json import make_converter
 
 from tgdp_jax.data.arrays import ArraysConfig
@@ -20,6 +21,8 @@ from tgdp_jax.sampling import GRIDS, SOLVERS
 from tgdp_jax.sde import SDE, SDES, VE, VP, CosineVP, SubVP
 from tgdp_jax.train.classifier import REGULARISERS
 from tgdp_jax.train.optimiser import OptimiserConfig
+
+PRECISIONS: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def _check_network(features: tuple[int, ...], embedding: str = EMBEDDINGS[0]) -> None:
@@ -168,11 +171,11 @@ class GuidanceConfig:
     cycle: float = 0.0
     pooled: bool = True
     draws: int = 1
-    features: tuple[int, ...] = (64, 64, 64)
+    features: tuple[int, ...] = (128, 128, 128)
     embedding: str = "compact"
     folds: int = 5
     optimiser: OptimiserConfig = OptimiserConfig(
-        steps=1500, batch_size=256, learning_rate=3e-3, steps_per_launch=100, patience=500
+        steps=3000, batch_size=256, learning_rate=3e-3, steps_per_launch=100, patience=500
     )
 
     def __post_init__(self):
@@ -231,6 +234,8 @@ class TrainingConfig:
       classifier: domain classifier.
       guidance: guidance network.
       sampling: sampler.
+      precision: what networks compute in: float32 or bfloat16. Parameters, times, log-ratios, optimiser and sampler
+        states are float32 in both.
     """
 
     process: ProcessConfig = ProcessConfig()
@@ -239,6 +244,15 @@ class TrainingConfig:
     classifier: ClassifierConfig = ClassifierConfig()
     guidance: GuidanceConfig = GuidanceConfig()
     sampling: SamplingConfig = SamplingConfig()
+    precision: str = "float32"
+
+    def __post_init__(self):
+        choose("precision", self.precision, PRECISIONS)
+
+    @property
+    def dtype(self) -> Any:
+        """`precision` as a JAX type."""
+        return PRECISIONS[self.precision]
 
 
 ProblemConfig = GaussiansConfig | ArraysConfig
@@ -262,6 +276,7 @@ class RunConfig(TrainingConfig):
     seed: int = 0
 
     def __post_init__(self):
+        super().__post_init__()
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed is {self.seed}: it must lie in 0..2^32-1")
 
@@ -283,6 +298,7 @@ class CompareConfig(TrainingConfig):
     seeds: int = 3
 
     def __post_init__(self):
+        super().__post_init__()
         if self.seeds < 1:
             raise UserError(f"seeds is {self.seeds}: at least 1 is needed")
         if not self.method_list or not self.n_list:

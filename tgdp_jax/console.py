@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tgdp_jax.parallel import is_primary
 from tgdp_jax.report.table import Column, Row, plain, terminal
 
 
@@ -16,7 +18,7 @@ class Display:
     """Progress bars on a terminal, a line a finished stage elsewhere. Use as a context manager; call as a `Watch`."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, quiet=not is_primary())
         self.bars = Progress(
             TextColumn("{task.description:<18}"),
             BarColumn(bar_width=30),
@@ -25,7 +27,7 @@ class Display:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not self.console.is_terminal or not is_primary(),
         )
         self.prefix = ""
 
@@ -51,9 +53,15 @@ class Display:
             self.say(f"{title}: already finished, loaded")
             return None
         task = self.bars.add_task(title, total=1, note="")
+        start, first = time.perf_counter(), None
 
         def progress(step: int, steps: int, loss: float, value: float) -> None:
-            note = f"{value:,.0f} samples/s" if math.isnan(loss) else f"loss {loss:.4f}  held-out {value:.4f}"
+            nonlocal start, first
+            if first is None:  # the launch that compiled, or the first after a resume, is not the rate of the others
+                start, first = time.perf_counter(), step
+            rate = (step - first) / max(time.perf_counter() - start, 1e-9)
+            speed = f"{rate:,.0f} steps/s  " if step > first else ""
+            note = f"{value:,.0f} samples/s" if math.isnan(loss) else f"{speed}loss {loss:.4f}  held-out {value:.4f}"
             self.bars.update(task, completed=step, total=steps, note=note)
             if step >= steps and not self.console.is_terminal:
                 self.say(f"{title}: {step} of {steps}, {note}")

@@ -1,27 +1,32 @@
-"""Files of a run folder: written whole or not at all, and never over another run's."""
+"""Files of a run folder: written whole or not at all, by one process, and never over another run's."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from tgdp_jax.config import to_json
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
+from tgdp_jax.parallel import agree, is_primary
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write` fill a file beside `path`, then renames: complete or not at all.
+    """Lets `write` fill a file beside `path`, then renames: complete or not at all. Only the primary process writes.
 
     Raises:
       UserError: the place can not be written or is full.
     """
+    if not is_primary():
+        return
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +85,28 @@ def write_samples(path: Path, problem: Problem, x: np.ndarray, labels: np.ndarra
     write_atomic(path, save)
 
 
-def claim_folder(folder: Path, command: str, config: Any, digests: Mapping[str, str] | None = None) -> bool:
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of a run folder while this one works in it; a process that dies lets go of it.
+
+    Raises:
+      UserError: another process is at work there.
+    """
+    if not is_primary():
+        yield
+        return
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise UserError(
+            f"another process is at work in {folder}: wait for it to end, or choose another --out"
+        ) from error
+
+
+def claim_folder(
+    folder: Path, command: str, config: Any, digests: Mapping[str, str] | None = None, *, resume: bool = True
+) -> bool:
     """Makes `folder` the home of this config, or checks that it is already. Returns whether it was.
 
     Args:
@@ -89,6 +115,7 @@ def claim_folder(folder: Path, command: str, config: Any, digests: Mapping[str, 
       config: the settings.
       digests: hash of every data file by the option that names it: results of a file that has changed since are
         another run's.
+      resume: whether to go on with what is there.
 
     Raises:
       UserError: the folder belongs to another config or is something else, or can not be written.
@@ -99,7 +126,10 @@ def claim_folder(folder: Path, command: str, config: Any, digests: Mapping[str, 
         known, taken = record.exists(), folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     except OSError as error:
         raise UserError(f"{folder} can not be used ({error.strerror or error}): choose another --out") from error
+    known = bool(agree(known))
     if known:
+        if not resume:
+            raise UserError(f"{folder} holds a run: choose another --out, delete that folder, or leave out --no-resume")
         remedy = "choose another --out or delete that folder"
         theirs = read_json(record, needs=("command", "config"), remedy=remedy)
         if theirs != mine:

@@ -118,6 +118,7 @@ def train(
             {
                 "stage": stage.name,
                 "uses": stage.uses,
+                "precision": config.precision,
                 "needs": [marks[name] for name in stage.needs],
                 "problem": identity,
                 "seed": seed,

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from tests.helpers import PROCESSES
-from tgdp_jax.train.batches import Rows, all_rows, draw_rows, fold_rows, masked_mean, num_folds, stratified_times
+from tgdp_jax.train.batches import Rows, all_rows, draw_rows, fold_rows, mean_weights, num_folds, stratified_times
 
 
 def real(rows: Rows, k: int) -> list[int]:
@@ -98,5 +98,6 @@ def test_times_fill_their_cells():
         assert stats.kstest(column, "uniform").pvalue > 1e-3
 
 
-def test_a_masked_mean_leaves_the_padding_out():
-    assert float(masked_mean(jnp.asarray([1.0, 2.0, 6.0, jnp.nan]), jnp.asarray(3))) == pytest.approx(3.0)
+def test_weights_of_a_mean_leave_the_padding_out():
+    weights = mean_weights(Rows(jnp.asarray([5, 6, 7, 5]), jnp.asarray(3)))
+    np.testing.assert_allclose(weights, [1 / 3, 1 / 3, 1 / 3, 0.0])

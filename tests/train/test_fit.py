@@ -10,6 +10,7 @@ import pytest
 from tgdp_jax.errors import UserError
 from tgdp_jax.train.fit import Task, candidate_weights, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.session import Session
 
 KEY = jax.random.key(0)
 # With a gradient of constant sign Adam moves by the learning rate at every step, whatever the gradient's size.
@@ -28,20 +29,25 @@ def _init(key):
 
 
 def _no_draw(key, data, member):
-    return ()
+    return jnp.ones(4)
 
 
-def _march(params, frozen, batch, key, step, member):
+def _march(params, frozen, batch, step, member):
     """A gradient of constant sign: the weight grows by RATE a step."""
-    return -params["w"], {"twice": -2 * params["w"]}
+    return {"down": -2 * params["w"] * batch, "up": params["w"] * batch}
 
 
-def _distance(params, frozen, data, member):
+def _goal(data, member):
+    goal = data["goal"] if member is None else member["goal"]
+    return goal[None], jnp.ones(1)
+
+
+def _distance(params, frozen, batch):
     """Least where the weight is at `goal`."""
-    return (params["w"] - (data["goal"] if member is None else member["goal"])) ** 2
+    return (params["w"] - batch) ** 2
 
 
-MARCH = Task(init=_init, draw=_no_draw, loss=_march, validate=_distance)
+MARCH = Task(init=_init, draw=_no_draw, loss=_march, held=_goal, judge=_distance)
 
 
 def _random_init(key):
@@ -52,16 +58,16 @@ def _random_draw(key, data, member):
     return data["x"][jax.random.randint(key, (4,), 0, len(data["x"]))]
 
 
-def _square(params, frozen, batch, key, step, member):
-    return jnp.mean((params["w"] - batch) ** 2) + 0.01 * params["w"] * jax.random.normal(key, ()), {}
+def _square(params, frozen, batch, step, member):
+    return {"square": (params["w"] - batch) ** 2}
 
 
-def _held_out(params, frozen, data, member):
-    return jnp.mean((params["w"] - data["x"]) ** 2)
+def _everything(data, member):
+    return data["x"], jnp.full(len(data["x"]), 1 / len(data["x"]))
 
 
-# Everything random: start, batches and the loss itself.
-RANDOM = Task(init=_random_init, draw=_random_draw, loss=_square, validate=_held_out)
+# Everything random: start and batches.
+RANDOM = Task(init=_random_init, draw=_random_draw, loss=_square, held=_everything, judge=_distance)
 DATA = {"x": jnp.linspace(-1.0, 3.0, 17)}
 
 march = functools.partial(fit, KEY, MARCH)
@@ -89,8 +95,8 @@ def test_the_last_weights_are_kept_where_asked():
 def test_curves_have_one_row_a_launch():
     fitted = march(PLAIN, data={"goal": jnp.asarray(2.9)})
     assert fitted.history["step"].tolist() == list(range(5, 61, 5))
-    assert {"loss", "validation", "twice"} <= set(fitted.history)
-    np.testing.assert_allclose(fitted.history["twice"], 2 * fitted.history["loss"], rtol=1e-4, atol=1e-6)
+    assert {"loss", "validation", "down", "up"} <= set(fitted.history)
+    np.testing.assert_allclose(fitted.history["down"], 2 * fitted.history["loss"], rtol=1e-4, atol=1e-6)
     # The mean over the launch's steps, each taken before its update: weights 0, 0.1, ... 0.4.
     assert fitted.history["loss"][0] == pytest.approx(-0.2, rel=1e-3)
 
@@ -127,7 +133,7 @@ def test_patience_counts_from_the_best_step():
 def test_the_number_of_steps_is_kept_exactly():
     seen = []
     config = replaced(steps=13)
-    fitted = march(config, data={"goal": jnp.asarray(9.0)}, progress=lambda *row: seen.append(row))
+    fitted = march(config, data={"goal": jnp.asarray(9.0)}, session=Session(progress=lambda *row: seen.append(row)))
     assert fitted.history["step"].tolist() == [5, 10, 13]
     np.testing.assert_allclose(fitted.params["w"], 13 * RATE, rtol=1e-4)
     assert [row[:2] for row in seen] == [(5, 13), (10, 13), (13, 13)]
@@ -183,19 +189,23 @@ def test_validation_sees_the_average():
     assert fitted.params["w"] < 0.9 * 60 * RATE
 
 
-def _flat(params, frozen, batch, key, step, member):
-    return 0.0 * (jnp.sum(params["kernel"]) + jnp.sum(params["bias"])), {}
+def _flat(params, frozen, batch, step, member):
+    return {"flat": 0.0 * (jnp.sum(params["kernel"]) + jnp.sum(params["bias"])) * batch}
 
 
-def _last(params, frozen, data, member):
-    return jnp.zeros(())
+def _nothing(data, member):
+    return jnp.zeros(1), jnp.ones(1)
+
+
+def _same(params, frozen, batch):
+    return batch
 
 
 def _layer(key):
     return {"kernel": jnp.ones((2, 3)), "bias": jnp.ones((3,))}
 
 
-FLAT = Task(init=_layer, draw=_no_draw, loss=_flat, validate=_last)
+FLAT = Task(init=_layer, draw=_no_draw, loss=_flat, held=_nothing, judge=_same)
 
 
 def test_weight_decay_is_a_members_own_and_spares_biases():
@@ -213,34 +223,34 @@ def test_weight_decay_of_a_single_model_is_the_configured_one():
 
 
 def test_frozen_weights_are_seen_and_not_moved():
-    def loss(params, frozen, batch, key, step, member):
-        return (params["w"] - frozen["w"]) ** 2, {}
+    def loss(params, frozen, batch, step, member):
+        return {"square": (params["w"] - frozen["w"]) ** 2 * batch}
 
-    def validate(params, frozen, data, member):
-        return (params["w"] - frozen["w"]) ** 2
+    def judge(params, frozen, batch):
+        return (params["w"] - frozen["w"]) ** 2 + batch
 
     frozen = {"w": jnp.asarray(2.0)}
-    task = Task(init=_init, draw=_no_draw, loss=loss, validate=validate)
+    task = Task(init=_init, draw=_no_draw, loss=loss, held=_nothing, judge=judge)
     fitted = fit(KEY, task, replaced(ema=0.9), data={}, frozen=frozen)
     np.testing.assert_allclose(fitted.params["w"], 2.0, atol=0.1)
     assert frozen["w"] == 2.0
 
 
-def _explode(params, frozen, batch, key, step, member):
-    return jnp.exp(params["w"] ** 2) - params["w"], {}
+def _explode(params, frozen, batch, step, member):
+    return {"explosive": (jnp.exp(params["w"] ** 2) - params["w"]) * batch}
 
 
 def test_divergence_is_reported_with_its_step_and_a_remedy():
-    task = Task(init=_init, draw=_no_draw, loss=_explode, validate=_last)
-    with pytest.raises(UserError, match=r"diverged.* at step 5; lower the learning rate \(now 1e\+06\)"):
+    task = Task(init=_init, draw=_no_draw, loss=_explode, held=_nothing, judge=_same)
+    with pytest.raises(UserError, match=r"diverged.*at step 5; lower the learning rate \(now 1e\+06\)"):
         fit(KEY, task, replaced(learning_rate=1e6), data={})
 
 
 def test_one_diverging_member_is_enough():
-    def loss(params, frozen, batch, key, step, member):
-        return params["w"] * member["size"], {}
+    def loss(params, frozen, batch, step, member):
+        return {"linear": params["w"] * member["size"] * batch}
 
-    task = Task(init=_init, draw=_no_draw, loss=loss, validate=_last)
+    task = Task(init=_init, draw=_no_draw, loss=loss, held=_nothing, judge=_same)
     with pytest.raises(UserError, match="diverged"):
         fit(KEY, task, PLAIN, data={}, members={"size": jnp.asarray([1.0, jnp.nan])})
 

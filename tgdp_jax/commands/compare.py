@@ -4,7 +4,8 @@ comparison that was cut off goes on where it stopped; stages that methods share 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from tgdp_jax.config import CompareConfig, to_json
 from tgdp_jax.console import Display, print_table
 from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
+from tgdp_jax.engine import EngineConfig, describe
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.folder import claim_folder, read_json, write_atomic, write_json
+from tgdp_jax.folder import claim_folder, locked, read_json, write_atomic, write_json
+from tgdp_jax.journal import Journal
 from tgdp_jax.metrics.spread import Value
+from tgdp_jax.parallel import is_primary
 from tgdp_jax.pipeline import (
     draw_samples,
     file_digests,
@@ -32,12 +36,13 @@ from tgdp_jax.pipeline import (
 from tgdp_jax.report import html
 from tgdp_jax.report.table import Column, Row
 from tgdp_jax.train.checkpoint import Store
+from tgdp_jax.train.session import Log
 from tgdp_jax.transfer import METHODS
 
 Cell = dict[str, Any]
 
 
-def compare(config: CompareConfig, out: Path) -> None:
+def compare(config: CompareConfig, out: Path, engine: EngineConfig = EngineConfig()) -> None:
     """Fills every cell of the comparison and writes metrics.json and report.html into folder `out`.
 
     Raises:
@@ -46,11 +51,18 @@ def compare(config: CompareConfig, out: Path) -> None:
     for name in config.method_list:
         choose("method", name, METHODS)
     problems = {(n, seed): load_problem(config.problem, n_target=n, seed=seed) for n, seed in _grid(config)}
-    claim_folder(out, "compare", config, file_digests(config.problem))
+    claim_folder(out, "compare", config, file_digests(config.problem), resume=engine.resume)
+    with locked(out):
+        _fill(config, problems, out, engine)
+
+
+def _fill(config: CompareConfig, problems: Mapping[tuple[int, int], Problem], out: Path, engine: EngineConfig) -> None:
     names = [*config.method_list, FLOOR] if next(iter(problems.values())).exact is not None else config.method_list
     todo = [(method, n, seed) for n, seed in _grid(config) for method in names]
     cells: dict[tuple[str, int, int], Cell] = {}
-    with Display() as display:
+    with Display() as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
+        display.say(f"devices: {describe()}")
+        store = Store(out / "checkpoints", seconds=engine.checkpoint_seconds, warn=display.warn)
         for index, (method, n, seed) in enumerate(todo):
             path = out / "cells" / f"{method.replace(' ', '_')}-n{n}-seed{seed}.json"
             display.prefix = f"[{index + 1}/{len(todo)}] n={n} seed={seed} {method}: "
@@ -59,7 +71,11 @@ def compare(config: CompareConfig, out: Path) -> None:
                 remedy = "delete it and run again to compute this cell anew"
                 cells[method, n, seed] = read_json(path, needs=("metrics", "warnings"), remedy=remedy)
                 continue
-            cell = _cell(config, problems[n, seed], method, seed, out, display)
+
+            def log(stage: str, cell: str = f"n{n}-seed{seed}/{method}") -> Log:
+                return journal.stage(f"{cell}/{stage}")
+
+            cell = _cell(config, problems[n, seed], method, seed, out, store, display, log)
             write_json(path, cell)
             cells[method, n, seed] = cell
         warnings = list(dict.fromkeys(w for c in cells.values() for w in c["warnings"]))
@@ -93,6 +109,8 @@ def compare(config: CompareConfig, out: Path) -> None:
             ],
         },
     )
+    if not is_primary():
+        return
     print_table(rows, pages.for_terminal(shown), title=f"{problem.name}. {note}", group="target rows")
     print(f"comparison: {out}  (open {out / 'report.html'}; every metric is in metrics.json)")
 
@@ -101,12 +119,20 @@ def _grid(config: CompareConfig) -> list[tuple[int, int]]:
     return [(n, seed) for n in config.n_list for seed in range(config.seeds)]
 
 
-def _cell(config: CompareConfig, problem: Problem, method: str, seed: int, out: Path, display: Display) -> Cell:
+def _cell(
+    config: CompareConfig,
+    problem: Problem,
+    method: str,
+    seed: int,
+    out: Path,
+    store: Store,
+    display: Display,
+    log: Callable[[str], Log],
+) -> Cell:
     if method == FLOOR:
         values, warnings, parameters = floor(config, problem, seed), [], 0
     else:
-        store, identity = Store(out / "checkpoints"), problem_identity(config.problem)
-        trained = train(config, problem, identity, method, seed, store, display)
+        trained = train(config, problem, problem_identity(config.problem), method, seed, store, display, log=log)
         samples, labels = draw_samples(trained.generator, problem, seed, config.sampling.num, display)
         values = judge(config, problem, samples, labels, trained.generator.score, seed)
         values["seconds"] = Value(trained.seconds, math.nan)

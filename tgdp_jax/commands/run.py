@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from tgdp_jax.console import Display, print_table
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.density_ratio import Calibration
 from tgdp_jax.diagnose import advise
+from tgdp_jax.engine import EngineConfig, describe
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.folder import claim_folder, read_json, write_json, write_samples
+from tgdp_jax.folder import claim_folder, locked, read_json, write_json, write_samples
+from tgdp_jax.journal import Journal
 from tgdp_jax.metrics.spread import Value
+from tgdp_jax.parallel import is_primary
 from tgdp_jax.pipeline import (
     Trained,
     draw_samples,
@@ -46,7 +50,7 @@ def overlap_warning(trained: Trained, num_target: int) -> str | None:
     return None
 
 
-def run(config: RunConfig, out: Path) -> None:
+def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> None:
     """Trains, samples, judges and reports into folder `out`; continues what is already there.
 
     Raises:
@@ -54,17 +58,19 @@ def run(config: RunConfig, out: Path) -> None:
     """
     choose("method", config.method, METHODS)
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed)
-    known = claim_folder(out, "run", config, file_digests(config.problem))
+    known = claim_folder(out, "run", config, file_digests(config.problem), resume=engine.resume)
     if known and (out / "metrics.json").exists() and (out / "samples.npz").exists() and (out / "report.html").exists():
         names = ("method", "problem", "num_target", "metrics")
         show(read_json(out / "metrics.json", needs=names, remedy="delete it and run again to measure anew"))
         print(f"already complete: {out}")
         return
     start = time.perf_counter()
-    store, identity = Store(out / "checkpoints"), problem_identity(config.problem)
-    with Display() as display:
+    identity = problem_identity(config.problem)
+    with locked(out), Display() as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
         display.say(f"{config.method} on {problem.name}: {_counts(problem)}")
-        trained = train(config, problem, identity, config.method, config.seed, store, display)
+        display.say(f"devices: {describe()}")
+        store = Store(out / "checkpoints", seconds=engine.checkpoint_seconds, warn=display.warn)
+        trained = train(config, problem, identity, config.method, config.seed, store, display, log=journal.stage)
         samples, labels = draw_samples(trained.generator, problem, config.seed, config.sampling.num, display)
         write_samples(out / "samples.npz", problem, samples, labels)
         pictured = {config.method: samples}
@@ -110,6 +116,8 @@ def run(config: RunConfig, out: Path) -> None:
         pages.write_pictures(out / "pictures", pictures)
         # Last, so that its presence means that the rest is there.
         write_json(out / "metrics.json", metrics)
+    if not is_primary():
+        return
     show(metrics)
     print(f"run folder: {out}  (open {out / 'report.html'})")
 

@@ -14,6 +14,8 @@ multiplies its output by alpha / sqrt(alpha^2 + sigma^2): log q_t/p_t vanishes w
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -26,18 +28,23 @@ Array = jax.Array
 
 
 class MLP(nn.Module):
-    """Dense layers of the given widths with SiLU between, and a linear output layer."""
+    """Dense layers of the given widths with SiLU between, and a linear output layer.
+
+    Parameters are float32. `dtype` is what the layers between the first and the last compute in: rounding the input
+    would blur x_t at small t, where the noise is of the size of the rounding, and these two layers cost little.
+    """
 
     features: tuple[int, ...]
     out: int
     zero_output: bool = False
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, h: Array) -> Array:
-        for width in self.features:
-            h = nn.silu(nn.Dense(width)(h))
+        for i, width in enumerate(self.features):
+            h = nn.silu(nn.Dense(width, dtype=self.dtype if i else jnp.float32)(h).astype(self.dtype))
         init = nn.initializers.zeros if self.zero_output else nn.initializers.lecun_normal()
-        return nn.Dense(self.out, kernel_init=init)(h)
+        return nn.Dense(self.out, kernel_init=init, dtype=jnp.float32)(h)
 
 
 def _checked_std(flat: Array, data_std: float | tuple[float, ...]) -> Array:
@@ -69,6 +76,7 @@ class EpsMLP(nn.Module):
       embedding: kind of time features, see `TimeFeatures`.
       num_classes: 0 for unconditional; else cond must be labels in [0, num_classes).
       data_std: standard deviation of the (centred) data, one number or one a coordinate.
+      dtype: what the hidden layers compute in; parameters, times, preconditioning and output are float32.
     """
 
     sde: SDE
@@ -76,6 +84,7 @@ class EpsMLP(nn.Module):
     embedding: str = "compact"
     num_classes: int = 0
     data_std: float | tuple[float, ...] = 1.0
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
@@ -83,7 +92,7 @@ class EpsMLP(nn.Module):
         alpha, sigma = expand(self.sde.alpha(t), scaled), expand(self.sde.sigma(t), scaled)
         time = TimeFeatures(self.sde, self.embedding)(t)
         inputs = [scaled, time, *label_features(cond, self.num_classes)]
-        residual = MLP(self.features, scaled.shape[1], zero_output=True)(jnp.concatenate(inputs, -1))
+        residual = MLP(self.features, scaled.shape[1], zero_output=True, dtype=self.dtype)(jnp.concatenate(inputs, -1))
         flat = (sigma / jnp.sqrt(variance)) * scaled + (alpha * std / jnp.sqrt(variance)) * residual
         return flat.reshape(x.shape)
 
@@ -99,6 +108,7 @@ class GuidanceMLP(nn.Module):
     embedding: str = "compact"
     num_classes: int = 0
     data_std: float | tuple[float, ...] = 1.0
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
@@ -106,7 +116,11 @@ class GuidanceMLP(nn.Module):
         time = TimeFeatures(self.sde, self.embedding)(t)
         inputs = [scaled, time, *label_features(cond, self.num_classes)]
         alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
-        return alpha / jnp.sqrt(alpha**2 + sigma**2) * MLP(self.features, 1)(jnp.concatenate(inputs, -1))[:, 0]
+        return (
+            alpha
+            / jnp.sqrt(alpha**2 + sigma**2)
+            * MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate(inputs, -1))[:, 0]
+        )
 
 
 class ClassifierMLP(nn.Module):
@@ -115,9 +129,10 @@ class ClassifierMLP(nn.Module):
     features: tuple[int, ...] = (64, 64)
     num_classes: int = 0
     data_std: float | tuple[float, ...] = 1.0
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, cond: Array | None = None) -> Array:
         flat = x.reshape(x.shape[0], -1)
         inputs = [flat / _checked_std(flat, self.data_std), *label_features(cond, self.num_classes)]
-        return MLP(self.features, 1)(jnp.concatenate(inputs, -1))[:, 0]
+        return MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate(inputs, -1))[:, 0]

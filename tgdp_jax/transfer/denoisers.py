@@ -36,6 +36,7 @@ def denoiser(config: TrainingConfig, problem: Problem) -> Any:
         config.source.embedding,
         problem.num_classes,
         problem.data_std,
+        config.dtype,
     )
 
 

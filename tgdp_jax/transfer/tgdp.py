@@ -38,7 +38,9 @@ def _data(problem: Problem) -> tuple[dict[str, Array], dict[str, Array]]:
 def guidance_net(config: TrainingConfig, problem: Problem) -> GuidanceMLP:
     """The network for g = log h."""
     g = config.guidance
-    return GuidanceMLP(config.process.make(), g.features, g.embedding, problem.num_classes, problem.data_std)
+    return GuidanceMLP(
+        config.process.make(), g.features, g.embedding, problem.num_classes, problem.data_std, config.dtype
+    )
 
 
 def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
@@ -60,6 +62,7 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
             features=settings.features,
             num_classes=problem.num_classes,
             data_std=problem.data_std,
+            dtype=config.dtype,
             folds=settings.folds,
             regularisers=settings.regularisers,
             optimiser=settings.optimiser,
@@ -79,7 +82,7 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
 
 def clean_log_ratio(config: TrainingConfig, problem: Problem, tree: Any) -> LogRatio:
     """The learned log q/p as a function (x [B, *D], cond) -> [B]."""
-    net = ClassifierMLP(config.classifier.features, problem.num_classes, problem.data_std)
+    net = ClassifierMLP(config.classifier.features, problem.num_classes, problem.data_std, config.dtype)
     return LogRatio(tree["params"], tree["weights"], net)
 
 

@@ -2,7 +2,7 @@
 """The paper's simulation (Ouyang et al. 2024, section 5.1) and its form in higher dimensions, all methods side by side.
 
     python -m experiments.gaussians table        paper's setting, n = 10, 100, 1000, seeds 0-4
-    python -m experiments.gaussians dimensions   d = 8 and 32, n = 100, seeds 0-2
+    python -m experiments.gaussians dimensions   d = 8 and 32, n = 100, seeds 0-4
     python -m experiments.gaussians ablation     guidance losses and regularisers, n = 100, seeds 0-1
     python -m experiments.gaussians floor        what the draw of n rows costs by itself
 
@@ -140,7 +140,7 @@ def dimensions(out: Path) -> None:
     methods = "tgdp,discriminator_guidance,finetune,scratch,source"
     for dim in (8, 32):
         problem = GaussiansConfig(dim=dim)
-        config = CompareConfig(problem=problem, methods=methods, n_targets="100", seeds=3)
+        config = CompareConfig(problem=problem, methods=methods, n_targets="100", seeds=5)
         compare(config, out / f"gaussians-d{dim}")
 
 

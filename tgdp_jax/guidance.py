@@ -27,7 +27,13 @@ Transform = Callable[[ScoreFn], ScoreFn]
 
 
 def grad_log_ratio(log_h: LogRatioFn, x: Array, t: Array, cond: Any = None) -> Array:
-    """grad_x log h [B, *D]. Rows do not interact, so the gradient of the sum is the row-wise gradient."""
+    """grad_x log h [B, *D].
+
+    Rows do not interact, so the gradient of the sum is the row-wise gradient. A log_h that knows a cheaper way (an
+    ensemble) has a method `gradient` of the same arguments.
+    """
+    if hasattr(log_h, "gradient"):
+        return log_h.gradient(x, t, cond)
     return jax.grad(lambda z: jnp.sum(log_h(z, t, cond)))(x)
 
 

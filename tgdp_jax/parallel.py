@@ -102,9 +102,28 @@ def total(tree: Tree, place: Place) -> Tree:
     return tree if place.axis_name is None else jax.lax.psum(tree, place.axis_name)
 
 
+def over_members(fn: Callable[..., Tree], in_axes: tuple[int | None, ...]) -> Callable[..., Tree]:
+    """fn over the leading axis of the arguments whose entry of in_axes is 0, results stacked: an ensemble's members.
+
+    On accelerators all at once (vmap). On CPU one after the other: its batched matrix products take two to four times
+    as long as plain ones.
+    """
+    if jax.default_backend() != "cpu":
+        return jax.vmap(fn, in_axes=in_axes)
+
+    def one_by_one(*args: Tree) -> Tree:
+        def call(member: tuple[Tree, ...]) -> Tree:
+            own = iter(member)
+            return fn(*(next(own) if axis == 0 else arg for arg, axis in zip(args, in_axes, strict=True)))
+
+        return jax.lax.map(call, tuple(arg for arg, axis in zip(args, in_axes, strict=True) if axis == 0))
+
+    return one_by_one
+
+
 def replicate(tree: Tree) -> Tree:
-    """A copy of every leaf on every device in use."""
-    return _replicate(tree, devices())
+    """A copy of every leaf on every device in use that belongs to this process; `mapped` joins them."""
+    return _replicate(tree, local_devices())
 
 
 def _replicate(tree: Tree, on: tuple[Any, ...]) -> Tree:

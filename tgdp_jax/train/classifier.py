@@ -20,12 +20,14 @@ from scipy import stats
 from tgdp_jax import losses
 from tgdp_jax.density_ratio import Calibration, calibrate
 from tgdp_jax.nets import ClassifierMLP
+from tgdp_jax.parallel import in_chunks, over_members
 from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, mean_weights, num_folds
 from tgdp_jax.train.fit import Task, candidate_weights, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.session import QUIET, Session
 
 Array = jax.Array
+CHUNK = 4096  # rows whose logits are computed at a time
 
 
 class Regulariser(NamedTuple):
@@ -103,7 +105,7 @@ class LogRatio:
 
     def members(self, x: Array, cond: Any = None) -> Array:
         """Each member's logit, [M, B]."""
-        return jax.vmap(lambda p: self.net.apply(p, x, cond))(self.params)
+        return over_members(lambda params: self.net.apply(params, x, cond), (0,))(self.params)
 
     def __call__(self, x: Array, cond: Any = None) -> Array:
         return self.weights @ self.members(x, cond)
@@ -173,8 +175,10 @@ def fit_log_ratio(
     kept = np.flatnonzero(np.repeat(weights, folds))
     member_weights = jnp.asarray(np.repeat(weights, folds)[kept] / folds, jnp.float32)
     ratio = LogRatio(jax.tree.map(lambda a: a[kept], fitted.params), member_weights, net)
-    target_logits = ratio.members(target["x"], target.get("y"))
-    source_logits = ratio.members(source["x"], source.get("y"))
+    source_logits, target_logits = (
+        in_chunks(_member_logits, (part["x"], part.get("y")), ratio, chunk=CHUNK, static={}).T
+        for part in (source, target)
+    )
     fold_of = np.tile(np.arange(folds), len(candidates))[kept]
     # Judged on rows out of fold; used on rows of both kinds as the whole ensemble sees them. (Out-of-fold values at the
     # target rows would tell the guidance network that a row far from the others belongs to the source.)
@@ -188,6 +192,11 @@ def fit_log_ratio(
     )
 
 
+def _member_logits(rows: tuple[Array, Any], ratio: LogRatio) -> Array:
+    """[B, M] for rows (x, y)."""
+    return ratio.members(*rows).T
+
+
 def _mixup_shares(alpha: float, size: int = 1024) -> np.ndarray:
     """A table of the larger of (s, 1 - s) for s ~ Beta(alpha, alpha), by quantiles: drawing from it is far cheaper
     than from the distribution, whose rejection sampler dominates the step otherwise."""
@@ -197,10 +206,10 @@ def _mixup_shares(alpha: float, size: int = 1024) -> np.ndarray:
     return np.maximum(share, 1 - share)
 
 
-def _out_of_fold(logits: Array, weights: Array, fold_of: np.ndarray, held: Rows) -> Array:
+def _out_of_fold(logits: np.ndarray, weights: Array, fold_of: np.ndarray, held: Rows) -> Array:
     """[N] logits of each row by the members that did not train on it, from [M, N], members' weights and folds [M]."""
     out = np.empty(logits.shape[1], np.float32)
     for k, (index, count) in enumerate(zip(np.asarray(held.index), np.asarray(held.count), strict=True)):
         rows, mine = index[:count], fold_of == k
-        out[rows] = np.average(np.asarray(logits)[mine][:, rows], axis=0, weights=np.asarray(weights)[mine])
+        out[rows] = np.average(logits[mine][:, rows], axis=0, weights=np.asarray(weights)[mine])
     return jnp.asarray(out)

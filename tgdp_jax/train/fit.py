@@ -5,7 +5,7 @@ device draws the whole batch, with the same keys, and computes the loss of its o
 devices. So the batches, and up to rounding the training, do not depend on the number of devices. Launches scan K steps;
 at the end of one the validation loss of the averaged weights decides whether they are the best so far. Between two the
 host reports, saves and stops. An ensemble (members, each with its own data split or hyperparameters) trains in the same
-launch by vmap.
+launch.
 """
 
 from __future__ import annotations
@@ -126,13 +126,6 @@ def _validation(task: Task, params: Tree, frozen: Tree, data: Tree, member: Tree
     return parallel.total(jnp.sum(jnp.where(real, weights * task.judge(params, frozen, own), 0.0)), place)
 
 
-def _over_members(fn: Callable[..., Any], members: Tree, member_axes: tuple[int, ...], num_args: int):
-    """vmaps fn over the arguments in member_axes where there is an ensemble."""
-    if members is None:
-        return fn
-    return jax.vmap(fn, in_axes=tuple(0 if i in member_axes else None for i in range(num_args)))
-
-
 def start(
     key: Array,
     members: Tree,
@@ -181,7 +174,8 @@ def launch(
         value = _validation(task, state.ema, frozen, data, member, place)
         return state, jax.tree.map(lambda m: jnp.mean(m, 0), terms), value
 
-    state, terms, value = _over_members(one, members, (0, 3, 4), 5)(carry.state, frozen, data, members, keys)
+    all_members = one if members is None else parallel.over_members(one, (0, None, None, 0, 0))
+    state, terms, value = all_members(carry.state, frozen, data, members, keys)
     row = {"validation": jnp.mean(value), **{name: jnp.mean(term) for name, term in terms.items()}}
     return _keep_best(carry._replace(state=state), value), row
 

@@ -23,6 +23,7 @@ from tgdp_jax import losses
 from tgdp_jax.density_ratio import pooled_log_weights, self_normalise
 from tgdp_jax.functions import as_pytree
 from tgdp_jax.guidance import grad_log_ratio
+from tgdp_jax.parallel import over_members
 from tgdp_jax.sde import SDE
 from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, num_folds, stratified_times
 from tgdp_jax.train.denoising import held_out_rows, noise_prediction, noised_rows
@@ -50,7 +51,14 @@ class EnsembleLogRatio:
     net: Any = dataclasses.field(metadata={"static": True})
 
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
-        return self.weights @ jax.vmap(lambda p: self.net.apply(p, x, t, cond))(self.params)
+        return self._mean(lambda params: self.net.apply(params, x, t, cond))
+
+    def gradient(self, x: Array, t: Array, cond: Any = None) -> Array:
+        """grad_x log h [B, *D], member by member: nothing of a member is kept once its gradient is known."""
+        return self._mean(lambda params: grad_log_ratio(lambda *args: self.net.apply(params, *args), x, t, cond))
+
+    def _mean(self, fn: Callable[[Any], Array]) -> Array:
+        return jnp.tensordot(self.weights, over_members(fn, (0,))(self.params), 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

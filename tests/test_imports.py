@@ -9,13 +9,14 @@ import tgdp_jax
 ROOT = Path(tgdp_jax.__file__).parent
 # Floors from the ground up; a module may import its own floor and those below.
 FLOORS = (
-    ("errors", "functions"),
+    ("errors", "functions", "preemption"),
+    ("parallel",),
     ("sde", "prediction", "density_ratio", "guidance", "losses"),
     ("nets", "sampling", "data"),
     ("train", "metrics", "report"),
     ("config", "diagnose"),
     ("transfer",),
-    ("folder", "pipeline", "console"),
+    ("folder", "journal", "engine", "pipeline", "console", "bench"),
     ("commands",),
     ("cli",),
 )

@@ -1,4 +1,4 @@
-"""The command line: `tgdp run`, `compare`, `sample`, `diagnose`, `devices`. Options are fields of config classes."""
+"""The command line: `tgdp run`, `compare`, `sample`, `diagnose`, `devices`, `bench`. Options: fields of configs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.extras import SubcommandApp
 
+from tgdp_jax.bench.settings import BenchConfig
 from tgdp_jax.config import CompareConfig, RunConfig
 from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
@@ -153,6 +154,22 @@ def devices(engine: Engine = EngineConfig()) -> None:
         print(describe())
 
 
+def bench(config: Annotated[BenchConfig, tyro.conf.arg(name="")], out: Path | None = None) -> None:
+    """Measure samples per second, the share of the machine's speed that they reach, and what training costs.
+
+    Without --run the samplers are embedded networks of several sizes with random weights.
+
+    Args:
+      config: what is measured.
+      out: Folder for the results, below runs/ unless given. Those of an earlier bench are replaced.
+    """
+    from tgdp_jax.commands.bench import bench as measure
+
+    parts = ["bench", *([config.run.name] if config.run else []), *(["torch"] if config.against else [])]
+    parts += [*([config.precision] if config.precision != "float32" else []), *(["quick"] if config.quick else [])]
+    measure(config, out or Path("runs") / "-".join(parts))
+
+
 RUN, COMPARE, APP = SubcommandApp(), SubcommandApp(), SubcommandApp()
 RUN.command(name="gaussians")(run_gaussians)
 RUN.command(name="arrays")(run_arrays)
@@ -163,6 +180,7 @@ APP.command(COMPARE, name="compare", help="Several methods on a problem, side by
 APP.command(name="sample")(sample)
 APP.command(name="diagnose")(diagnose)
 APP.command(name="devices")(devices)
+APP.command(name="bench")(bench)
 
 
 def main(arguments: list[str] | None = None) -> None:

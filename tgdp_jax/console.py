@@ -69,11 +69,13 @@ class Display:
         return progress
 
 
-def print_table(rows: list[Row], columns: list[Column], *, title: str, group: str | None = None) -> None:
-    """The table on standard output; plain ASCII where its encoding has no more."""
+def print_table(
+    rows: list[Row], columns: list[Column], *, title: str, group: str | None = None, names: str = "method"
+) -> None:
+    """The table on standard output; plain ASCII where its encoding has no more. `names` heads the first column."""
     console = Console()
     encoding = (sys.stdout.encoding or "ascii").lower()
     if console.is_terminal and "utf" in encoding:
-        console.print(terminal(rows, columns, title=title, group=group))
+        console.print(terminal(rows, columns, title=title, group=group, names=names))
     else:
-        print(plain(rows, columns, title=title, group=group, ascii_only="utf" not in encoding))
+        print(plain(rows, columns, title=title, group=group, names=names, ascii_only="utf" not in encoding))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from tgdp_jax.errors import UserError
 
 # Schedulers whose environment tells a process its peers, and the variable that holds how many there are.
 CLUSTERS = {"SLURM": "SLURM_NTASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE"}
+# Seconds that a process waits for the others before it exits.
+LAST_WORDS = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,19 +91,32 @@ def _join(config: EngineConfig) -> None:
     alone = config.coordinator is None and not _in_cluster()
     if alone:
         return
-    try:
-        jax.distributed.initialize(
-            config.coordinator,
-            config.num_processes,
-            config.process_id,
-            initialization_timeout=config.peer_seconds,
-        )
-    except Exception as error:
+    problem = [f"no answer in {config.peer_seconds} s"]
+
+    def connect() -> None:
+        try:
+            jax.distributed.initialize(
+                config.coordinator,
+                config.num_processes,
+                config.process_id,
+                initialization_timeout=config.peer_seconds + 3600,
+                shutdown_timeout_seconds=LAST_WORDS,
+            )
+            problem.clear()
+        except Exception as error:
+            problem[0] = (str(error).splitlines() or [type(error).__name__])[0][:150]
+
+    # SIGTERM is `preemption`'s.
+    jax.config.update("jax_enable_preemption_service", False)
+    # JAX aborts the process where its own patience ends: ours, on another thread, ends before.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(config.peer_seconds)
+    if problem:
         raise UserError(
-            f"the other processes of the run could not be reached within {config.peer_seconds} s "
-            f"({str(error).splitlines()[0][:150]}): start them all with the same --coordinator and --num-processes, "
-            "or wait longer with --peer-seconds"
-        ) from error
+            f"the other processes of the run could not be reached ({problem[0]}): start them all with the same "
+            "--coordinator and --num-processes, or wait longer with --peer-seconds"
+        )
 
 
 def _in_cluster() -> bool:

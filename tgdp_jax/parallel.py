@@ -76,6 +76,13 @@ def agree(number: int) -> int:
     return int(multihost_utils.broadcast_one_to_all(np.asarray(number, np.int64)))
 
 
+def anyone(yes: bool) -> bool:
+    """Whether any process says yes."""
+    if jax.process_count() == 1:
+        return yes
+    return bool(multihost_utils.process_allgather(np.asarray(yes)).any())
+
+
 class Place(NamedTuple):
     """Where a per-device function runs: device `index` (traced) of `count`."""
 
@@ -141,12 +148,11 @@ class Stoppable(NamedTuple):
 # leaves (None, a function) stands among them.
 @functools.cache
 def _pmapped(fn: Callable[..., Tree], static: Any, tree: Any, donated: int, on: Any):
-    def one(index: Array, stop: Array, *leaves: Array) -> tuple[Tree, Array]:
-        place = Place(index, len(on), AXIS)
-        return fn(*jax.tree.unflatten(tree, leaves), place=place, **dict(static)), jax.lax.pmax(stop, AXIS)
+    def one(index: Array, *leaves: Array) -> Tree:
+        return fn(*jax.tree.unflatten(tree, leaves), place=Place(index, len(on), AXIS), **dict(static))
 
-    in_axes = (0, 0, *[None] * tree.num_leaves)
-    donate = tuple(range(2, 2 + donated))
+    in_axes = (0, *[None] * tree.num_leaves)
+    donate = tuple(range(1, 1 + donated))
     return jax.pmap(one, axis_name=AXIS, in_axes=in_axes, out_axes=None, devices=on, donate_argnums=donate)
 
 
@@ -167,8 +173,10 @@ def mapped(
     leaves, tree = jax.tree.flatten(args)
     donated = len(jax.tree.leaves(args[0])) if donate else 0
     call = _pmapped(fn, tuple(sorted(static.items())), tree, donated, on)
-    out, stop_all = call(np.asarray(mine, np.int32), np.full(len(mine), stop), *leaves)
-    return Stoppable(out, bool(stop_all))
+    # Waited for: on CPU a second sum over devices, in the same program or the next, can overtake the first and meet it
+    # in another order on another device. So the processes ask each other afterwards.
+    out = jax.block_until_ready(call(np.asarray(mine, np.int32), *leaves))
+    return Stoppable(out, anyone(stop))
 
 
 @functools.cache

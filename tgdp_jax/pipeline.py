@@ -147,6 +147,8 @@ def train(
             partial.discard()
             barrier(f"{stage.name} {mark}")
         else:
+            if not only_load:
+                store.under_way(stage.name, mark).discard()  # left where a run died between the two
             tree, facts = found
             history = {name: np.asarray(values) for name, values in facts["history"].items()}
             result, spent = StageResult(tree, history, facts["info"]), facts["seconds"]

@@ -30,6 +30,7 @@ from tgdp_jax.config import (
 )
 from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
+from tgdp_jax.engine import EngineConfig
 from tgdp_jax.errors import UserError
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.transfer import METHODS
@@ -57,25 +58,27 @@ def asked(monkeypatch):
 
 
 def test_without_options_the_librarys_defaults_apply(asked):
-    assert asked("run", "gaussians") == (RunConfig(), Path("runs/gaussians-tgdp-seed0"))
-    assert asked("compare", "gaussians") == (CompareConfig(), Path("runs/compare-gaussians"))
+    assert asked("run", "gaussians") == (RunConfig(), Path("runs/gaussians-tgdp-seed0"), EngineConfig())
+    assert asked("compare", "gaussians") == (CompareConfig(), Path("runs/compare-gaussians"), EngineConfig())
 
 
 def test_options_are_the_fields_of_the_settings(asked):
-    config, _ = asked(*GAUSSIANS)
+    config, *_ = asked(*GAUSSIANS)
     for field in dataclasses.fields(TrainingConfig):
         assert getattr(config, field.name) == getattr(tiny.TRAINING, field.name)
     assert config.problem == tiny.GAUSSIANS and config.n_target == tiny.N_TARGET
-    config, _ = asked(
+    config, *_ = asked(
         "compare", "gaussians", *tiny.OPTIONS, "--methods", "kde,tgdp", "--n-targets", "5", "--seeds", "2"
     )
     assert config == CompareConfig(**vars(tiny.TRAINING), methods="kde,tgdp", n_targets="5", seeds=2)
 
 
 def test_options_of_the_problem_need_no_prefix(asked):
-    config, _ = asked("run", "gaussians", "--dim", "3", "--conditional", "--target-mean", "1", "0", "-1")
+    config, *_ = asked("run", "gaussians", "--dim", "3", "--conditional", "--target-mean", "1", "0", "-1")
     assert config.problem == GaussiansConfig(dim=3, conditional=True, target_mean=(1.0, 0.0, -1.0))
-    config, out = asked("run", "arrays", "--source", "a.npz", "--target", "b.npz", "--method", "kde", "--n-target", "7")
+    config, out, _ = asked(
+        "run", "arrays", "--source", "a.npz", "--target", "b.npz", "--method", "kde", "--n-target", "7"
+    )
     assert config.problem == ArraysConfig(source=Path("a.npz"), target=Path("b.npz"))
     assert out == Path("runs/arrays-kde-n7-seed0")
 
@@ -96,9 +99,9 @@ def test_the_other_commands_take_their_options(asked):
     ],
 )
 def test_settings_survive_the_disk(asked, options):
-    config, _ = asked("run", "gaussians", *options)
+    config, *_ = asked("run", "gaussians", *options)
     assert from_json(RunConfig, to_json(config)) == config
-    config, _ = asked("run", "arrays", "--source", "a.npz", "--target", "b.npz", *tiny.OPTIONS)
+    config, *_ = asked("run", "arrays", "--source", "a.npz", "--target", "b.npz", *tiny.OPTIONS)
     assert from_json(RunConfig, to_json(config)) == config
 
 

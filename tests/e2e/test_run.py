@@ -14,6 +14,7 @@ import pytest
 from tests import tiny
 from tests.e2e.tools import (
     GAUSSIANS,
+    LEFT,
     REPORT_FILES,
     PowerCut,
     call,
@@ -40,7 +41,7 @@ KDE = (*GAUSSIANS, "--method", "kde")
 
 def test_a_run_leaves_its_files(finished_run):
     folder, _, _ = finished_run
-    assert {path.name for path in folder.iterdir()} == {*REPORT_FILES, "checkpoints", "pictures"}
+    assert {path.name for path in folder.iterdir()} == {*LEFT, "checkpoints", "pictures"}
     assert stages(folder) == {"source", "classifier", "guidance"}
     x = read(folder / "samples.npz")
     assert set(x) == {"x"} and x["x"].shape == (tiny.NUM, 2) and x["x"].dtype == np.float32

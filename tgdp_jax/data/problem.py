@@ -101,8 +101,11 @@ class Problem:
 
     @property
     def data_std(self) -> float:
-        """Scale of the source data, for preconditioning: one number, so that no coordinate is singled out."""
-        return float(np.round(self.source.x.std(), 6))
+        """Scale of the source data, for preconditioning: one number, so that no coordinate is singled out.
+
+        Two digits are enough for that, and let draws of one source share their compiled programs.
+        """
+        return float(f"{self.source.x.std():.2g}")
 
     def target_labels(self, key: Any, ids: np.ndarray) -> np.ndarray | None:
         """Labels [N] for sample ids, drawn from the target rows' label distribution, one key a sample; None if

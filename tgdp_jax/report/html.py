@@ -30,6 +30,7 @@ class TableData(NamedTuple):
       columns: in order; their descriptions are listed below the table.
       note: a sentence below it, e.g. what the spreads are.
       group: what `Row.group` counts.
+      names: heading of the first column.
     """
 
     title: str
@@ -37,6 +38,7 @@ class TableData(NamedTuple):
     columns: Sequence[Column]
     note: str = ""
     group: str | None = None
+    names: str = "method"
 
 
 class Picture(NamedTuple):
@@ -77,6 +79,7 @@ def _table_context(data: TableData) -> dict[str, Any]:
         "title": data.title,
         "note": data.note,
         "legend": legend(data.columns) if marked else "",
+        "names": data.names,
         "headings": [heading(column) for column in data.columns],
         "descriptions": [(column.label, column.description) for column in data.columns if column.description],
         "sections": parts,

@@ -225,7 +225,7 @@ def sections(rows: Sequence[Row], columns: Sequence[Column], *, group: str | Non
     return result
 
 
-def _build(rows, columns, *, title: str, group: str | None, ascii_only: bool = False) -> Table:
+def _build(rows, columns, *, title: str, group: str | None, names: str, ascii_only: bool = False) -> Table:
     def text(content: str, style: str = "") -> Text:
         # Text objects throughout: rich would read square brackets in a name as markup. Names are replaced before the
         # widths are measured.
@@ -240,7 +240,7 @@ def _build(rows, columns, *, title: str, group: str | None, ascii_only: bool = F
         caption_justify="left",
         padding=(0, 1) if ascii_only else (0, 1, 0, 0),
     )
-    table.add_column(text("method"), overflow="fold")
+    table.add_column(text(names), overflow="fold")
     for column in columns:
         # In a narrow terminal cells wrap between number, sign and spread; a number that still does not fit ends in an
         # ellipsis and is not folded, as its first half would read as a number.
@@ -262,7 +262,9 @@ def _build(rows, columns, *, title: str, group: str | None, ascii_only: bool = F
     return table
 
 
-def terminal(rows: Sequence[Row], columns: Sequence[Column], *, title: str, group: str | None = None) -> Table:
+def terminal(
+    rows: Sequence[Row], columns: Sequence[Column], *, title: str, group: str | None = None, names: str = "method"
+) -> Table:
     """A table for `rich.print`: best in bold and starred, reference rows dim, a heading for every group.
 
     Args:
@@ -270,8 +272,9 @@ def terminal(rows: Sequence[Row], columns: Sequence[Column], *, title: str, grou
       columns: in order.
       title: printed above.
       group: what `Row.group` counts.
+      names: heading of the first column.
     """
-    return _build(rows, columns, title=title, group=group)
+    return _build(rows, columns, title=title, group=group, names=names)
 
 
 def plain(
@@ -280,6 +283,7 @@ def plain(
     *,
     title: str,
     group: str | None = None,
+    names: str = "method",
     ascii_only: bool = False,
 ) -> str:
     """The same table as text without colours and never broken to a width, for logs and pipes.
@@ -289,11 +293,12 @@ def plain(
       columns: in order.
       title: printed above.
       group: what `Row.group` counts.
+      names: heading of the first column.
       ascii_only: for outputs whose encoding lacks ±, arrows and dashes.
     """
     out = io.StringIO()
     console = Console(file=out, width=10_000, color_system=None, force_terminal=False, emoji=False)
-    console.print(_build(rows, columns, title=title, group=group, ascii_only=ascii_only))
+    console.print(_build(rows, columns, title=title, group=group, names=names, ascii_only=ascii_only))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).rstrip() + "\n"
 
 

@@ -19,7 +19,6 @@ import json
 import os
 import shutil
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,8 +84,9 @@ class Store:
         if not parallel.is_primary():
             return
         final = self.path(name, fingerprint)
-        part = self.root / f".{final.name}.{uuid.uuid4().hex[:8]}"
+        part = self.root / f".{final.name}.part"
         tree = jax.tree.map(np.asarray, tree)
+        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         try:
             part.mkdir(parents=True)
             with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
@@ -151,7 +151,7 @@ class Partial:
     def _manager(self, part: str) -> ocp.CheckpointManager:
         if part not in self._managers:
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=KEPT, cleanup_tmp_directories=True, multiprocessing_options=_alone()
+                max_to_keep=KEPT, cleanup_tmp_directories=True, create=False, multiprocessing_options=_alone()
             )
             (self.folder / part).mkdir(parents=True, exist_ok=True)
             self._managers[part] = ocp.CheckpointManager(self.folder / part, options=options)

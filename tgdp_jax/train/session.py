@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from tgdp_jax import preemption
-from tgdp_jax.train.checkpoint import Partial
+
+if TYPE_CHECKING:  # orbax takes long to import, and options know sessions
+    from tgdp_jax.train.checkpoint import Partial
 
 Array = jax.Array
 Tree = Any

@@ -75,6 +75,7 @@ def running(config: EngineConfig) -> Iterator[None]:
     try:
         with preemption.listening():
             yield
+            parallel.barrier("all is done")  # at its exit a process waits for the others no longer than LAST_WORDS
     finally:
         parallel.use_devices(None)
 

@@ -92,16 +92,18 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
       UserError: another process is at work there.
     """
-    if not is_primary():
-        yield
-        return
+    lock, free = FileLock(folder / ".lock", timeout=0), True
+    if is_primary():
+        try:
+            lock.acquire()
+        except Timeout:
+            free = False
+    if not agree(free):
+        raise UserError(f"another process is at work in {folder}: wait for it to end, or choose another --out")
     try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise UserError(
-            f"another process is at work in {folder}: wait for it to end, or choose another --out"
-        ) from error
+        yield
+    finally:
+        lock.release()
 
 
 def claim_folder(

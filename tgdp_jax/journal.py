@@ -66,13 +66,13 @@ class Journal:
         if not self.path.exists():
             return
         kept = []
-        for text in self.path.read_text().splitlines():
+        for text in self.path.read_text(errors="replace").splitlines():
             try:
                 line = json.loads(text)
-            except ValueError:  # cut off in the middle
+                if (line["stage"], line["part"]) != (stage, part) or line["step"] < step:
+                    kept.append(text + "\n")
+            except (ValueError, TypeError, KeyError):  # cut off in the middle, or damaged
                 continue
-            if (line["stage"], line["part"]) != (stage, part) or line["step"] < step:
-                kept.append(text + "\n")
 
         def save(path: Path) -> None:
             path.write_text("".join(kept))

@@ -26,7 +26,7 @@ from tgdp_jax.errors import UserError
 Array = jax.Array
 Tree = Any
 AXIS = "devices"
-# Launches handed to the devices before the oldest is waited for: copies to the host overlap with computing.
+# Chunks handed to a device before the oldest is waited for: copies to the host overlap with computing.
 IN_FLIGHT = 2
 
 _limit: int | None = None
@@ -179,13 +179,13 @@ def mapped(
     return Stoppable(out, anyone(stop))
 
 
+# One program for one device, run on each. `pmap` over several compiles another one, which rounds differently.
 @functools.cache
-def _pmapped_rows(fn: Callable[..., Array], static: Any, tree: Any, num_rows: int, on: Any):
+def _of_rows(fn: Callable[..., Array], static: Any, tree: Any):
     def one(*leaves: Array) -> Array:
         return fn(*jax.tree.unflatten(tree, leaves), **dict(static))
 
-    in_axes = tuple(0 if i < num_rows else None for i in range(tree.num_leaves))
-    return jax.pmap(one, in_axes=in_axes, devices=on)
+    return jax.jit(one)
 
 
 def in_chunks(
@@ -219,26 +219,26 @@ def in_chunks(
     share = -(-num // (chunk * processes)) * chunk
     # Chunks that only fill up cost time where devices share cores: no more devices than chunks.
     on = local_devices()[: share // chunk]
-    call = _pmapped_rows(fn, tuple(sorted(static.items())), jax.tree.structure((rows, *args)), len(leaves), on)
-    shared = jax.tree.leaves(_replicate(args, on))
+    call = _of_rows(fn, tuple(sorted(static.items())), jax.tree.structure((rows, *args)))
+    shared = [jax.device_put(jax.tree.leaves(args), device) for device in on]
     parts: list[np.ndarray] = []
     waiting: deque[Array] = deque()
 
     def fetch() -> None:
-        out = waiting.popleft()
-        parts.append(np.asarray(out).reshape(-1, *out.shape[2:]))
+        parts.append(np.asarray(waiting.popleft()))
         if progress is not None:
-            progress(min(num, sum(map(len, parts)) * processes))
+            progress(min(num, len(parts) * chunk * processes))
 
-    for start in range(process * share, (process + 1) * share, len(on) * chunk):
+    for i, start in enumerate(range(process * share, (process + 1) * share, chunk)):
         # Surplus rows repeat the last: valid input, thrown away afterwards.
-        take = np.minimum(np.arange(start, start + len(on) * chunk), num - 1).reshape(len(on), chunk)
-        waiting.append(call(*(leaf[take] for leaf in leaves), *shared))
-        if len(waiting) == IN_FLIGHT:
+        take = np.minimum(np.arange(start, start + chunk), num - 1)
+        device, common = on[i % len(on)], shared[i % len(on)]
+        waiting.append(call(*jax.device_put([leaf[take] for leaf in leaves], device), *common))
+        if len(waiting) == IN_FLIGHT * len(on):
             fetch()
     while waiting:
         fetch()
-    out = np.concatenate(parts)[:share]
+    out = np.concatenate(parts)
     if processes > 1:
         out = multihost_utils.process_allgather(out).reshape(-1, *out.shape[1:])
     return out[:num]

@@ -20,6 +20,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from tgdp_jax.errors import UserError
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -33,7 +35,7 @@ class Deed:
       point: "report" (a launch is finished, its curves are written, nothing is saved yet), "save" (the checkpoint is
         handed to the background), "finish" (the stage's result is half written), "discard" (the result is there, so
         are the checkpoints of the way to it), "sampling" or "page" (the report is about to be written).
-      do: name of a signal, or "full": the disk is full from then on.
+      do: name of a signal, or "fail": what a user can put right goes wrong in this process.
       after_ms: the deed is done that much later by another thread, while the work goes on.
     """
 
@@ -143,6 +145,8 @@ class _Doer:
         self._act()
 
     def _act(self) -> None:
+        if self.deed.do == "fail":
+            raise UserError("this process fails")
         os.kill(os.getpid(), getattr(signal, self.deed.do))
 
 

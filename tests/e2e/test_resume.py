@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -241,7 +242,8 @@ def cut_off(tmp_path_factory, light_metrics):
 
 def under_way(folder: Path) -> list[Path]:
     """The checkpoints of the stage that is under way, oldest first."""
-    return sorted((folder / "checkpoints").glob(".classifier-*/fit/[0-9]*"), key=lambda path: int(path.name))
+    found = (folder / "checkpoints").glob(".classifier-*/fit/*")
+    return sorted((path for path in found if path.name.isdigit()), key=lambda path: int(path.name))
 
 
 @pytest.fixture
@@ -318,17 +320,41 @@ def test_a_disk_that_fills_between_checkpoints_is_said_and_the_last_one_is_kept(
         if where == "foreground":
             patch.setattr(ocp.CheckpointManager, "save", full)
         else:
-            # What the background thread writes with.
-            patch.setattr(ocp.JsonCheckpointHandler, "async_save", None, raising=False)
-            patch.setattr(ocp.type_handlers.ArrayHandler, "serialize", full)
-            patch.setattr(ocp.type_handlers.NumpyHandler, "serialize", full)
+            patch.setattr(ocp.JsonCheckpointHandler, "_save_fn", full)
         said = refused(*RUN, *ALWAYS, "--out", cut_run)
     assert "can not be written" in said and "No space left" in said and "free some space" in said
     assert set(before) <= set(under_way(cut_run))
-    # With room again it goes on from there.
+    # With room again it goes on from there, step 10.
     call(*RUN, *ALWAYS, "--out", cut_run)
     assert digests(cut_run) == digests(whole) and curves(cut_run) == curves(whole)
-    assert 2 not in [row["step"] for row in rows(cut_run)[STEPS // 2 :] if row["steps_per_second"] is None][:1]
+    assert [row["step"] for row in rows(cut_run) if row["steps_per_second"] is None] == [2, 2, 12, 2]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte."""
+    place = tmp_path / "small"
+    place.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("only root mounts file systems")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_a_disk_that_is_really_full_is_said_and_the_last_checkpoint_is_kept(cut_off, whole, small_disk):
+    folder = shutil.copytree(cut_off, small_disk / "run")
+    before = under_way(folder)
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    said = refused(*RUN, *ALWAYS, "--out", folder)
+    assert "can not be written" in said and "free some space" in said
+    assert under_way(folder) == before
+    filler.unlink()
+    call(*RUN, *ALWAYS, "--out", folder)
+    assert digests(folder) == digests(whole) and curves(folder) == curves(whole)
 
 
 def test_training_that_diverges_keeps_the_last_good_checkpoint(cut_run, whole):
@@ -413,12 +439,19 @@ def test_a_checkpoint_comes_back_to_the_bit_and_only_two_are_kept(tmp_path):
     state = {"w": np.arange(6, dtype=np.float32).reshape(2, 3) / 7, "count": np.int32(4), "b": np.array([np.inf, -0.0])}
     partial = checkpoint.Partial(tmp_path / "under_way", seconds=0)
     assert partial.restore("fit", state, key) is None and not (tmp_path / "under_way").exists()
+    history: dict[str, list[float]] = {"step": [], "loss": []}
     for step in (1, 2, 3):
-        partial.save("fit", state, key, {"step": [step], "loss": [0.1]})
+        history["step"].append(step)
+        history["loss"].append(0.1)
+        partial.save("fit", state, key, history)
+    # What comes afterwards is no part of it, however late the background gets to write.
+    history["step"].append(4)
+    state["w"][:] = 0
     partial.close()
     assert sorted(path.name for path in (tmp_path / "under_way" / "fit").iterdir()) == ["2", "3"]
     found, history = checkpoint.Partial(tmp_path / "under_way", seconds=0).restore("fit", state, key)
-    assert history == {"step": [3], "loss": [0.1]}
+    assert history == {"step": [1, 2, 3], "loss": [0.1] * 3}
+    state["w"][:] = np.arange(6, dtype=np.float32).reshape(2, 3) / 7
     for name, leaf in state.items():
         assert np.asarray(found[name]).tobytes() == np.asarray(leaf).tobytes() and found[name].dtype == leaf.dtype
     assert partial.restore("another", state, key) is None

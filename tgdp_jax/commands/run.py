@@ -61,8 +61,10 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     known = claim_folder(out, "run", config, file_digests(config.problem), resume=engine.resume)
     if known and (out / "metrics.json").exists() and (out / "samples.npz").exists() and (out / "report.html").exists():
         names = ("method", "problem", "num_target", "metrics")
-        show(read_json(out / "metrics.json", needs=names, remedy="delete it and run again to measure anew"))
-        print(f"already complete: {out}")
+        metrics = read_json(out / "metrics.json", needs=names, remedy="delete it and run again to measure anew")
+        if is_primary():
+            show(metrics)
+            print(f"already complete: {out}")
         return
     start = time.perf_counter()
     identity = problem_identity(config.problem)
@@ -193,4 +195,5 @@ def sample_run(folder: Path, num: int, out: Path) -> None:
         trained = train(config, problem, identity, config.method, config.seed, store, display, only_load=True)
         samples, labels = draw_samples(trained.generator, problem, config.seed, num, display)
     write_samples(out, problem, samples, labels)
-    print(f"{num} samples of shape {np.shape(samples)[1:]}: {out}")
+    if is_primary():
+        print(f"{num} samples of shape {np.shape(samples)[1:]}: {out}")

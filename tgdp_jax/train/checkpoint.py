@@ -19,7 +19,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -165,22 +166,17 @@ class Partial:
         """
         if not parallel.is_primary() or not (now or time.monotonic() >= self._due):
             return
-        # Copied to the host first: the devices' memory is given to the next launch.
-        leaves = {f"{i:06}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+        # Copies, for the background: the devices' memory is given to the next launch, which goes on with the curves.
+        leaves = {f"{i:06}": np.array(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+        history = {name: list(values) for name, values in history.items()}
         step = int(history["step"][-1])
         facts = {"digest": _digest(leaves), "key": jax.random.key_data(key).tolist(), "history": history}
         items = ocp.args.Composite(state=ocp.args.StandardSave(leaves), facts=ocp.args.JsonSave(facts))
-        try:
+        with self._told():
             manager = self._manager(part)
             manager.save(step, args=items, force=True)
             if now:
                 manager.wait_until_finished()
-        # Orbax reports a full disk as an OSError or, from its storage layer, as a ValueError.
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"a checkpoint in {self.folder} can not be written ({_reason(error)}): free some space and run again; "
-                "the last good checkpoint is kept"
-            ) from error
         self._due = time.monotonic() + self.seconds
 
     def restore(self, part: str, like: Tree, key: Array) -> tuple[Tree, dict[str, list[float]]] | None:
@@ -212,10 +208,27 @@ class Partial:
         return None
 
     def close(self) -> None:
-        """Waits for what is being written."""
-        for manager in self._managers.values():
-            manager.close()
+        """Waits for what is being written.
+
+        Raises:
+          UserError: it could not be; the checkpoints before are untouched.
+        """
+        managers = list(self._managers.values())
         self._managers.clear()
+        with self._told():
+            for manager in managers:
+                manager.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Says what the disk refuses. Orbax reports it as an OSError or, from its storage layer, as a ValueError."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"a checkpoint in {self.folder} can not be written ({_reason(error)}): free some space and run again; "
+                "the last good checkpoint is kept"
+            ) from error
 
     def discard(self) -> None:
         """Removes all checkpoints: the stage is finished."""

@@ -149,7 +149,9 @@ def start(
         state = one(key, initial, None)
     else:
         state = jax.vmap(one, in_axes=(0, None, 0))(jax.random.split(key, count), initial, members)
-    return Carry(state, state.ema, jnp.full((groups,), jnp.inf), jnp.zeros((groups,), jnp.int32))
+    # Of one type from the start: a weak one would be compiled for anew in the second launch.
+    never = jnp.full((groups,), jnp.inf, jnp.float32)
+    return Carry(state, state.ema, never, jnp.zeros((groups,), jnp.int32))
 
 
 def launch(

@@ -3,7 +3,7 @@
 
     python -m experiments.gaussians table        paper's setting, n = 10, 100, 1000, seeds 0-4
     python -m experiments.gaussians dimensions   d = 8 and 32, n = 100, seeds 0-4
-    python -m experiments.gaussians ablation     guidance losses and regularisers, small network, seeds 0-1
+    python -m experiments.gaussians ablation     losses and regularisers, small network, n = 100, seeds 0-1
     python -m experiments.gaussians floor        what the draw of n rows costs by itself
 
 Each continues where it was cut off; results go to runs/ (--out). Source: two Gaussians of variance 0.1 at +-(0.5, 0.5),
@@ -23,16 +23,16 @@ table, seeds 0-4
        10  kde                       0.178 +- 0.040                -                -   0.0207 +- 0.0078   0.287 +- 0.041    0 +- 0
        10  sir                       0.298 +- 0.136                -                -   0.0775 +- 0.0575   0.316 +- 0.040   10 +- 1
        10  (fresh target data)       0.015 +- 0.006   0.000 +- 0.000   1.195 +- 0.043   0.0000 +- 0.0001   0.401 +- 0.000         -
-      100  tgdp                      0.107 +- 0.073   0.149 +- 0.038   1.325 +- 0.080   0.0093 +- 0.0122   0.408 +- 0.032  60 +- 11
-      100  discriminator_guidance    0.110 +- 0.069   0.245 +- 0.082   1.494 +- 0.106   0.0087 +- 0.0111   0.431 +- 0.027   17 +- 4
+      100  tgdp                      0.107 +- 0.070   0.155 +- 0.041   1.331 +- 0.079   0.0093 +- 0.0114   0.408 +- 0.030  54 +- 19
+      100  discriminator_guidance    0.109 +- 0.069   0.250 +- 0.089   1.513 +- 0.131   0.0081 +- 0.0106   0.433 +- 0.037   11 +- 5
       100  finetune                  0.108 +- 0.072   0.182 +- 0.117   1.450 +- 0.196   0.0086 +- 0.0119   0.410 +- 0.037  42 +- 13
       100  scratch                   0.108 +- 0.075   0.167 +- 0.112   1.379 +- 0.138   0.0090 +- 0.0126   0.431 +- 0.030  29 +- 13
       100  source                    0.335 +- 0.006   3.178 +- 0.105   4.372 +- 0.116   0.1096 +- 0.0031   0.066 +- 0.002    9 +- 4
       100  kde                       0.107 +- 0.069                -                -   0.0088 +- 0.0118   0.365 +- 0.038    0 +- 0
       100  sir                       0.164 +- 0.108                -                -   0.0244 +- 0.0314   0.334 +- 0.020    9 +- 6
       100  (fresh target data)       0.015 +- 0.006   0.000 +- 0.000   1.195 +- 0.043   0.0000 +- 0.0001   0.401 +- 0.000         -
-     1000  tgdp                      0.034 +- 0.015   0.034 +- 0.006   1.213 +- 0.048   0.0006 +- 0.0007   0.399 +- 0.013  69 +- 30
-     1000  discriminator_guidance    0.042 +- 0.014   0.126 +- 0.037   1.279 +- 0.055   0.0009 +- 0.0007   0.424 +- 0.016   22 +- 9
+     1000  tgdp                      0.032 +- 0.012   0.025 +- 0.003   1.210 +- 0.048   0.0005 +- 0.0005   0.395 +- 0.013  135 +- 44
+     1000  discriminator_guidance    0.035 +- 0.013   0.104 +- 0.020   1.288 +- 0.057   0.0005 +- 0.0005   0.410 +- 0.011   26 +- 14
      1000  finetune                  0.035 +- 0.013   0.021 +- 0.002   1.219 +- 0.049   0.0006 +- 0.0006   0.401 +- 0.016  65 +- 31
      1000  scratch                   0.033 +- 0.011   0.021 +- 0.003   1.213 +- 0.047   0.0005 +- 0.0004   0.401 +- 0.012  41 +- 10
      1000  source                    0.335 +- 0.006   3.178 +- 0.105   4.372 +- 0.116   0.1096 +- 0.0031   0.066 +- 0.002    9 +- 4
@@ -54,15 +54,13 @@ dimensions, n = 100; d = 8: seeds 0-2
       100  source                    0.143 +- 0.008   3.098 +- 0.118   5.988 +- 0.228   0.0241 +- 0.0003   0.033 +- 0.001   20 +- 2
       100  (fresh target data)       0.010 +- 0.002   0.000 +- 0.000   2.850 +- 0.084   0.0000 +- 0.0001   0.202 +- 0.000         -
 
-d = 32: seed 0 only
+d = 32: seeds 0-4
 
         n  method                         sliced W2          path KL              NLL              MMD^2     mean density   train s
-      100  tgdp                               0.045            0.896           10.329             0.0038            0.010        95
-      100  discriminator_guidance             0.070            1.450           12.097             0.0085            0.008        31
-      100  finetune                           0.037            1.038           10.081             0.0024            0.007        87
-      100  scratch                            0.031            1.372           10.090             0.0013            0.003        16
-      100  source                             0.046            3.033           12.382             0.0029            0.002        19
-      100  (fresh target data)                0.009            0.000            9.313            -0.0000            0.013         -
+      100  tgdp                      0.036 +- 0.005   0.876 +- 0.036  10.264 +- 0.139   0.0028 +- 0.0009   0.012 +- 0.003  93 +- 30
+      100  finetune                  0.034 +- 0.003   1.150 +- 0.095  10.036 +- 0.116   0.0023 +- 0.0005   0.007 +- 0.001  50 +- 14
+      100  source                    0.041 +- 0.005   3.015 +- 0.106  12.259 +- 0.182   0.0029 +- 0.0001   0.002 +- 0.000   14 +- 7
+      100  (fresh target data)       0.009 +- 0.000   0.000 +- 0.000   9.261 +- 0.110   0.0000 +- 0.0000   0.013 +- 0.000         -
 
 ablation, n = 100, seeds 0-1: sliced W2, path KL
 
@@ -150,7 +148,7 @@ def dimensions(out: Path) -> None:
         compare(config, out / f"gaussians-d{dim}")
 
 
-def ablation(out: Path, *, seeds: int = 2, n_targets: tuple[int, ...] = (10, 100, 1000)) -> None:
+def ablation(out: Path, *, seeds: int = 2, n_targets: tuple[int, ...] = (100,)) -> None:
     """Losses and regularisers, by sliced W2 and path KL."""
     folder = out / "gaussians-ablation"
     store, problem_config = Store(folder / "checkpoints"), GaussiansConfig()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import platformdirs
@@ -71,13 +74,33 @@ def running(config: EngineConfig) -> Iterator[None]:
     if config.compile_cache and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
     _join(config)
-    parallel.use_devices(config.devices)
     try:
+        parallel.use_devices(config.devices)
         with preemption.listening():
             yield
             parallel.barrier("all is done")  # at its exit a process waits for the others no longer than LAST_WORDS
+    except BaseException as error:
+        _End.code = 2 if isinstance(error, UserError) else error.code if isinstance(error, SystemExit) else 1
+        raise
     finally:
         parallel.use_devices(None)
+
+
+class _End:
+    """Exit code of this process, for `_part`."""
+
+    code: Any = 0
+
+
+def _part(multihost: Any) -> None:
+    """At the exit of one of several processes, before JAX's own end: that aborts where the others do not come."""
+    try:
+        together = multihost.get_barrier_sync_fn(processes=set(range(jax.process_count())))
+        together(key="the end", timeout_ms=1000 * LAST_WORDS)
+    except Exception:  # they are elsewhere, or gone
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_End.code if isinstance(_End.code, int) else 1)
 
 
 def cache_folder() -> Path:
@@ -118,6 +141,9 @@ def _join(config: EngineConfig) -> None:
             f"the other processes of the run could not be reached ({problem[0]}): start them all with the same "
             "--coordinator and --num-processes, or wait longer with --peer-seconds"
         )
+    from orbax.checkpoint import multihost  # takes long, and few need it
+
+    atexit.register(_part, multihost)
 
 
 def _in_cluster() -> bool:

@@ -124,8 +124,12 @@ def claim_folder(
     """
     mine = {"command": command, "config": to_json(config)} | ({"digests": dict(digests)} if digests else {})
     record = folder / "config.json"
+    # Hidden files do not count: a process that was killed at its very start leaves one.
     try:
-        known, taken = record.exists(), folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        known, taken = (
+            record.exists(),
+            folder.exists() and (not folder.is_dir() or any(f for f in folder.iterdir() if not f.name.startswith("."))),
+        )
     except OSError as error:
         raise UserError(f"{folder} can not be used ({error.strerror or error}): choose another --out") from error
     known = bool(agree(known))

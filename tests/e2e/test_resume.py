@@ -117,6 +117,7 @@ def deaths(stages: tuple[str, ...], seed: int, num: int) -> list[Deed]:
     return out
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(nursery, whole, tmp_path):
     killed = 0
     for round_ in range(2):
@@ -137,6 +138,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(nursery
     assert killed == 20
 
 
+@pytest.mark.slow
 def test_a_stage_of_several_parts_goes_on_in_the_part_where_it_was(nursery, whole_finetune, tmp_path):
     folder = tmp_path / "run"
     command = (*RUN, *ALWAYS, "--method", "finetune", "--out", folder)
@@ -167,6 +169,7 @@ def test_a_run_goes_on_from_its_last_checkpoint_and_not_from_the_start(nursery, 
 # Asked to stop
 
 
+@pytest.mark.slow
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_from_there(nursery, whole, tmp_path):
     folder = tmp_path / "run"
     command = (*RUN, *NEVER, "--out", folder)

@@ -31,6 +31,8 @@ from tgdp_jax.train.guidance import EnsembleLogRatio, GuidanceLoss, guidance_tas
 from tgdp_jax.train.optimiser import OptimiserConfig
 
 COUNTS = (1, 3, 8)
+# Programs of rows are compiled for every device: fewer of them where all eight would only repeat it.
+FEW = (1, 3)
 KEY = jax.random.key(0)
 SDE = VP()
 SOURCE, TARGET = paper_pair()
@@ -197,7 +199,7 @@ def test_samples_have_the_same_bits_however_many_devices_and_samples(kind, guide
         return sample(KEY, score, SDE, np.arange(num), (2,), cond=cond, num_steps=4, chunk=4)
 
     whole = None
-    for count in COUNTS:
+    for count in COUNTS if kind == "guided" else FEW:
         parallel.use_devices(count)
         for num in (1, 6, 37):
             x = draw(num)
@@ -214,7 +216,7 @@ def test_samples_have_the_same_bits_however_many_devices_and_samples(kind, guide
 @pytest.mark.parametrize("divergence", ["exact", "hutchinson"])
 def test_likelihoods_have_the_same_bits(num_classes, divergence):
     x, score, results = np.asarray(points(19, 0)), network(num_classes), []
-    for count in COUNTS:
+    for count in FEW:
         parallel.use_devices(count)
         for num in (19, 3):
             cond = np.asarray(labels(num)) if num_classes else None
@@ -227,12 +229,12 @@ def test_likelihoods_have_the_same_bits(num_classes, divergence):
 @pytest.mark.parametrize("conditional", [False, True])
 def test_path_divergences_have_the_same_bits(conditional):
     values = []
-    for count in COUNTS:
+    for count in FEW:
         parallel.use_devices(count)
         score = network(len(TARGET.weights) if conditional else 0)
         values.append(path_kl(KEY, score, TARGET, SDE, num=50, conditional=conditional, chunk=8))
     assert np.isfinite(values[0]).all() and values[0].value > 0
-    assert values[0] == values[1] == values[2]
+    assert values[0] == values[1]
 
 
 def test_progress_counts_rows():

@@ -103,7 +103,7 @@ def test_two_processes_that_are_killed_and_started_again_end_like_one(nursery, t
     assert sorted(os.listdir(shared / "checkpoints")) == sorted(os.listdir(alone / "checkpoints"))
 
     ours, theirs = leaves(arrays(shared)), leaves(arrays(alone))
-    assert ours.keys() == theirs.keys() and len(ours) > 20
+    assert ours.keys() == theirs.keys() and len(ours) >= 16
     for name, leaf in ours.items():
         np.testing.assert_allclose(leaf, theirs[name], rtol=2e-2, atol=2e-3, err_msg=str(name))
     np.testing.assert_allclose(read(shared / "samples.npz")["x"], read(alone / "samples.npz")["x"], atol=2e-2)

@@ -46,10 +46,13 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, h: Array) -> Array:
+        # None: of the type of inputs and parameters.
+        inner = None if self.dtype == jnp.float32 else self.dtype
         for i, width in enumerate(self.features):
-            h = silu(nn.Dense(width, dtype=self.dtype if i else jnp.float32)(h).astype(self.dtype))
+            h = nn.Dense(width, dtype=inner if i else None)(h)
+            h = silu(h if inner is None else h.astype(inner))
         init = nn.initializers.zeros if self.zero_output else nn.initializers.lecun_normal()
-        return nn.Dense(self.out, kernel_init=init, dtype=jnp.float32)(h)
+        return nn.Dense(self.out, kernel_init=init)(h)
 
 
 def _checked_std(flat: Array, data_std: float | tuple[float, ...]) -> Array:

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,9 @@ from typing import Any
 from tgdp_jax.errors import UserError
 
 ROOT = Path(__file__).parents[2]
+
+# What Gloo's own threads print, now and then in the middle of each other's lines.
+GLOO = re.compile(r"\[Gloo\]|peer ranks|^\s*(is : )?\d*\s*$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Nursery:
         """Standard output and error of a child so far, without what the library for sums between processes prints."""
         output = self.children[pid]
         texts = [output.with_suffix(suffix).read_text() for suffix in (".out", ".err")]
-        out, err = ("".join(s for s in t.splitlines(keepends=True) if not s.startswith("[Gloo]")) for t in texts)
+        out, err = ("".join(s for s in t.splitlines(keepends=True) if not GLOO.search(s)) for t in texts)
         return out, err
 
     def run(self, *arguments: Any, deed: Deed | None = None, env: dict[str, str] | None = None) -> tuple[int, str, str]:

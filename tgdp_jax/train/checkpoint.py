@@ -171,7 +171,9 @@ class Partial:
         history = {name: list(values) for name, values in history.items()}
         step = int(history["step"][-1])
         facts = {"digest": _digest(leaves), "key": jax.random.key_data(key).tolist(), "history": history}
-        items = ocp.args.Composite(state=ocp.args.StandardSave(leaves), facts=ocp.args.JsonSave(facts))
+        # Orbax waits for items by name and gives up at the first that fails: the facts, which fail at once on a full disk,
+        # come after the arrays, so that nothing is still being written when an error is heard.
+        items = ocp.args.Composite(arrays=ocp.args.StandardSave(leaves), facts=ocp.args.JsonSave(facts))
         with self._told():
             manager = self._manager(part)
             manager.save(step, args=items, force=True)
@@ -190,10 +192,10 @@ class Partial:
         for step in sorted(manager.all_steps(), reverse=True):
             folder = self.folder / part / str(step)
             try:
-                items = ocp.args.Composite(state=ocp.args.StandardRestore(), facts=ocp.args.JsonRestore())
+                items = ocp.args.Composite(arrays=ocp.args.StandardRestore(), facts=ocp.args.JsonRestore())
                 found = manager.restore(step, args=items)
                 facts = found["facts"]
-                leaves = {name: np.asarray(leaf) for name, leaf in sorted(found["state"].items())}
+                leaves = {name: np.asarray(leaf) for name, leaf in sorted(found["arrays"].items())}
                 if facts["digest"] != _digest(leaves) or facts["key"] != jax.random.key_data(key).tolist():
                     raise ValueError("its contents do not match its record")
                 if [leaf.shape for leaf in leaves.values()] != [leaf.shape for leaf in jax.tree.leaves(like)]:

@@ -11,8 +11,10 @@ zero. So any number of devices serves any batch, and sums over devices are sums 
 from __future__ import annotations
 
 import functools
+import os
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +28,7 @@ from tgdp_jax.errors import UserError
 Array = jax.Array
 Tree = Any
 AXIS = "devices"
-# Chunks handed to a device before the oldest is waited for: copies to the host overlap with computing.
+# Chunks an accelerator is given before the oldest is back: copies to the host overlap with computing.
 IN_FLIGHT = 2
 
 _limit: int | None = None
@@ -188,6 +190,32 @@ def _of_rows(fn: Callable[..., Array], static: Any, tree: Any):
     return jax.jit(one)
 
 
+def _threads(on: tuple[Any, ...]) -> int:
+    """Calls at a time. A CPU device runs what one thread asks of it one after the other, on cores that small products
+    leave idle, so there every core has a thread."""
+    if on[0].platform == "cpu":
+        return max(len(on), os.cpu_count() or 1)
+    return IN_FLIGHT * len(on)
+
+
+def _in_threads(run: Callable[..., np.ndarray], calls: Sequence[tuple[Any, ...]], threads: int) -> Iterator[np.ndarray]:
+    """run(*call) of every call, in order, so many at a time."""
+    if len(calls) == 1:  # threads take longer to start than a small chunk to compute
+        yield run(*calls[0])
+        return
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque[Future[np.ndarray]] = deque()
+    try:
+        for call in calls:
+            if len(waiting) == 2 * threads:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(run, *call))
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def in_chunks(
     fn: Callable[..., Array],
     rows: Tree,
@@ -205,7 +233,7 @@ def in_chunks(
       fn: (rows, *args, **static) -> [chunk, ...], each row on its own.
       rows: tree of arrays with leading axis N, N >= 1.
       args: trees of arrays that all rows share.
-      chunk: rows a device takes at a time; memory is bounded by it.
+      chunk: rows of one call; memory is bounded by two calls a device, on CPU by one a core.
       static: arguments that programs are compiled for.
       progress: called with the number of rows finished.
 
@@ -221,23 +249,24 @@ def in_chunks(
     on = local_devices()[: share // chunk]
     call = _of_rows(fn, tuple(sorted(static.items())), jax.tree.structure((rows, *args)))
     shared = [jax.device_put(jax.tree.leaves(args), device) for device in on]
-    parts: list[np.ndarray] = []
-    waiting: deque[Array] = deque()
 
-    def fetch() -> None:
-        parts.append(np.asarray(waiting.popleft()))
-        if progress is not None:
-            progress(min(num, len(parts) * chunk * processes))
-
-    for i, start in enumerate(range(process * share, (process + 1) * share, chunk)):
+    def inputs(start: int, place: int) -> list[Array]:
         # Surplus rows repeat the last: valid input, thrown away afterwards.
         take = np.minimum(np.arange(start, start + chunk), num - 1)
-        device, common = on[i % len(on)], shared[i % len(on)]
-        waiting.append(call(*jax.device_put([leaf[take] for leaf in leaves], device), *common))
-        if len(waiting) == IN_FLIGHT * len(on):
-            fetch()
-    while waiting:
-        fetch()
+        return [*jax.device_put([leaf[take] for leaf in leaves], on[place]), *shared[place]]
+
+    starts = range(process * share, (process + 1) * share, chunk)
+    # For other threads compiled here (once): JAX's settings are a thread's own, and the caller's are to hold.
+    programs = [call] if len(starts) == 1 else [call.lower(*inputs(0, i)).compile() for i in range(len(on))]
+
+    def run(start: int, place: int) -> np.ndarray:
+        return np.asarray(programs[place](*inputs(start, place)))
+
+    parts: list[np.ndarray] = []
+    for part in _in_threads(run, [(start, i % len(on)) for i, start in enumerate(starts)], _threads(on)):
+        parts.append(part)
+        if progress is not None:
+            progress(min(num, len(parts) * chunk * processes))
     out = np.concatenate(parts)
     if processes > 1:
         out = multihost_utils.process_allgather(out).reshape(-1, *out.shape[1:])

@@ -142,6 +142,7 @@ def test_against_torch_ratios_agree_with_times(tmp_path):
     assert [(c["networks"], c["kind"]) for c in against["comparisons"]] == [
         ("small", "equal evaluations"),
         ("small", "equal evaluations"),
+        ("small", "equal evaluations"),
         ("paper", "equal evaluations"),
         ("paper", "equal quality"),
     ]

@@ -42,6 +42,7 @@ def against_torch(effort: Effort, *, needed: int, precision: str, repeats: int, 
     small, paper = embedded("small", precision), embedded("paper", precision)
     found = []
     for nets, num, steps, kind in (
+        (small, 16, evaluations, "evaluations"),
         (small, CHUNK // 4, evaluations, "evaluations"),
         (small, effort.rival_samples, evaluations, "evaluations"),
         (paper, effort.rival_samples, effort.rival_steps, "evaluations"),

@@ -6,6 +6,7 @@ simulation DPM-Solver++(2M) at 25 evaluations is at the floor on a uniform log-S
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -59,4 +60,9 @@ def make_grid(name: str, sde: SDE, num_steps: int) -> Array:
     choose("time grid", name, GRIDS)
     if num_steps < 1:
         raise UserError(f"num_steps must be at least 1, got {num_steps}")
+    return _grid(name, sde, num_steps)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _grid(name: str, sde: SDE, num_steps: int) -> Array:
     return GRIDS[name](sde, num_steps)

@@ -152,7 +152,11 @@ class Partial:
     def _manager(self, part: str) -> ocp.CheckpointManager:
         if part not in self._managers:
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=KEPT, cleanup_tmp_directories=True, create=False, multiprocessing_options=_alone()
+                max_to_keep=KEPT,
+                # What a killed save left; one process removes it, two would trip over each other.
+                cleanup_tmp_directories=parallel.is_primary(),
+                create=False,
+                multiprocessing_options=_alone(),
             )
             (self.folder / part).mkdir(parents=True, exist_ok=True)
             self._managers[part] = ocp.CheckpointManager(self.folder / part, options=options)
@@ -171,8 +175,8 @@ class Partial:
         history = {name: list(values) for name, values in history.items()}
         step = int(history["step"][-1])
         facts = {"digest": _digest(leaves), "key": jax.random.key_data(key).tolist(), "history": history}
-        # Orbax waits for items by name and gives up at the first that fails: the facts, which fail at once on a full disk,
-        # come after the arrays, so that nothing is still being written when an error is heard.
+        # Orbax waits for items by name and gives up at the first that fails. The facts come after the arrays, so that
+        # nothing is still being written when they find the disk full and the error is heard.
         items = ocp.args.Composite(arrays=ocp.args.StandardSave(leaves), facts=ocp.args.JsonSave(facts))
         with self._told():
             manager = self._manager(part)

@@ -97,7 +97,7 @@ import numpy as np
 import tyro
 
 from tgdp_jax.commands.compare import compare
-from tgdp_jax.config import ClassifierConfig, CompareConfig, GuidanceConfig, TrainingConfig
+from tgdp_jax.config import CompareConfig
 from tgdp_jax.console import Display, print_table
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.folder import write_json
@@ -105,6 +105,7 @@ from tgdp_jax.metrics.closed_form import path_kl
 from tgdp_jax.metrics.two_sample import sliced_wasserstein2
 from tgdp_jax.pipeline import draw_samples, load_problem, named_key, problem_identity, train
 from tgdp_jax.report.table import Cell, Column, Row
+from tgdp_jax.settings import ClassifierConfig, GuidanceConfig, TrainingConfig
 from tgdp_jax.train.checkpoint import Store
 
 EXACT = ClassifierConfig(exact=True)

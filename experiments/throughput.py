@@ -1,29 +1,39 @@
 """Throughput at full size, against the targets that are set for two CPU cores in float32.
 
-    python -m experiments.throughput                 embedded networks, and PyTorch beside (about 15 minutes)
+    python -m experiments.throughput                 embedded networks, and PyTorch beside (about 10 minutes)
     python -m experiments.throughput --against None  without PyTorch
 
 Results go to runs/throughput (--out): bench.json, report.html, pictures. Every number is a ratio of medians within one
 call; other jobs on the machine disturb even those, most of all PyTorch's.
 
-Measured 2026-11-21, jax 0.10.2, torch 2.13.0+cpu, float32, CPU with AVX-512, on a machine shared with other jobs and so
-not by one call: "one core" is pinned to it (taskset), the shortest of 60 rounds in turn, one thread each; "two cores"
-are medians of 3 to 5 rounds in a minute when little else ran, those of the training loop with other jobs beside.
+Measured 2026-11-21 by one call of 9.5 minutes: jax 0.10.2, torch 2.13.0+cpu, float32, two quiet CPU cores with
+AVX-512 (matrix products: 240 to 270 GFLOP/s on both). "training loop" was measured again after held-out rows came to
+be drawn once for all launches, with other jobs beside (before: 1.10).
 
-                                                            one core, chunk 256   chunk 1024     two cores   target
-    paper: share of the matmul rate                                        0.86         0.88             -     0.85
-    paper: guided over plain, over the floor of 2.72                       0.93         1.03             -     1.15
-    paper: times PyTorch at equal evaluations                              1.20         1.03          1.42     1.05
-      the same, PyTorch too in chunks of 1024                                 -            -          0.93        -
-    paper: times PyTorch at equal quality (96 evaluations)                    -            -           3.8     2
-    small: times PyTorch at equal evaluations                              2.79         2.00          0.99     5
-    small: share of the matmul rate                                        0.53         0.56             -        -
-    training loop over a bare scan with the same validation                   -            -          1.04     1.05
+                                                                         measured   target
+    paper: share of the matmul rate, chunk 4096 (0.90 at 1024)               0.92     0.85
+    paper: guided over plain, over the floor of 2.72, chunk 4096             1.08     1.15
+    paper, equal evaluations, 10,000 samples: times PyTorch                  1.20     1.05
+      the same, PyTorch too in chunks of 1024                                1.05     1.05
+    paper, equal quality (25 evaluations against 86): times PyTorch          3.41     2
+    small, equal evaluations: times PyTorch, 16 samples                      3.03     5
+                                             256 samples                     1.67     5
+                                             10,000 samples                  1.63     5
+    training loop over a bare scan with the same validation                  1.07     1.05
 
-Small networks miss their target: were nothing left but their matrix products, one core would reach 2.00 / 0.56 = 3.6
-times PyTorch at chunk 1024. The profile of a 64-wide layer on [1024, 64] rows, one core: product 57 us, SiLU 30 us (22
-us written with tanh). And two cores gain little over one there (8192 samples take 0.13 s of CPU time pinned to one
-core, 10,000 took 0.17 s on two): the pieces are too small to be split, chunks would have to run side by side.
+    solver, grid                        evaluations for sliced W2 0.0083   samples/s (small)
+    Heun, quadratic                                                   10             229,500
+    DPM-Solver++(2M), log-SNR                                         25             103,000
+    its SDE form, log-SNR                                             37              69,100
+    singlestep DPM-Solver-2, uniform                                  86              34,400
+    Euler-Maruyama, quadratic                                        120              22,400
+    DDIM, uniform                                                    159              18,200
+
+Small networks miss their target. The floor: guided, a 3x64 pair takes 52 kFLOP an evaluation, and a 64-wide layer's
+product alone reaches 181 GFLOP/s at best here, where our whole sampler reaches 123 (chunk 16,384). PyTorch's loop,
+53,700 samples/s with 25 evaluations, is at 70, so that with nothing left but the products the ratio would be 2.6.
+What else there is: SiLU and its derivative, 22 us beside 57 for the product of 1024 rows on one core. With 16 samples
+it is the host that counts: the program takes 0.6 ms, the call 1.5 to 3, PyTorch's loop 8 to 9.
 """
 
 from __future__ import annotations

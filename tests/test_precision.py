@@ -14,10 +14,10 @@ from tests.e2e.nursery import Nursery
 from tests.e2e.tools import GAUSSIANS, read, refused, strict_json
 from tests.helpers import spread_params
 from tgdp_jax import pipeline
-from tgdp_jax.config import TrainingConfig
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets import ClassifierMLP, EpsMLP, GuidanceMLP
 from tgdp_jax.sde import VP
+from tgdp_jax.settings import TrainingConfig
 from tgdp_jax.train import fit
 from tgdp_jax.train.batches import all_rows
 from tgdp_jax.train.denoising import denoising_task
@@ -77,8 +77,8 @@ def test_optimiser_and_averages_stay_float32():
     static = {"task": task, "config": tiny.OPTIMISER}
     carry = fit.start(jax.random.key(0), None, None, **static, count=1, groups=1)
     new, terms = jax.eval_shape(
-        lambda carry, data, key: fit.launch(carry, None, data, None, key, **static, steps=2),
-        *(carry, data, jax.random.key(1)),
+        lambda carry, data, held, key: fit.launch(carry, None, data, held, None, key, **static, steps=2),
+        *(carry, data, fit.hold_out(data, None, task=task), jax.random.key(1)),
     )
     assert {leaf.dtype.name for leaf in jax.tree.leaves((new, terms))} == {"float32", "int32"}
     assert jax.tree.map(lambda leaf: leaf.dtype, new) == jax.tree.map(lambda leaf: leaf.dtype, carry)

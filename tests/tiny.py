@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from tgdp_jax.config import (
+from tgdp_jax.data.gaussians import GaussiansConfig
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.pipeline import load_problem
+from tgdp_jax.settings import (
     ClassifierConfig,
     DenoiserConfig,
     GuidanceConfig,
@@ -15,9 +18,6 @@ from tgdp_jax.config import (
     SamplingConfig,
     TrainingConfig,
 )
-from tgdp_jax.data.gaussians import GaussiansConfig
-from tgdp_jax.data.problem import Problem
-from tgdp_jax.pipeline import load_problem
 from tgdp_jax.train.optimiser import OptimiserConfig
 
 NUM = 64

@@ -11,15 +11,23 @@ import tyro
 from tyro.extras import SubcommandApp
 
 from tgdp_jax.bench.settings import BenchConfig
-from tgdp_jax.config import CompareConfig, RunConfig
+from tgdp_jax.config import CompareConfig, RunConfig, problem_name
 from tgdp_jax.data.arrays import ArraysConfig
+from tgdp_jax.data.digits import DigitsConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
+from tgdp_jax.data.images import ImagesConfig
 from tgdp_jax.engine import EngineConfig, describe, running
 from tgdp_jax.errors import UserError
+from tgdp_jax.settings import ImageTrainingConfig
+
+# References that look at coordinates have nothing to say of pixels.
+IMAGE_METHODS = "tgdp,discriminator_guidance,finetune,scratch,source"
 
 # The problem's own options appear without a prefix: --dim, not --problem.dim.
 Gaussians = Annotated[GaussiansConfig, tyro.conf.arg(name="")]
 Arrays = Annotated[ArraysConfig, tyro.conf.arg(name="")]
+Digits = Annotated[DigitsConfig, tyro.conf.arg(name="")]
+Images = Annotated[ImagesConfig, tyro.conf.arg(name="")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +45,20 @@ class RunArrays(RunConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RunDigits(ImageTrainingConfig, RunConfig):
+    """`RunConfig` on small digits."""
+
+    problem: Digits = DigitsConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunImages(ImageTrainingConfig, RunConfig):
+    """`RunConfig` on the user's images."""
+
+    problem: Images = dataclasses.field()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CompareGaussians(CompareConfig):
     """`CompareConfig` on Gaussian mixtures."""
 
@@ -47,7 +69,25 @@ class CompareGaussians(CompareConfig):
 class CompareArrays(CompareConfig):
     """`CompareConfig` on the user's rows."""
 
-    problem: Arrays = dataclasses.field()  # no default: there is none for a user's own files
+    problem: Arrays = dataclasses.field()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareDigits(ImageTrainingConfig, CompareConfig):
+    """`CompareConfig` on small digits."""
+
+    problem: Digits = DigitsConfig()
+    methods: str = IMAGE_METHODS
+    n_targets: str = "10,50,200"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareImages(ImageTrainingConfig, CompareConfig):
+    """`CompareConfig` on the user's images."""
+
+    problem: Images = dataclasses.field()
+    methods: str = IMAGE_METHODS
+    n_targets: str = "10,50,200"
 
 
 Engine = Annotated[EngineConfig, tyro.conf.arg(name="")]
@@ -66,7 +106,7 @@ def _run(config: Any, out: Path | None, engine: EngineConfig) -> None:
     from tgdp_jax.commands.run import run
 
     config = _plain(config, RunConfig)
-    name = "gaussians" if isinstance(config.problem, GaussiansConfig) else "arrays"
+    name = problem_name(config.problem)
     size = "" if config.n_target is None else f"-n{config.n_target}"
     with running(engine):
         run(config, out or Path("runs") / f"{name}-{config.method}{size}-seed{config.seed}", engine)
@@ -76,7 +116,7 @@ def _compare(config: Any, out: Path | None, engine: EngineConfig) -> None:
     from tgdp_jax.commands.compare import compare
 
     config = _plain(config, CompareConfig)
-    name = "gaussians" if isinstance(config.problem, GaussiansConfig) else "arrays"
+    name = problem_name(config.problem)
     with running(engine):
         compare(config, out or Path("runs") / f"compare-{name}", engine)
 
@@ -99,6 +139,28 @@ def run_arrays(
     _run(config, out, engine)
 
 
+def run_digits(
+    config: Annotated[RunDigits, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
+    """Small hand-written digits, bundled: the target shows other images in another style, or other digits."""
+    _run(config, out, engine)
+
+
+def run_images(
+    config: Annotated[RunImages, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
+    """Your own images: .npz, .h5 or idx files, or folders of pictures, with class labels where there are any.
+
+    A .npz file has images under x and labels under y (or x_train, y_train), a .h5 file under x and y (or train/data,
+    train/target), an idx file (...-images-idx3-ubyte, also .gz) its labels beside it; a folder of .png or .jpg files
+    has a sub-folder for every class. Arrays are [N, H, W] or [N, H, W, C], with integers in 0..255 or floats in [0, 1].
+
+    Metrics are taken on target images that no method sees. Where the source has labels, a classifier of its classes is
+    trained first, on whose features images are compared.
+    """
+    _run(config, out, engine)
+
+
 def compare_gaussians(
     config: Annotated[CompareGaussians, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
 ) -> None:
@@ -110,6 +172,20 @@ def compare_arrays(
     config: Annotated[CompareArrays, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
 ) -> None:
     """Your own rows, from two .npz files."""
+    _compare(config, out, engine)
+
+
+def compare_digits(
+    config: Annotated[CompareDigits, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
+    """Small hand-written digits, bundled."""
+    _compare(config, out, engine)
+
+
+def compare_images(
+    config: Annotated[CompareImages, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
+    """Your own images."""
     _compare(config, out, engine)
 
 
@@ -173,8 +249,12 @@ def bench(config: Annotated[BenchConfig, tyro.conf.arg(name="")], out: Path | No
 RUN, COMPARE, APP = SubcommandApp(), SubcommandApp(), SubcommandApp()
 RUN.command(name="gaussians")(run_gaussians)
 RUN.command(name="arrays")(run_arrays)
+RUN.command(name="digits")(run_digits)
+RUN.command(name="images")(run_images)
 COMPARE.command(name="gaussians")(compare_gaussians)
 COMPARE.command(name="arrays")(compare_arrays)
+COMPARE.command(name="digits")(compare_digits)
+COMPARE.command(name="images")(compare_images)
 APP.command(RUN, name="run", help="Train one method on a problem, sample, measure and report.")
 APP.command(COMPARE, name="compare", help="Several methods on a problem, side by side over target sizes and seeds.")
 APP.command(name="sample")(sample)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import math
 import time
@@ -14,15 +15,20 @@ from typing import Any
 import jax
 import numpy as np
 
-from tgdp_jax.config import PROBLEMS, TrainingConfig, fingerprint, to_json
-from tgdp_jax.data import arrays, gaussians
+from tgdp_jax.config import fingerprint, to_json
+from tgdp_jax.data import arrays, digits, gaussians, images
+from tgdp_jax.data.image_files import files_of
 from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.metrics.closed_form import expected_density
 from tgdp_jax.metrics.evaluate import evaluate, evaluate_closed_form
+from tgdp_jax.metrics.features import Features, fit_features
+from tgdp_jax.metrics.images import evaluate_images, label_accuracy
 from tgdp_jax.metrics.spread import Value
+from tgdp_jax.nets.features import FeatureCNN
 from tgdp_jax.parallel import barrier
+from tgdp_jax.settings import TrainingConfig
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.session import Log, Progress, Session
 from tgdp_jax.transfer import METHODS
@@ -40,15 +46,27 @@ def silent(name: str, finished: bool) -> Progress | None:
 
 def load_problem(config: Any, *, n_target: int | None, seed: int) -> Problem:
     """The problem that a problem config describes."""
-    if isinstance(config, PROBLEMS["gaussians"]):
-        return gaussians.load(config, n_target=n_target, seed=seed, num_reference=NUM_REFERENCE)
-    return arrays.load(config, n_target=n_target, seed=seed)
+    match config:
+        case gaussians.GaussiansConfig():
+            return gaussians.load(config, n_target=n_target, seed=seed, num_reference=NUM_REFERENCE)
+        case digits.DigitsConfig():
+            return digits.load(config, n_target=n_target, seed=seed)
+        case images.ImagesConfig():
+            return images.load(config, n_target=n_target, seed=seed)
+        case _:
+            return arrays.load(config, n_target=n_target, seed=seed)
 
 
 def file_digests(config: Any) -> dict[str, str]:
     """Hash of the contents of every file that a problem config names, by the field's name."""
-    files = {name: value for name, value in vars(config).items() if isinstance(value, Path) and value.is_file()}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    paths = {name: value for name, value in vars(config).items() if isinstance(value, Path)}
+    return {name: _digest(path) for name, path in paths.items() if path.exists()}
+
+
+def _digest(path: Path) -> str:
+    """Of a file's contents; of several files that belong together, with their names."""
+    parts = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files_of(path).items()}
+    return fingerprint(parts) if len(parts) > 1 else next(iter(parts.values()))
 
 
 def problem_identity(config: Any) -> dict[str, Any]:
@@ -114,48 +132,84 @@ def train(
     marks: dict[str, str] = {}
     seconds = 0.0
     for stage in METHODS[method].stages(config, problem):
-        mark = fingerprint(
+        own_seed = config.source_seed if stage.name == "source" and config.source_seed is not None else seed
+        marks[stage.name] = fingerprint(
             {
                 "stage": stage.name,
                 "uses": stage.uses,
                 "precision": config.precision,
                 "needs": [marks[name] for name in stage.needs],
                 "problem": identity,
-                "seed": seed,
+                "seed": own_seed,
                 "n_target": len(problem.target) if stage.uses_target else None,
             }
         )
-        found = store.load(stage.name, mark)
-        if found is None and only_load:
-            raise UserError(
-                f"{store.root} holds no finished {stage.name!r} stage for these settings and data: finish the run "
-                "first, with `tgdp run` and the same options, or put back the data files that it was made from"
-            )
-        progress = watch(stage.name, found is not None)
-        if found is None:
-            start = time.perf_counter()
-            partial = store.under_way(stage.name, mark)
-            session = Session(progress, partial, None if log is None else log(stage.name))
-            try:
-                result = stage.run(named_key(seed, stage.name), problem, trees, session)
-            finally:
-                partial.close()
-            result = result._replace(tree=jax.tree.map(np.asarray, result.tree))
-            spent = time.perf_counter() - start
-            history = {name: np.asarray(values).tolist() for name, values in result.history.items()}
-            store.save(stage.name, mark, result.tree, {"history": history, "info": result.info, "seconds": spent})
-            partial.discard()
-            barrier(f"{stage.name} {mark}")
-        else:
-            if not only_load:
-                store.under_way(stage.name, mark).discard()  # left where a run died between the two
-            tree, facts = found
-            history = {name: np.asarray(values) for name, values in facts["history"].items()}
-            result, spent = StageResult(tree, history, facts["info"]), facts["seconds"]
+        run = functools.partial(stage.run, named_key(own_seed, stage.name), problem, trees)
+        result, spent = _run_stage(stage.name, run, marks[stage.name], store, watch, log=log, only_load=only_load)
         seconds += spent
-        marks[stage.name], trees[stage.name] = mark, jax.tree.map(jax.numpy.asarray, result.tree)
+        trees[stage.name] = jax.tree.map(jax.numpy.asarray, result.tree)
         results[stage.name] = result._replace(tree=None)
     return Trained(METHODS[method].generator(config, problem, trees), trees, results, seconds)
+
+
+def _run_stage(
+    name: str,
+    run: Callable[[Session], StageResult],
+    mark: str,
+    store: Store,
+    watch: Watch,
+    *,
+    log: Callable[[str], Log] | None,
+    only_load: bool = False,
+) -> tuple[StageResult, float]:
+    """(what the stage leaves, seconds it took), from the store where it is finished already."""
+    found = store.load(name, mark)
+    if found is None and only_load:
+        raise UserError(
+            f"{store.root} holds no finished {name!r} stage for these settings and data: finish the run "
+            "first, with `tgdp run` and the same options, or put back the data files that it was made from"
+        )
+    progress = watch(name, found is not None)
+    if found is not None:
+        if not only_load:
+            store.under_way(name, mark).discard()  # left where a run died between the two
+        tree, facts = found
+        history = {name: np.asarray(values) for name, values in facts["history"].items()}
+        return StageResult(tree, history, facts["info"]), facts["seconds"]
+    start = time.perf_counter()
+    partial = store.under_way(name, mark)
+    session = Session(progress, partial, None if log is None else log(name))
+    try:
+        result = run(session)
+    finally:
+        partial.close()
+    result = result._replace(tree=jax.tree.map(np.asarray, result.tree))
+    spent = time.perf_counter() - start
+    history = {name: np.asarray(values).tolist() for name, values in result.history.items()}
+    store.save(name, mark, result.tree, {"history": history, "info": result.info, "seconds": spent})
+    partial.discard()
+    barrier(f"{name} {mark}")
+    return result, spent
+
+
+def image_features(
+    problem: Problem, identity: dict[str, Any], store: Store, watch: Watch, *, log: Callable[[str], Log] | None = None
+) -> Features | None:
+    """What image metrics compare: features of a classifier of the source's classes, one for all methods, numbers of
+    target rows and seeds. None for other problems, and for images without labels.
+    """
+    source = problem.source
+    if len(problem.shape) != 3 or source.y is None:
+        return None
+    num_classes = int(source.y.max()) + 1
+
+    def run(session: Session) -> StageResult:
+        fitted = fit_features(named_key(0, "features"), source.x, source.y, num_classes=num_classes, session=session)
+        return StageResult({"params": fitted.params}, {}, {"accuracy": fitted.accuracy})
+
+    mark = fingerprint({"stage": "features", "problem": identity, "num_classes": num_classes})
+    result, _ = _run_stage("features", run, mark, store, watch, log=log)
+    return Features(result.tree["params"], result.info["accuracy"], FeatureCNN(num_classes), problem.shape)
 
 
 def draw_samples(
@@ -192,6 +246,7 @@ def judge(
     labels: np.ndarray | None,
     score: Any,
     seed: int,
+    features: Features | None = None,
 ) -> dict[str, Value]:
     """Every metric that the problem allows; empty where there is nothing to judge by."""
     out: dict[str, Value] = {}
@@ -200,7 +255,13 @@ def judge(
     if reference is not None and len(samples) > 1:
         asked = labels if _classes_suffice(labels, reference.y) else None
         truth = reference.y if asked is not None else None
-        out |= evaluate(samples, reference.x, problem.target.x, seed=seed, labels=asked, reference_labels=truth)
+        rows = samples, reference.x, problem.target.x
+        if features is None:
+            out |= evaluate(*rows, seed=seed, labels=asked, reference_labels=truth)
+        else:
+            out |= evaluate_images(*rows, features, seed=seed, labels=asked, reference_labels=truth)
+            if labels is not None:
+                out["label_accuracy"] = label_accuracy(samples, labels, features)
     if problem.exact is not None:
         sde = config.process.make()
         out |= evaluate_closed_form(

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import UserError, choose
 
 Array = jax.Array
 
@@ -173,6 +175,80 @@ class CosineVP(SDE):
     def t_of_log_snr(self, log_snr: Array) -> Array:
         low, high = self._ends
         return (jnp.arctan(jnp.exp(-0.5 * log_snr)) - low) / (high - low)
+
+
+BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
+
+
+@functools.cache
+def _chain(kind: str, beta_start: float, beta_end: float, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """(B_i = -log alpha_bar after i steps, i = 0..T; B_(i+1) - B_i, i = 0..T-1) of a discrete chain, float64."""
+    match kind:
+        case "linear":
+            betas = np.linspace(beta_start, beta_end, num_steps)
+        case "scaled_linear":
+            betas = np.linspace(beta_start**0.5, beta_end**0.5, num_steps) ** 2
+        case _:
+            signal = np.cos((np.arange(num_steps + 1) / num_steps + 0.008) / 1.008 * (0.5 * math.pi)) ** 2
+            betas = np.minimum(1.0 - signal[1:] / signal[:-1], 0.999)
+    steps = -np.log1p(-betas)
+    return np.concatenate([[0.0], np.cumsum(steps)]), steps
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscreteVP(SDE):
+    """Variance-preserving process through the marginals of a discrete chain of T steps (Ho et al. 2020).
+
+    At t = (i + 1) / T, i = 0..T-1, x_t has the distribution of step i, alpha^2 = prod_{j <= i} (1 - beta_j); between
+    two steps -log alpha^2 = B(t) is linear in t, so that g^2 is piecewise constant. At a step, f and g are those of the
+    interval before it, which a reverse step from there passes.
+
+    Attributes:
+      kind: of the betas, as diffusers names them: "linear", "scaled_linear" (square roots are linear; Rombach et al.
+        2022) or "squaredcos_cap_v2" (Nichol & Dhariwal 2021, betas at most 0.999), which has no start and end.
+      beta_start: of the first step.
+      beta_end: of the last step.
+      num_steps: T.
+    """
+
+    kind: str = "linear"
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
+    num_steps: int = 1000
+
+    def __post_init__(self):
+        choose("beta schedule", self.kind, BETA_SCHEDULES)
+        if not 0 < self.beta_start <= self.beta_end < 1:
+            raise UserError(
+                f"beta_start and beta_end must lie in (0, 1), in order, got {self.beta_start} and {self.beta_end}"
+            )
+        if self.num_steps < 1:
+            raise UserError(f"a chain has at least one step, got {self.num_steps}")
+
+    @property
+    def t_min(self) -> float:
+        return 1.0 / self.num_steps
+
+    def _tables(self, like: Array) -> tuple[Array, Array]:
+        nodes, steps = _chain(self.kind, self.beta_start, self.beta_end, self.num_steps)
+        dtype = jnp.result_type(like, jnp.float32)
+        return jnp.asarray(nodes, dtype), jnp.asarray(steps, dtype)
+
+    def log_alpha(self, t: Array) -> Array:
+        nodes, steps = self._tables(t)
+        at = t * self.num_steps
+        # Slopes from a table, not from differences of rounded nodes: these are off by 1e-4 where B is large.
+        i = jnp.clip(jnp.ceil(at) - 1, 0, self.num_steps - 1).astype(jnp.int32)
+        return -0.5 * (nodes[i] + (at - i) * steps[i])
+
+    def sigma(self, t: Array) -> Array:
+        return jnp.sqrt(-jnp.expm1(2.0 * self.log_alpha(t)))
+
+    def t_of_log_snr(self, log_snr: Array) -> Array:
+        nodes, steps = self._tables(log_snr)
+        b = jax.nn.softplus(-log_snr)
+        i = jnp.clip(jnp.searchsorted(nodes, b) - 1, 0, self.num_steps - 1)
+        return (i + (b - nodes[i]) / steps[i]) / self.num_steps
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,23 +15,19 @@ from tgdp_jax.cli import main
 from tgdp_jax.commands import compare as compare_command
 from tgdp_jax.commands import diagnose as diagnose_command
 from tgdp_jax.commands import run as run_command
-from tgdp_jax.config import (
-    ClassifierConfig,
-    CompareConfig,
-    DenoiserConfig,
-    GuidanceConfig,
-    RivalConfig,
-    RunConfig,
-    SamplingConfig,
-    TrainingConfig,
-    fingerprint,
-    from_json,
-    to_json,
-)
+from tgdp_jax.config import CompareConfig, RunConfig, fingerprint, from_json, to_json
 from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.engine import EngineConfig
 from tgdp_jax.errors import UserError
+from tgdp_jax.settings import (
+    ClassifierConfig,
+    DenoiserConfig,
+    GuidanceConfig,
+    RivalConfig,
+    SamplingConfig,
+    TrainingConfig,
+)
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.transfer import METHODS
 

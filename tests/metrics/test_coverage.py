@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.metrics.coverage import coverage, density, expected_coverage, precision, recall
+from tgdp_jax.metrics.coverage import coverage, density, expected_coverage, precision, precision_recall, recall
 
 DIMS = [2, 20]  # a tree, and brute force
 
@@ -33,6 +33,7 @@ def test_all_four_equal_their_definitions(dim, k):
     assert density(real, fake, k) == pytest.approx(forward.sum() / (k * len(fake)), abs=1e-12)
     assert precision(real, fake, k) == pytest.approx(forward.any(0).mean(), abs=1e-12)
     assert recall(real, fake, k) == pytest.approx(backward.any(0).mean(), abs=1e-12)
+    assert precision_recall(real, fake, k) == (precision(real, fake, k), recall(real, fake, k))
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -48,6 +49,25 @@ def test_expected_coverage_of_equal_sizes_is_one_minus_two_to_the_minus_k():
     assert expected_coverage(10**7, 10**7, k=5) == pytest.approx(1 - 2**-5, abs=1e-5)
     # k = 1 by hand: of the other N - 1 real and M fake rows, the nearest is fake with probability M/(N + M - 1).
     assert expected_coverage(10, 4, k=1) == pytest.approx(4 / 13)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_precision_and_recall_of_equal_distributions_on_the_line(k):
+    # A point is in nobody's ball if on either side k spacings together are shorter than the one next to it. Spacings
+    # are independent exponentials, so that this has probability 2^-k a side.
+    real, fake = draw(1, 8000, 8000)
+    assert precision_recall(real, fake, k) == pytest.approx((1 - 4**-k, 1 - 4**-k), abs=0.02)
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_a_dropped_mode_lowers_recall_and_not_precision(dim):
+    real, fake = draw(dim, 1000, 1000)
+    real[:300] += 20
+    both = fake.copy()
+    both[:300] += 20
+    whole, dropped = precision_recall(real, both), precision_recall(real, fake)
+    assert dropped[1] == pytest.approx(0.7 * whole[1], abs=0.05)
+    assert dropped[0] == pytest.approx(whole[0], abs=0.06)
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -116,3 +136,7 @@ def test_too_few_rows_are_refused(metric):
 def test_recall_needs_fake_rows():
     with pytest.raises(UserError, match="fake has 5 rows"):
         recall(np.zeros((9, 2)), np.zeros((5, 2)))
+    with pytest.raises(UserError, match="fake has 5 rows"):
+        precision_recall(np.zeros((9, 2)), np.zeros((5, 2)))
+    with pytest.raises(UserError, match="real has 5 rows"):
+        precision_recall(np.zeros((5, 2)), np.zeros((9, 2)))

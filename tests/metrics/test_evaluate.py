@@ -18,6 +18,7 @@ from tgdp_jax.sde import VP
 
 DATA_ONLY = {"sw2", "w2", "mmd2", "memorisation", "coverage", "density"}
 CLOSED_FORM = {"avg_density", "mode_balance", "path_kl", "nll"}
+IMAGES = {"frechet", "c2st", "precision", "recall", "label_accuracy", "utility"}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def problem():
 
 
 def test_registry_names_what_is_computed():
-    assert set(METRICS) == DATA_ONLY | CLOSED_FORM
+    assert set(METRICS) == DATA_ONLY | CLOSED_FORM | IMAGES
     for metric in METRICS.values():
         assert metric.better in {"lower", "higher", "target"}
         assert metric.label and metric.description.endswith(".")

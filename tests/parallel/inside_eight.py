@@ -97,7 +97,7 @@ def guidance(batch_size: int, **terms):
         "source": {"x": points(40, 0), "log_r": 0.3 * points(40, 2)[:, 0]},
         "target": {"x": points(9, 1) + 1, "log_r": 0.3 * points(9, 3)[:, 0]},
     }
-    frozen = {"source": network(0), "noisy_ratio": as_pytree(_first_coordinate)}
+    frozen = {"source": network(0), "variables": {}, "noisy_ratio": as_pytree(_first_coordinate)}
     train, held = members(9, 2)
     ensemble = {
         "target_train": train,
@@ -138,11 +138,14 @@ def test_training_is_that_of_one_device(name):
     static = {"task": task, "config": CONFIG}
     key = KEY if ensemble is None else jax.random.split(KEY, 2)
     carry = jax.jit(functools.partial(fit.start, **static, count=2, groups=1))(KEY, ensemble, None)
-    plain = jax.jit(functools.partial(fit.launch, **static, steps=STEPS))(carry, frozen, data, ensemble, key)
+    held = jax.jit(functools.partial(fit.hold_out, task=task))(data, ensemble)
+    plain = jax.jit(functools.partial(fit.launch, **static, steps=STEPS))(carry, frozen, data, held, ensemble, key)
     assert np.isfinite(plain[1]["loss"]) and plain[1]["loss"] != 0
     for count in COUNTS if name in ON_ALL_COUNTS else COUNTS[-1:]:
         parallel.use_devices(count)
-        several = parallel.mapped(fit.launch, carry, frozen, data, ensemble, key, static={**static, "steps": STEPS}).out
+        several = parallel.mapped(
+            fit.launch, carry, frozen, data, held, ensemble, key, static={**static, "steps": STEPS}
+        ).out
         # Everything: the gradients' averages in the optimiser's state would show a gradient of another size.
         chex.assert_trees_all_close(several, plain, rtol=2e-3, atol=5e-5)
 
@@ -168,7 +171,7 @@ def test_the_log_ratio_of_all_rows_is_that_of_one_device():
                 KEY,
                 {"x": points(40, 0)},
                 {"x": points(9, 1) + 1},
-                features=(16,),
+                net=ClassifierMLP((16,)),
                 folds=2,
                 regularisers=("weight_decay",),
                 optimiser=tiny.OPTIMISER,
@@ -279,7 +282,8 @@ def test_launches_are_traced_once():
     for i in range(4):
         # Other weights, data, keys and frozen functions: values alone.
         moved = {**data, "target": {**data["target"], "x": data["target"]["x"] + i}}
-        shared = parallel.replicate((frozen | {"source": network(0, seed=i)}, moved, ensemble, keys))
+        held = fit.hold_out(moved, ensemble, task=task)
+        shared = parallel.replicate((frozen | {"source": network(0, seed=i)}, moved, held, ensemble, keys))
         carry, _ = parallel.mapped(launch, carry, *shared, static={**static, "steps": STEPS}, donate=True).out
     with pytest.raises(AssertionError, match="traced"):
         parallel.mapped(launch, carry, *shared, static={**static, "steps": STEPS + 1}, donate=True)
@@ -302,7 +306,7 @@ def test_the_memory_of_the_carry_is_given_to_the_next_one(count):
     static = {"task": task, "config": CONFIG}
     keys = jax.random.split(KEY, 2)
     carry = parallel.mapped(fit.start, KEY, ensemble, None, static={**static, "count": 2, "groups": 1}).out
-    shared = parallel.replicate((frozen, data, ensemble, keys))
+    shared = parallel.replicate((frozen, data, fit.hold_out(data, ensemble, task=task), ensemble, keys))
     for donate in (False, True):
         new, _ = parallel.mapped(fit.launch, carry, *shared, static={**static, "steps": STEPS}, donate=donate).out
         assert {leaf.is_deleted() for leaf in jax.tree.leaves(carry)} == {donate}

@@ -12,10 +12,10 @@ import pytest
 
 from tests import tiny
 from tgdp_jax import pipeline
-from tgdp_jax.config import TrainingConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.evaluate import METRICS
+from tgdp_jax.settings import TrainingConfig
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer import METHODS
 

@@ -10,11 +10,11 @@ import pytest
 
 from tests import tiny
 from tgdp_jax import pipeline
-from tgdp_jax.config import SamplingConfig
 from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.data.problem import Data
 from tgdp_jax.errors import UserError
+from tgdp_jax.settings import SamplingConfig
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer import METHODS
 from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod
@@ -114,6 +114,14 @@ def test_everything_is_run_again_for_other_data_or_another_seed(train):
     train()
     assert train(identity={"data": 2}) == ["base", "top"]
     assert train(seed=1) == ["base", "top"]
+
+
+def test_a_seed_of_its_own_lets_other_seeds_share_the_source(tmp_path):
+    shared, store = dataclasses.replace(tiny.TRAINING, source_seed=3), Store(tmp_path)
+    problem = tiny.problem()
+    trees = [pipeline.train(shared, problem, {}, "source", seed, store, pipeline.silent).trees for seed in (0, 1)]
+    jax.tree.map(np.testing.assert_array_equal, *trees)
+    assert len(list(tmp_path.glob("source-*"))) == 1
 
 
 def test_only_what_sees_the_target_depends_on_its_number_of_rows(train):

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from tests.helpers import density, draw, mixture, plane
+from tgdp_jax.nets import ClassifierMLP
 from tgdp_jax.train.batches import Rows
 from tgdp_jax.train.classifier import REGULARISERS, _mixup_shares, _out_of_fold, fit_log_ratio
 from tgdp_jax.train.optimiser import OptimiserConfig
@@ -20,9 +21,9 @@ def learn(source, target, *, key=0, optimiser=OPTIMISER, regularisers=("weight_d
         {name: jnp.asarray(v, jnp.int32 if name == "y" else jnp.float32) for name, v in part.items()}
         for part in (source, target)
     ]
-    options = {"features": (32, 32)} | options
+    net = ClassifierMLP(**{"features": (32, 32)} | options)
     return fit_log_ratio(
-        jax.random.key(key), *parts, folds=folds, regularisers=regularisers, optimiser=optimiser, **options
+        jax.random.key(key), *parts, folds=folds, regularisers=regularisers, optimiser=optimiser, net=net
     )
 
 

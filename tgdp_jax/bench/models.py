@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tgdp_jax.config import DenoiserConfig, GuidanceConfig
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import GuidedScore, log_ratio_guidance
 from tgdp_jax.nets import EpsMLP, GuidanceMLP
@@ -21,6 +20,7 @@ from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.sampling import SOLVERS
 from tgdp_jax.sampling.steps import Solver
 from tgdp_jax.sde import SDE, VP
+from tgdp_jax.settings import PRECISIONS, DenoiserConfig, GuidanceConfig
 from tgdp_jax.transfer.base import ScoreGenerator
 
 Array = jax.Array
@@ -112,7 +112,7 @@ def networks(
     dim: int, eps: tuple[int, ...], guidance: tuple[int, ...], *, name: str, precision: str = "float32"
 ) -> Networks:
     """Networks of the given widths with random weights."""
-    vp, dtype = VP(), jnp.dtype(precision)
+    vp, dtype = VP(), PRECISIONS[precision]
     eps_net, guidance_net = EpsMLP(vp, eps, dtype=dtype), GuidanceMLP(vp, guidance, dtype=dtype)
     return Networks(
         name,

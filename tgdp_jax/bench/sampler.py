@@ -29,11 +29,11 @@ from tgdp_jax.bench.measure import (
 )
 from tgdp_jax.bench.models import Case, networks
 from tgdp_jax.bench.settings import Effort
-from tgdp_jax.config import DenoiserConfig, GuidanceConfig
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sampling import sample
 from tgdp_jax.sampling.grids import make_grid
 from tgdp_jax.sampling.loop import CHUNK, sample_chunk
+from tgdp_jax.settings import DenoiserConfig, GuidanceConfig
 
 Record = dict[str, Any]
 

@@ -6,9 +6,9 @@ import dataclasses
 from pathlib import Path
 
 from tgdp_jax.errors import UserError, choose
+from tgdp_jax.settings import PRECISIONS
 
 RIVALS = ("torch",)
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class BenchConfig:
             choose("rival of --against", self.against, RIVALS)
         if self.against is not None and self.run is not None:
             raise UserError("--against compares the embedded networks: leave out either --run or --against")
-        if self.run is not None and self.precision != PRECISIONS[0]:
+        if self.run is not None and self.precision != "float32":
             raise UserError("--precision is for the embedded networks: a run computes in what it was trained in")
         if self.memory is not None and not self.memory > 0:
             raise UserError(f"memory is {self.memory} GiB: it must be positive")

@@ -14,13 +14,12 @@ from tgdp_jax.bench.models import Case, of_run
 from tgdp_jax.bench.settings import DEFAULT, QUICK, BenchConfig, Effort
 from tgdp_jax.bench.suite import measure
 from tgdp_jax.commands.pages import write_pictures
-from tgdp_jax.commands.run import read_run
+from tgdp_jax.commands.run import load_run
 from tgdp_jax.config import to_json
 from tgdp_jax.console import Display, print_table
 from tgdp_jax.folder import claim_folder, write_json
-from tgdp_jax.pipeline import load_problem, named_key, problem_identity, silent, train
+from tgdp_jax.pipeline import named_key, silent
 from tgdp_jax.report import html
-from tgdp_jax.train.checkpoint import Store
 
 PICTURES = "pictures"
 
@@ -91,12 +90,9 @@ def run_case(folder: Path) -> Case:
     Raises:
       UserError: not a finished run, or one whose method has no network to measure.
     """
-    config = read_run(folder)
-    problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed)
-    store, identity = Store(folder / "checkpoints"), problem_identity(config.problem)
-    trained = train(config, problem, identity, config.method, config.seed, store, silent, only_load=True)
+    config, problem, trained = load_run(folder, silent)
 
     def labels(rows: int) -> Any:
         return problem.target_labels(named_key(config.seed, "labels"), np.arange(rows))
 
-    return of_run(config.method, trained.generator, "float32", labels if problem.conditional else None)
+    return of_run(config.method, trained.generator, config.precision, labels if problem.conditional else None)

@@ -27,6 +27,7 @@ from tgdp_jax.pipeline import (
     draw_samples,
     file_digests,
     floor,
+    image_features,
     judge,
     load_problem,
     num_parameters,
@@ -132,9 +133,11 @@ def _cell(
     if method == FLOOR:
         values, warnings, parameters = floor(config, problem, seed), [], 0
     else:
-        trained = train(config, problem, problem_identity(config.problem), method, seed, store, display, log=log)
+        identity = problem_identity(config.problem)
+        trained = train(config, problem, identity, method, seed, store, display, log=log)
+        features = image_features(problem, identity, store, display, log=log)
         samples, labels = draw_samples(trained.generator, problem, seed, config.sampling.num, display)
-        values = judge(config, problem, samples, labels, trained.generator.score, seed)
+        values = judge(config, problem, samples, labels, trained.generator.score, seed, features)
         values["seconds"] = Value(trained.seconds, math.nan)
         warning = overlap_warning(trained, len(problem.target))
         warnings = [] if warning is None else [f"n={len(problem.target)}, seed {seed}: {warning}"]

@@ -10,7 +10,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from tgdp_jax.config import TrainingConfig
 from tgdp_jax.data.mixture import ExactLogRatio
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.folder import write_atomic
@@ -19,6 +18,7 @@ from tgdp_jax.metrics.spread import Value
 from tgdp_jax.report import plots
 from tgdp_jax.report.html import Picture
 from tgdp_jax.report.table import Cell, Column, Row
+from tgdp_jax.settings import TrainingConfig
 from tgdp_jax.transfer.base import StageResult
 from tgdp_jax.transfer.tgdp import clean_log_ratio, noised_log_ratio
 
@@ -26,7 +26,10 @@ FIELD_TIME = 0.1
 GRID_SIZE = 80
 PANEL_POINTS = 4000
 # report.html and metrics.json have the rest.
-TERMINAL = ("sw2", "path_kl", "nll", "mmd2", "avg_density", "memorisation", "seconds")
+TERMINAL = (
+    *("sw2", "path_kl", "nll", "mmd2", "avg_density", "frechet", "precision", "recall", "label_accuracy"),
+    *("memorisation", "seconds"),
+)
 
 
 def columns(values: Mapping[str, Mapping[str, Value]], *, goal_row: str | None = None) -> list[Column]:
@@ -74,6 +77,9 @@ def sample_picture(problem: Problem, samples: Mapping[str, np.ndarray], labels: 
             known["target, held out"] = problem.reference.y
         known |= {f"samples: {name}": y for name, y in labels.items()}
         classes = {name: y[: len(panels[name])] for name, y in known.items() if y is not None}
+    if len(problem.shape) == 3:
+        caption = "One row a class." if classes else "The first images of each, in the order given."
+        return Picture("Source, target and samples", caption, plots.image_grids(panels, labels=classes))
     contours = None
     if problem.exact is not None and len(problem.shape) == 1 and problem.shape[0] == 2:
         xs, ys, points = _plane(problem)
@@ -100,7 +106,7 @@ def field_pictures(config: TrainingConfig, problem: Problem, trees: Mapping[str,
             return np.clip(np.asarray(values), -50, 50).reshape(len(ys), len(xs))
 
         if "params" in trees.get("classifier", {}):
-            learned = field(clean_log_ratio(config, problem, trees["classifier"])(points, cond))
+            learned = field(clean_log_ratio(config, problem, trees)(points, cond))
             truth = None if exact is None else field(exact.clean(points, cond))
             title = f"log q/p on clean data{suffix}"
             png = plots.fields(learned, truth, xs, ys, title=title)
@@ -108,7 +114,7 @@ def field_pictures(config: TrainingConfig, problem: Problem, trees: Mapping[str,
         stage = "guidance" if "guidance" in trees else "noisy_classifier"
         if stage in trees:
             t = jnp.full(len(points), FIELD_TIME)
-            learned = field(noised_log_ratio(config, problem, trees[stage])(points, t, cond))
+            learned = field(noised_log_ratio(config, problem, trees, stage)(points, t, cond))
             truth = None if exact is None else field(exact(points, t, cond))
             title = f"log h at t = {FIELD_TIME}{suffix}"
             caption = "The guidance network: log E[q/p | x_t]. Its gradient is added to the source's score."

@@ -24,9 +24,11 @@ from tgdp_jax.metrics.spread import Value
 from tgdp_jax.parallel import is_primary
 from tgdp_jax.pipeline import (
     Trained,
+    Watch,
     draw_samples,
     file_digests,
     floor,
+    image_features,
     judge,
     load_problem,
     num_parameters,
@@ -75,6 +77,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         trained = train(config, problem, identity, config.method, config.seed, store, display, log=journal.stage)
         samples, labels = draw_samples(trained.generator, problem, config.seed, config.sampling.num, display)
         write_samples(out / "samples.npz", problem, samples, labels)
+        features = image_features(problem, identity, store, display, log=journal.stage)
         pictured = {config.method: samples}
         classes = {} if labels is None else {config.method: labels}
         values: dict[str, dict[str, Value]] = {}
@@ -87,9 +90,9 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
             pictured = {"source": base} | pictured
             if base_labels is not None:
                 classes["source"] = base_labels
-            values["source"] = judge(config, problem, base, base_labels, plain.generator.score, config.seed)
+            values["source"] = judge(config, problem, base, base_labels, plain.generator.score, config.seed, features)
             values["source"]["seconds"] = Value(plain.seconds, float("nan"))
-        values[config.method] = judge(config, problem, samples, labels, trained.generator.score, config.seed)
+        values[config.method] = judge(config, problem, samples, labels, trained.generator.score, config.seed, features)
         values[config.method]["seconds"] = Value(trained.seconds, float("nan"))
         warnings = [w for w in [overlap_warning(trained, len(problem.target))] if w]
         if problem.reference is None:
@@ -161,7 +164,7 @@ def _counts(problem: Problem) -> str:
     return f"{len(problem.source)} source rows, {len(problem.target)} target rows."
 
 
-def read_run(folder: Path) -> RunConfig:
+def _read_run(folder: Path) -> RunConfig:
     """The config of a run folder.
 
     Raises:
@@ -178,6 +181,18 @@ def read_run(folder: Path) -> RunConfig:
     return from_json(RunConfig, stored["config"])
 
 
+def load_run(folder: Path, watch: Watch) -> tuple[RunConfig, Problem, Trained]:
+    """A finished run.
+
+    Raises:
+      UserError: not a finished run, or a damaged checkpoint.
+    """
+    config = _read_run(folder)
+    problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed)
+    store, identity = Store(folder / "checkpoints"), problem_identity(config.problem)
+    return config, problem, train(config, problem, identity, config.method, config.seed, store, watch, only_load=True)
+
+
 def sample_run(folder: Path, num: int, out: Path) -> None:
     """`tgdp sample`: draws `num` samples from a finished run; sample i is the same for every num.
 
@@ -188,11 +203,8 @@ def sample_run(folder: Path, num: int, out: Path) -> None:
         raise UserError(f"num is {num}: ask for at least one sample")
     if out.suffix != ".npz":
         raise UserError(f"{out} does not end in .npz: samples are written as .npz")
-    config = read_run(folder)
-    problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed)
-    store, identity = Store(folder / "checkpoints"), problem_identity(config.problem)
     with Display() as display:
-        trained = train(config, problem, identity, config.method, config.seed, store, display, only_load=True)
+        config, problem, trained = load_run(folder, display)
         samples, labels = draw_samples(trained.generator, problem, config.seed, num, display)
     write_samples(out, problem, samples, labels)
     if is_primary():

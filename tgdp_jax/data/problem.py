@@ -71,6 +71,9 @@ class Exact:
 class Problem:
     """A transfer problem, in the models' units.
 
+    Rows may carry labels in an unconditional problem too: they are for judging. Models see labels only where
+    `num_classes` is above 0.
+
     Attributes:
       name: as on the command line.
       source: source rows.

@@ -7,11 +7,12 @@ With B(x) the open ball around x that reaches to its k-th nearest row of its own
     density   = 1/(k M) sum_fake sum_real 1[fake in B(real)]        (Naeem et al. 2020)
     coverage  = share of B(real) that hold at least one fake
 
-For equal distributions density is 1 on average and coverage is 1 - prod_{i=1..k} (N - i)/(N + M - i), about 1 - 2^-k
-at N = M. Balls shrink where real rows are dense, so density is about 1 wherever the target has mass and less off it: it
-does not tell collapse in few dimensions, and in many it exceeds 1 for samples near the centre, which lies in very many
-balls (hubness). Read it together with coverage, which sees collapse. One real outlier with its large ball inflates
-precision more than either. Compare values at equal N, M and k alone.
+For equal distributions density is 1 on average and coverage is 1 - prod_{i=1..k} (N - i)/(N + M - i), about 1 - 2^-k at
+N = M. Precision and recall are then the share of points that are among the k nearest neighbours of any other: 1 - 4^-k
+on the line at large N = M, less in many dimensions. Balls shrink where real rows are dense, so density is about 1
+wherever the target has mass and less off it: it does not tell collapse in few dimensions, and in many it exceeds 1 for
+samples near the centre, which lies in very many balls (hubness). Read it together with coverage, which sees collapse.
+One real outlier with its large ball inflates precision more than either. Compare values at equal N, M and k alone.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def precision(real: Any, fake: Any, k: int = 5) -> float:
       UserError: bad arrays, or too few rows for k.
     """
     real, fake = _checked(real, fake, k, balls_of_fake=False)
-    return float(covered(real, kth_distance(real, k), fake).mean())
+    return _share_inside(real, fake, k)
 
 
 def recall(real: Any, fake: Any, k: int = 5) -> float:
@@ -104,7 +105,23 @@ def recall(real: Any, fake: Any, k: int = 5) -> float:
       UserError: bad arrays, or too few rows for k.
     """
     real, fake = _checked(real, fake, k, balls_of_fake=True)
-    return float(covered(fake, kth_distance(fake, k), real).mean())
+    return _share_inside(fake, real, k)
+
+
+def precision_recall(real: Any, fake: Any, k: int = 5) -> tuple[float, float]:
+    """(precision, recall).
+
+    Raises:
+      UserError: bad arrays, or too few rows of either for k.
+    """
+    real, fake = _checked(real, fake, k, balls_of_fake=False)
+    real, fake = _checked(real, fake, k, balls_of_fake=True)
+    return _share_inside(real, fake, k), _share_inside(fake, real, k)
+
+
+def _share_inside(centres: np.ndarray, points: np.ndarray, k: int) -> float:
+    """Share of points [M, D] within the balls of centres [N, D]."""
+    return float(covered(centres, kth_distance(centres, k), points).mean())
 
 
 def expected_coverage(num_real: int, num_fake: int, k: int = 5) -> float:

@@ -61,6 +61,19 @@ METRICS: dict[str, Metric] = {
         "equal distributions.",
         0.0,
     ),
+    "frechet": Metric(
+        "Fréchet",
+        "lower",
+        "Squared Fréchet distance between Gaussian fits to classifier features of samples and held-out target images; "
+        "equal distributions give a positive value that falls with their number.",
+    ),
+    "c2st": Metric(
+        "C2ST",
+        "target",
+        "Share of samples and held-out target images that a classifier of features tells apart: 0.5 is guessing, 1 "
+        "means that every sample gives itself away.",
+        0.5,
+    ),
     "memorisation": Metric(
         "novelty",
         "target",
@@ -79,6 +92,29 @@ METRICS: dict[str, Metric] = {
         "How many held-out rows have a sample as a near neighbour, relative to fresh data: below 1 means samples off "
         "the target; blind to missing parts, which coverage sees.",
         1.0,
+    ),
+    "precision": Metric(
+        "precision",
+        "higher",
+        "Share of samples that lie as near to held-out rows as these do to one another; a perfect sampler stays below "
+        "1.",
+    ),
+    "recall": Metric(
+        "recall",
+        "higher",
+        "Share of held-out rows that lie as near to samples as these do to one another; a missing part of the target "
+        "lowers it.",
+    ),
+    "label_accuracy": Metric(
+        "label acc.",
+        "higher",
+        "Share of samples that a classifier trained on the source takes for the class that was asked for.",
+    ),
+    "utility": Metric(
+        "utility",
+        "higher",
+        "Accuracy on real target data of a classifier trained on target rows and samples, less that of one trained on "
+        "the target rows alone; above 0 the samples help.",
     ),
     "avg_density": Metric(
         "mean density",
@@ -148,7 +184,7 @@ def evaluate(
     samples, reference = pair("samples", samples, "reference", reference, at_least=2)
     if bandwidth is None:
         bandwidth = median_bandwidth(reference, seed=seed)
-    parts = _classes(samples, reference, labels, reference_labels)
+    parts = by_class(samples, reference, labels, reference_labels)
     found = [_two_sample(x, y, bandwidth, seed, projections, max_points, k) for _, x, y in parts]
     out = {
         name: Value(
@@ -158,7 +194,7 @@ def evaluate(
         for name in found[0]
     }
     near = nearest_training_distance(samples, train), nearest_training_distance(reference, train)
-    out["memorisation"] = Value(ratio_of_medians(*near), bootstrap(_safe_ratio, *near, num=COPIES, seed=seed))
+    out["memorisation"] = Value(ratio_of_medians(*near), bootstrap(safe_ratio, *near, num=COPIES, seed=seed))
     return out
 
 
@@ -229,12 +265,12 @@ def _two_sample(
     }
 
 
-def _safe_ratio(distance: np.ndarray, reference: np.ndarray) -> float:
+def safe_ratio(distance: np.ndarray, reference: np.ndarray) -> float:
     # A resampled reference may consist of training rows where the whole does not.
     return ratio_of_medians(distance, reference) if np.median(reference) else math.nan
 
 
-def _classes(
+def by_class(
     samples: np.ndarray, reference: np.ndarray, labels: Any, reference_labels: Any
 ) -> list[tuple[float, np.ndarray, np.ndarray]]:
     """(share of the reference, samples, reference) of every class; all in one where there are no labels."""

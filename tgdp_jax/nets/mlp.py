@@ -1,15 +1,7 @@
 """Multilayer perceptrons for vector data: noise prediction, guidance and domain classification.
 
-All take (x [B, *D], t [B], cond) and flatten x inside. `cond` is None or integer labels [B].
-
-Preconditioning. For data of standard deviation s the variance of x_t is v = alpha^2 s^2 + sigma^2; if the data were
-Gaussian, E[eps | x_t] = sigma x_t / v exactly, with residual standard deviation alpha s / sqrt(v). `EpsMLP` therefore
-outputs
-
-    eps_hat = (sigma / v) x_t + (alpha s / sqrt(v)) F(x_t / sqrt(v), t),
-
-so that F has unit-scale inputs and targets at every t (Karras et al. 2022, section 5, written for eps). `GuidanceMLP`
-multiplies its output by alpha / sqrt(alpha^2 + sigma^2): log q_t/p_t vanishes with the signal.
+All take (x [B, *D], t [B], cond) and flatten x inside. `cond` is None or integer labels [B]. See `precondition` for
+what stands before and after the layers.
 """
 
 from __future__ import annotations
@@ -22,7 +14,8 @@ import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets.embedding import TimeFeatures, label_features
-from tgdp_jax.sde import SDE, expand
+from tgdp_jax.nets.precondition import noise_of_residual, scaled_input, signal_share
+from tgdp_jax.sde import SDE
 
 Array = jax.Array
 
@@ -67,14 +60,6 @@ def _checked_std(flat: Array, data_std: float | tuple[float, ...]) -> Array:
     return std
 
 
-def _scaled_input(x: Array, t: Array, sde: SDE, data_std: float | tuple[float, ...]) -> tuple[Array, Array, Array]:
-    """(x / sqrt(v) [B, d], v [B, d or 1], data_std as an array), x flattened."""
-    flat = x.reshape(x.shape[0], -1)
-    std = _checked_std(flat, data_std)
-    variance = expand(sde.alpha(t), flat) ** 2 * std**2 + expand(sde.sigma(t), flat) ** 2
-    return flat / jnp.sqrt(variance), variance, std
-
-
 class EpsMLP(nn.Module):
     """Noise prediction [B, *D].
 
@@ -96,13 +81,12 @@ class EpsMLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
-        scaled, variance, std = _scaled_input(x, t, self.sde, self.data_std)
-        alpha, sigma = expand(self.sde.alpha(t), scaled), expand(self.sde.sigma(t), scaled)
+        flat = x.reshape(x.shape[0], -1)
+        std = _checked_std(flat, self.data_std)
         time = TimeFeatures(self.sde, self.embedding)(t)
-        inputs = [scaled, time, *label_features(cond, self.num_classes)]
-        residual = MLP(self.features, scaled.shape[1], zero_output=True, dtype=self.dtype)(jnp.concatenate(inputs, -1))
-        flat = (sigma / jnp.sqrt(variance)) * scaled + (alpha * std / jnp.sqrt(variance)) * residual
-        return flat.reshape(x.shape)
+        inputs = [scaled_input(flat, t, self.sde, std), time, *label_features(cond, self.num_classes)]
+        residual = MLP(self.features, flat.shape[1], zero_output=True, dtype=self.dtype)(jnp.concatenate(inputs, -1))
+        return noise_of_residual(residual, flat, t, self.sde, std).reshape(x.shape)
 
 
 class GuidanceMLP(nn.Module):
@@ -120,15 +104,10 @@ class GuidanceMLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
-        scaled, _, _ = _scaled_input(x, t, self.sde, self.data_std)
-        time = TimeFeatures(self.sde, self.embedding)(t)
-        inputs = [scaled, time, *label_features(cond, self.num_classes)]
-        alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
-        return (
-            alpha
-            / jnp.sqrt(alpha**2 + sigma**2)
-            * MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate(inputs, -1))[:, 0]
-        )
+        flat = x.reshape(x.shape[0], -1)
+        scaled = scaled_input(flat, t, self.sde, _checked_std(flat, self.data_std))
+        inputs = [scaled, TimeFeatures(self.sde, self.embedding)(t), *label_features(cond, self.num_classes)]
+        return signal_share(t, self.sde) * MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate(inputs, -1))[:, 0]
 
 
 class ClassifierMLP(nn.Module):

@@ -1,6 +1,7 @@
 """All pictures of a report. Each function returns PNG bytes; the figure itself is what its `__wrapped__` returns."""
 
 from tgdp_jax.report.charts import bars, curves, fields, lines
+from tgdp_jax.report.grid import image_grids
 from tgdp_jax.report.samples import histograms, image_panels, project, samples, scatter_panels
 
 __all__ = [
@@ -8,6 +9,7 @@ __all__ = [
     "curves",
     "fields",
     "histograms",
+    "image_grids",
     "image_panels",
     "lines",
     "project",

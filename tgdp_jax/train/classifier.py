@@ -18,6 +18,7 @@ import numpy as np
 from scipy import stats
 
 from tgdp_jax import losses
+from tgdp_jax.data.augment import augment
 from tgdp_jax.density_ratio import Calibration, calibrate
 from tgdp_jax.nets import ClassifierMLP
 from tgdp_jax.parallel import in_chunks, over_members
@@ -50,12 +51,13 @@ REGULARISERS: dict[str, Regulariser] = {
 
 
 @functools.cache
-def classifier_task(net: Any, batch_size: int, dim: tuple[int, ...]) -> Task:
-    """Balanced logistic regression; data {"source": {"x", "y"?}, "target": {...}, "noise_scale": [] or [D]}."""
+def classifier_task(net: Any, batch_size: int, dim: tuple[int, ...], augmentation: str = "none") -> Task:
+    """Balanced logistic regression; frozen: the network's variables that are not trained, or None; data {"source":
+    {"x", "y"?}, "target": {...}, "noise_scale": [] or [D]}."""
 
     def init(key: Array) -> Any:
         labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
-        return net.init(key, jnp.zeros((1, *dim)), labels)
+        return {"params": net.init(key, jnp.zeros((1, *dim)), labels)["params"]}
 
     def inputs(part: Any, rows: Array) -> tuple[Array, Any]:
         labels = jax.nn.one_hot(part["y"][rows], net.num_classes) if net.num_classes else None
@@ -67,6 +69,7 @@ def classifier_task(net: Any, batch_size: int, dim: tuple[int, ...]) -> Task:
         source = inputs(data["source"], draw_rows(source_key, member["source_train"], half))
         target = inputs(data["target"], draw_rows(target_key, member["target_train"], half))
         x, y = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), source, target)
+        x = augment(jax.random.fold_in(key, 5), x, kind=augmentation)
         order = jax.random.permutation(order_key, 2 * half)
         share = jax.random.choice(share_key, member["mixup_shares"], (2 * half,))
 
@@ -89,7 +92,7 @@ def classifier_task(net: Any, batch_size: int, dim: tuple[int, ...]) -> Task:
 
     def judge(params: Any, frozen: Any, batch: Any) -> Array:
         x, y, is_target = batch
-        return losses.domain_classification(net.apply(params, x, y), is_target)
+        return losses.domain_classification(net.apply({**params, **(frozen or {})}, x, y), is_target)
 
     return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
 
@@ -97,15 +100,23 @@ def classifier_task(net: Any, batch_size: int, dim: tuple[int, ...]) -> Task:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LogRatio:
-    """log q/p on clean data: the weighted mean logit of an ensemble. (x [B, *D], cond) -> [B]."""
+    """log q/p on clean data: the weighted mean logit of an ensemble. (x [B, *D], cond) -> [B].
+
+    Attributes:
+      params: members' trained variables, leading axis M.
+      weights: [M], summing to one.
+      net: the network they share.
+      variables: its variables that are not trained, shared too.
+    """
 
     params: Any
     weights: Array
     net: Any = dataclasses.field(metadata={"static": True})
+    variables: Any = dataclasses.field(default_factory=dict)
 
     def members(self, x: Array, cond: Any = None) -> Array:
         """Each member's logit, [M, B]."""
-        return over_members(lambda params: self.net.apply(params, x, cond), (0,))(self.params)
+        return over_members(lambda params: self.net.apply({**params, **self.variables}, x, cond), (0,))(self.params)
 
     def __call__(self, x: Array, cond: Any = None) -> Array:
         return self.weights @ self.members(x, cond)
@@ -136,19 +147,30 @@ def fit_log_ratio(
     source: dict[str, Array],
     target: dict[str, Array],
     *,
-    features: tuple[int, ...] = (64, 64),
-    num_classes: int = 0,
-    data_std: Any = 1.0,
-    dtype: Any = jnp.float32,
+    net: Any = ClassifierMLP(),
+    variables: Any = None,
+    augmentation: str = "none",
     folds: int = 5,
     regularisers: tuple[str, ...] = tuple(REGULARISERS),
     optimiser: OptimiserConfig = OptimiserConfig(steps=1500, batch_size=256, steps_per_launch=50),
     session: Session = QUIET,
 ) -> FittedRatio:
-    """Learns log q/p from source {"x" [m, *D], "y"?} and target {"x" [n, *D], "y"?} rows."""
+    """Learns log q/p from source {"x" [m, *D], "y"?} and target {"x" [n, *D], "y"?} rows.
+
+    Args:
+      key: PRNG key.
+      source: source rows.
+      target: target rows.
+      net: Linen network (x [B, *D], cond) -> logit [B], with the attributes `num_classes` and `data_std`.
+      variables: collections of its variables that are not trained, such as a frozen source's weights.
+      augmentation: of the rows that train, see `augment`.
+      folds: splits of the rows, see `num_folds`.
+      regularisers: names in `REGULARISERS`, trained side by side.
+      optimiser: optimiser and length.
+      session: what training reports to and continues from.
+    """
     n, m = len(target["x"]), len(source["x"])
     folds = num_folds(folds, n)
-    net: Any = ClassifierMLP(features, num_classes, data_std, dtype)
     candidates = [REGULARISERS[name] for name in regularisers]
     target_train, target_held = fold_rows(n, folds, seed=0)
     source_train, source_held = fold_rows(m, folds, seed=1)
@@ -168,13 +190,15 @@ def fit_log_ratio(
         "mixup_shares": [_mixup_shares(c.mixup) for c in candidates],
     }
     members |= {name: jnp.repeat(jnp.asarray(np.array(c), jnp.float32), folds, axis=0) for name, c in columns.items()}
-    task = classifier_task(net, optimiser.batch_size, tuple(source["x"].shape[1:]))
-    data = {"source": source, "target": target, "noise_scale": jnp.asarray(data_std)}
-    fitted = fit(key, task, optimiser, data=data, members=members, groups=len(candidates), session=session)
+    task = classifier_task(net, optimiser.batch_size, tuple(source["x"].shape[1:]), augmentation)
+    data = {"source": source, "target": target, "noise_scale": jnp.asarray(net.data_std)}
+    fitted = fit(
+        key, task, optimiser, data=data, frozen=variables, members=members, groups=len(candidates), session=session
+    )
     weights = candidate_weights(fitted.best_value, n)
     kept = np.flatnonzero(np.repeat(weights, folds))
     member_weights = jnp.asarray(np.repeat(weights, folds)[kept] / folds, jnp.float32)
-    ratio = LogRatio(jax.tree.map(lambda a: a[kept], fitted.params), member_weights, net)
+    ratio = LogRatio(jax.tree.map(lambda a: a[kept], fitted.params), member_weights, net, variables or {})
     source_logits, target_logits = (
         in_chunks(_member_logits, (part["x"], part.get("y")), ratio, chunk=CHUNK, static={}).T
         for part in (source, target)

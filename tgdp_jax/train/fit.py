@@ -120,9 +120,8 @@ def _step(
     return TrainState(params, ema, opt_state, state.step + 1), {"loss": value, **terms}
 
 
-def _validation(task: Task, params: Tree, frozen: Tree, data: Tree, member: Tree, place: Place) -> Array:
-    batch, weights = task.held(data, member)
-    (own, weights), real = parallel.own_rows((batch, weights), place)
+def _validation(task: Task, params: Tree, frozen: Tree, held: tuple[Tree, Array], place: Place) -> Array:
+    (own, weights), real = parallel.own_rows(held, place)
     return parallel.total(jnp.sum(jnp.where(real, weights * task.judge(params, frozen, own), 0.0)), place)
 
 
@@ -154,10 +153,16 @@ def start(
     return Carry(state, state.ema, never, jnp.zeros((groups,), jnp.int32))
 
 
+def hold_out(data: Tree, members: Tree, *, task: Task, place: Place = ALONE) -> tuple[Tree, Array]:
+    """`task.held` of every member, once for all launches; a per-device function, the same on all devices."""
+    return task.held(data, None) if members is None else parallel.over_members(task.held, (None, 0))(data, members)
+
+
 def launch(
     carry: Carry,
     frozen: Tree,
     data: Tree,
+    held: tuple[Tree, Array],
     members: Tree,
     keys: Array,
     *,
@@ -168,16 +173,16 @@ def launch(
 ) -> tuple[Carry, dict[str, Array]]:
     """`steps` optimiser steps and one look at the validation loss; a per-device function, see `Place`."""
 
-    def one(state: TrainState, frozen: Tree, data: Tree, member: Tree, key: Array):
+    def one(state: TrainState, frozen: Tree, data: Tree, held: tuple[Tree, Array], member: Tree, key: Array):
         def body(state: TrainState, _: None):
             return _step(state, frozen, data, member, key, task, config, place)
 
         state, terms = jax.lax.scan(body, state, None, length=steps)
-        value = _validation(task, state.ema, frozen, data, member, place)
+        value = _validation(task, state.ema, frozen, held, place)
         return state, jax.tree.map(lambda m: jnp.mean(m, 0), terms), value
 
-    all_members = one if members is None else parallel.over_members(one, (0, None, None, 0, 0))
-    state, terms, value = all_members(carry.state, frozen, data, members, keys)
+    all_members = one if members is None else parallel.over_members(one, (0, None, None, 0, 0, 0))
+    state, terms, value = all_members(carry.state, frozen, data, held, members, keys)
     row = {"validation": jnp.mean(value), **{name: jnp.mean(term) for name, term in terms.items()}}
     return _keep_best(carry._replace(state=state), value), row
 
@@ -245,13 +250,23 @@ def fit(
     if found is not None:
         carry, history = parallel.replicate(found[0]), found[1]
     step = int(history["step"][-1]) if history else 0
-    shared = parallel.replicate((frozen, data, members, keys))
+    frozen, data, members, keys = parallel.replicate((frozen, data, members, keys))
+    held = parallel.mapped(hold_out, data, members, static={"task": task}).out
     with preemption.deferred():
         while step < config.steps and not _given_up(config, carry, step):
             length = min(config.steps_per_launch, config.steps - step)
             # Waited for before the next one starts: virtual devices that share cores can deadlock in the sums of two.
             (carry, terms), stop = parallel.mapped(
-                launch, carry, *shared, static={**static, "steps": length}, donate=True, stop=session.stop_asked()
+                launch,
+                carry,
+                frozen,
+                data,
+                held,
+                members,
+                keys,
+                static={**static, "steps": length},
+                donate=True,
+                stop=session.stop_asked(),
             )
             step += length
             row = {"step": step, **{name: float(value) for name, value in terms.items()}}

@@ -41,21 +41,27 @@ class EnsembleLogRatio:
     """log h on noised data: a weighted mean over members of a network's output. (x [B, *D], t [B], cond) -> [B].
 
     Attributes:
-      params: members' variables, leading axis M.
+      params: members' trained variables, leading axis M.
       weights: [M], summing to one.
       net: the network they share.
+      variables: its variables that are not trained, shared too.
     """
 
     params: Any
     weights: Array
     net: Any = dataclasses.field(metadata={"static": True})
+    variables: Any = dataclasses.field(default_factory=dict)
 
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
-        return self._mean(lambda params: self.net.apply(params, x, t, cond))
+        return self._mean(lambda params: self.net.apply({**params, **self.variables}, x, t, cond))
 
     def gradient(self, x: Array, t: Array, cond: Any = None) -> Array:
         """grad_x log h [B, *D], member by member: nothing of a member is kept once its gradient is known."""
-        return self._mean(lambda params: grad_log_ratio(lambda *args: self.net.apply(params, *args), x, t, cond))
+
+        def one(params: Any) -> Array:
+            return grad_log_ratio(lambda *args: self.net.apply({**params, **self.variables}, *args), x, t, cond)
+
+        return self._mean(one)
 
     def _mean(self, fn: Callable[[Any], Array]) -> Array:
         return jnp.tensordot(self.weights, over_members(fn, (0,))(self.params), 1)
@@ -106,15 +112,24 @@ def _mean_of_unit(values: Array, group: int) -> Array:
 
 
 @functools.cache
-def guidance_task(net: Any, sde: SDE, terms: GuidanceLoss, batch_size: int, dim: tuple[int, ...]) -> Task:
-    """frozen: {"source": score, "noisy_ratio"?: LogRatioFn}; data {"source": {"x", "y"?, "log_r"}, "target": ...}."""
+def guidance_task(
+    net: Any,
+    sde: SDE,
+    terms: GuidanceLoss,
+    batch_size: int,
+    dim: tuple[int, ...],
+    validation_rows: int = 4096,
+    augmentation: str = "none",
+) -> Task:
+    """frozen: {"source": score, "variables": what of the network is not trained, "noisy_ratio"?: LogRatioFn}; data
+    {"source": {"x", "y"?, "log_r"}, "target": ...}."""
     half = batch_size // 2
     # The softmax of "cep" compares rows at one time: `group` rows share theirs and stay together on a device.
     group = math.gcd(CEP_GROUP, half) if terms.name == "cep" else 1
 
     def init(key: Array) -> Any:
         labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
-        return net.init(key, jnp.zeros((1, *dim)), jnp.ones((1,)), labels)
+        return {"params": net.init(key, jnp.zeros((1, *dim)), jnp.ones((1,)), labels)["params"]}
 
     def draw(key: Array, data: Any, member: Any) -> Any:
         keys = jax.random.split(key, 4)
@@ -123,8 +138,8 @@ def guidance_task(net: Any, sde: SDE, terms: GuidanceLoss, batch_size: int, dim:
         times = None
         if group > 1:
             times = jnp.repeat(stratified_times(jax.random.fold_in(key, 0), half // group, sde), group)
-        source = noised_rows(keys[2], data["source"], source_rows, sde, times=times)
-        target = noised_rows(keys[3], data["target"], target_rows, sde, times=times)
+        noised = functools.partial(noised_rows, sde=sde, times=times, augmentation=augmentation)
+        source, target = noised(keys[2], data["source"], source_rows), noised(keys[3], data["target"], target_rows)
         batch = source, data["source"]["log_r"][source_rows], target, data["target"]["log_r"][target_rows]
         return jax.tree.map(lambda a: a.reshape(-1, group, *a.shape[1:]), batch)
 
@@ -134,7 +149,7 @@ def guidance_task(net: Any, sde: SDE, terms: GuidanceLoss, batch_size: int, dim:
         xt, tt, eps, yt = target
 
         def g(x: Array, t: Array, y: Any = None) -> Array:
-            return net.apply(params, x, t, y)
+            return net.apply({**params, **frozen["variables"]}, x, t, y)
 
         parts = {"guidance": _ratio_loss(terms, g, source, source_log_r, target, target_log_r, group)}
         scale = 1.0 if terms.eta_schedule is None else terms.eta_schedule(step)
@@ -148,13 +163,13 @@ def guidance_task(net: Any, sde: SDE, terms: GuidanceLoss, batch_size: int, dim:
         return parts
 
     def held(data: Any, member: Any) -> tuple[Any, Array]:
-        return held_out_rows(data["target"], member["target_held"], sde)
+        return held_out_rows(data["target"], member["target_held"], sde, validation_rows)
 
     def judge(params: Any, frozen: Any, batch: Any) -> Array:
         x, t, eps, y = batch
 
         def g(x: Array, t: Array, y: Any = None) -> Array:
-            return net.apply(params, x, t, y)
+            return net.apply({**params, **frozen["variables"]}, x, t, y)
 
         guided = noise_prediction(frozen["source"], x, t, y, sde)
         guided += noise_prediction(lambda *a: grad_log_ratio(g, *a), x, t, y, sde)
@@ -186,6 +201,8 @@ def fit_guidance(
     consistency: tuple[float, ...] = (0.0, 1.0, 10.0),
     cycle: float = 0.0,
     noisy_ratio: Any = None,
+    variables: Any = None,
+    augmentation: str = "none",
     folds: int = 5,
     optimiser: OptimiserConfig = OptimiserConfig(steps=1500, learning_rate=5e-3, patience=500),
     session: Session = QUIET,
@@ -209,6 +226,8 @@ def fit_guidance(
       consistency: candidates for eta2.
       cycle: eta1.
       noisy_ratio: noise-conditional classifier's log-ratio (x, t, cond) -> [B], for the cycle term.
+      variables: collections of the network's variables that are not trained, such as a frozen source's weights.
+      augmentation: of the rows, see `augment`; a row keeps its log q/p.
       folds: splits of the target rows, see `num_folds`.
       optimiser: optimiser and length.
       session: what training reports to and continues from.
@@ -230,11 +249,12 @@ def fit_guidance(
     zeros = jnp.zeros(m), jnp.zeros(n)
     ratios = zeros if source_log_r is None or target_log_r is None else self_normalise(source_log_r, target_log_r)
     data = {"source": {**source, "log_r": ratios[0]}, "target": {**target, "log_r": ratios[1]}}
-    frozen = {"source": as_pytree(source_score)}
+    variables = variables or {}
+    frozen = {"source": as_pytree(source_score), "variables": variables}
     if noisy_ratio is not None:
         frozen["noisy_ratio"] = as_pytree(noisy_ratio)
     dim = tuple(source["x"].shape[1:])
-    task = guidance_task(net, sde, terms, optimiser.batch_size, dim)
+    task = guidance_task(net, sde, terms, optimiser.batch_size, dim, optimiser.validation_rows, augmentation)
     fitted = fit(
         key,
         task,
@@ -249,4 +269,6 @@ def fit_guidance(
     kept = np.flatnonzero(np.repeat(weights, folds))
     params = jax.tree.map(lambda a: a[kept], fitted.params)
     member_weights = jnp.asarray(np.repeat(weights, folds)[kept] / folds, jnp.float32)
-    return FittedGuidance(EnsembleLogRatio(params, member_weights, net), weights, fitted.best_value, fitted.history)
+    return FittedGuidance(
+        EnsembleLogRatio(params, member_weights, net, variables), weights, fitted.best_value, fitted.history
+    )

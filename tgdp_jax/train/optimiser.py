@@ -27,6 +27,7 @@ class OptimiserConfig:
       ema: decay of the running average of the weights, which is what is kept.
       steps_per_launch: steps between two looks at the validation loss.
       patience: stop after this many steps without a better validation loss; 0: never.
+      validation_rows: noised rows behind the validation loss of networks that see noised rows, at least.
     """
 
     steps: int = 2400
@@ -39,10 +40,11 @@ class OptimiserConfig:
     ema: float = 0.99
     steps_per_launch: int = 100
     patience: int = 0
+    validation_rows: int = 4096
 
     def __post_init__(self):
         choose("learning-rate schedule", self.schedule, SCHEDULES)
-        for name in ("steps", "batch_size", "learning_rate", "clip_norm", "steps_per_launch"):
+        for name in ("steps", "batch_size", "learning_rate", "clip_norm", "steps_per_launch", "validation_rows"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} must be positive, got {getattr(self, name)}")
         if not 0 <= self.ema < 1:

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from tgdp_jax.config import SamplingConfig, TrainingConfig
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sampling import sample
 from tgdp_jax.sde import SDE
+from tgdp_jax.settings import SamplingConfig, TrainingConfig
 from tgdp_jax.train.session import Session
 
 Array = jax.Array

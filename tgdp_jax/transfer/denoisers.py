@@ -15,40 +15,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tgdp_jax.config import RivalConfig, TrainingConfig, to_json
+from tgdp_jax.config import to_json
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.nets import EpsMLP
-from tgdp_jax.prediction import ScoreFn, network_score
+from tgdp_jax.settings import RivalConfig, TrainingConfig
 from tgdp_jax.train.batches import Rows, all_rows, fold_rows, num_folds
 from tgdp_jax.train.denoising import denoising_task
-from tgdp_jax.train.fit import Fitted, fit
+from tgdp_jax.train.fit import Fitted, Task, fit
+from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.networks import denoiser, denoiser_score
 
 Array = jax.Array
 
 
-def denoiser(config: TrainingConfig, problem: Problem) -> Any:
-    """The noise-prediction network of source, scratch and fine-tuning."""
-    return EpsMLP(
-        config.process.make(),
-        config.source.features,
-        config.source.embedding,
-        problem.num_classes,
-        problem.data_std,
-        config.dtype,
-    )
-
-
-def denoiser_score(config: TrainingConfig, problem: Problem, tree: Any) -> ScoreFn:
-    """Score function of a trained `denoiser`."""
-    net = denoiser(config, problem)
-    return network_score(net, tree["params"], config.process.make(), prediction=config.source.prediction)
-
-
-def _task(config: TrainingConfig, problem: Problem, batch_size: int):
+def _task(config: TrainingConfig, problem: Problem, optimiser: OptimiserConfig) -> Task:
     return denoising_task(
-        denoiser(config, problem), config.process.make(), config.source.prediction, batch_size, problem.shape
+        denoiser(config, problem),
+        config.process.make(),
+        config.source.prediction,
+        optimiser.batch_size,
+        problem.shape,
+        optimiser.validation_rows,
+        config.augment,
     )
 
 
@@ -65,11 +54,11 @@ def source_stage(config: TrainingConfig, problem: Problem) -> Stage:
             "train": Rows(jnp.asarray(order[held:]), jnp.asarray(num - held)),
             "held": Rows(jnp.asarray(order[:held]), jnp.asarray(held)),
         }
-        task = _task(config, problem, settings.optimiser.batch_size)
+        task = _task(config, problem, settings.optimiser)
         fitted = fit(key, task, settings.optimiser, data=data, session=session)
         return StageResult({"params": fitted.params}, fitted.history, {"best_step": int(fitted.best_step[0])})
 
-    uses = {"process": to_json(config.process), "source": to_json(config.source)}
+    uses = {name: to_json(getattr(config, name)) for name in ("process", "network", "source", "augment")}
     return Stage("source", (), uses, uses_target=False, run=run)
 
 
@@ -85,7 +74,7 @@ def fit_on_target(key: Array, config: TrainingConfig, problem: Problem, initial:
     """
     settings: RivalConfig = config.rival
     optimiser = settings.optimiser
-    task = _task(config, problem, optimiser.batch_size)
+    task = _task(config, problem, optimiser)
     data = jax.tree.map(jnp.asarray, problem.target.arrays(problem.conditional))
     folds = num_folds(settings.folds, len(problem.target))
     train, held = fold_rows(len(problem.target), folds, seed=0)
@@ -129,7 +118,9 @@ def _rival_stage(name: str, needs: tuple[str, ...]):
 
         uses = {
             "process": to_json(config.process),
-            "network": [config.source.features, config.source.embedding, config.source.prediction],
+            "network": to_json(config.network),
+            "augment": config.augment,
+            "source": [config.source.features, config.source.embedding, config.source.prediction],
             "rival": to_json(config.rival),
         }
         return Stage(name, needs, uses, uses_target=True, run=run)

@@ -22,9 +22,9 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import cdist
 
-from tgdp_jax.config import TrainingConfig
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
+from tgdp_jax.settings import TrainingConfig
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod, Trees
 from tgdp_jax.transfer.tgdp import classifier_stage

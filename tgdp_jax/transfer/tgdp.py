@@ -14,17 +14,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tgdp_jax.config import GuidanceConfig, TrainingConfig, to_json
+from tgdp_jax.config import to_json
 from tgdp_jax.data.mixture import ExactLogRatio
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import log_ratio_guidance
-from tgdp_jax.nets import ClassifierMLP, GuidanceMLP
+from tgdp_jax.settings import GuidanceConfig, TrainingConfig
 from tgdp_jax.train.classifier import LogRatio, fit_log_ratio
 from tgdp_jax.train.guidance import EnsembleLogRatio, FittedGuidance, GuidanceLoss, fit_guidance
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
-from tgdp_jax.transfer.denoisers import denoiser_score, source_stage
+from tgdp_jax.transfer.denoisers import source_stage
+from tgdp_jax.transfer.networks import classifier_net, denoiser_score, guidance_net, shared_variables
 
 Array = jax.Array
 
@@ -32,14 +33,6 @@ Array = jax.Array
 def _data(problem: Problem) -> tuple[dict[str, Array], dict[str, Array]]:
     return jax.tree.map(
         jnp.asarray, (problem.source.arrays(problem.conditional), problem.target.arrays(problem.conditional))
-    )
-
-
-def guidance_net(config: TrainingConfig, problem: Problem) -> GuidanceMLP:
-    """The network for g = log h."""
-    g = config.guidance
-    return GuidanceMLP(
-        config.process.make(), g.features, g.embedding, problem.num_classes, problem.data_std, config.dtype
     )
 
 
@@ -59,10 +52,9 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
             key,
             source,
             target,
-            features=settings.features,
-            num_classes=problem.num_classes,
-            data_std=problem.data_std,
-            dtype=config.dtype,
+            net=classifier_net(config, problem),
+            variables=shared_variables(config, trees),
+            augmentation=config.augment,
             folds=settings.folds,
             regularisers=settings.regularisers,
             optimiser=settings.optimiser,
@@ -77,18 +69,24 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
         info = {"calibration": fitted.calibration._asdict(), "candidate_weights": fitted.candidate_weights}
         return StageResult(tree, fitted.history, info)
 
-    return Stage("classifier", (), {"classifier": to_json(settings)}, uses_target=True, run=run)
+    uses = {"classifier": to_json(settings), **_network_settings(config)}
+    return Stage("classifier", ("source",) if config.head.on_source else (), uses, uses_target=True, run=run)
 
 
-def clean_log_ratio(config: TrainingConfig, problem: Problem, tree: Any) -> LogRatio:
+def _network_settings(config: TrainingConfig) -> dict[str, Any]:
+    return {name: to_json(getattr(config, name)) for name in ("network", "head", "augment")}
+
+
+def clean_log_ratio(config: TrainingConfig, problem: Problem, trees: Trees) -> LogRatio:
     """The learned log q/p as a function (x [B, *D], cond) -> [B]."""
-    net = ClassifierMLP(config.classifier.features, problem.num_classes, problem.data_std, config.dtype)
-    return LogRatio(tree["params"], tree["weights"], net)
+    tree, variables = trees["classifier"], shared_variables(config, trees)
+    return LogRatio(tree["params"], tree["weights"], classifier_net(config, problem), variables)
 
 
-def noised_log_ratio(config: TrainingConfig, problem: Problem, tree: Any) -> EnsembleLogRatio:
-    """The learned log h as a function (x [B, *D], t [B], cond) -> [B]."""
-    return EnsembleLogRatio(tree["params"], tree["weights"], guidance_net(config, problem))
+def noised_log_ratio(config: TrainingConfig, problem: Problem, trees: Trees, stage: str) -> EnsembleLogRatio:
+    """The log h that a stage learned as a function (x [B, *D], t [B], cond) -> [B]."""
+    tree, variables = trees[stage], shared_variables(config, trees)
+    return EnsembleLogRatio(tree["params"], tree["weights"], guidance_net(config, problem), variables)
 
 
 def _result(fitted: FittedGuidance, consistency: tuple[float, ...]) -> StageResult:
@@ -114,13 +112,15 @@ def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
             target,
             terms=GuidanceLoss(name="classification", draws=settings.draws, use_consistency=False),
             consistency=(0.0,),
+            variables=shared_variables(config, trees),
+            augmentation=config.augment,
             folds=settings.folds,
             optimiser=settings.optimiser,
             session=session,
         )
         return _result(fitted, (0.0,))
 
-    uses = {"process": to_json(config.process), "guidance": _shared_settings(settings)}
+    uses = {"process": to_json(config.process), "guidance": _shared_settings(settings), **_network_settings(config)}
     return Stage("noisy_classifier", ("source",), uses, uses_target=True, run=run)
 
 
@@ -137,7 +137,7 @@ def guidance_stage(config: TrainingConfig, problem: Problem) -> Stage:
 
     def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
         source, target = _data(problem)
-        noisy = noised_log_ratio(config, problem, trees["noisy_classifier"]) if settings.cycle else None
+        noisy = noised_log_ratio(config, problem, trees, "noisy_classifier") if settings.cycle else None
         fitted = fit_guidance(
             key,
             guidance_net(config, problem),
@@ -157,19 +157,21 @@ def guidance_stage(config: TrainingConfig, problem: Problem) -> Stage:
             consistency=settings.consistency,
             cycle=settings.cycle,
             noisy_ratio=noisy,
+            variables=shared_variables(config, trees),
+            augmentation=config.augment,
             folds=settings.folds,
             optimiser=settings.optimiser,
             session=session,
         )
         return _result(fitted, settings.consistency)
 
-    uses = {"process": to_json(config.process), "guidance": to_json(settings)}
+    uses = {"process": to_json(config.process), "guidance": to_json(settings), **_network_settings(config)}
     return Stage("guidance", needs, uses, uses_target=True, run=run)
 
 
 def _guided(stage: str):
     def generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
-        log_h = noised_log_ratio(config, problem, trees[stage])
+        log_h = noised_log_ratio(config, problem, trees, stage)
         guide = log_ratio_guidance(log_h, scale=config.sampling.scale, interval=config.sampling.interval)
         score = guide(denoiser_score(config, problem, trees["source"]))
         return ScoreGenerator(score, config.process.make(), problem.shape, config.sampling)

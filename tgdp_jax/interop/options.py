@@ -1,0 +1,268 @@
+"""Options of diffusers' `UNet2DModel` and of its schedulers, to and from this library's U-Net and process.
+
+An option is read, must have the one value that is supported, or has no say in what the net computes. Whatever else a
+file holds is refused by name: a net that was built otherwise would give wrong numbers without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tgdp_jax.errors import UserError
+from tgdp_jax.nets.blocks import TIME_NORMS
+from tgdp_jax.nets.unet import DOWN_TYPES, SAMPLERS, TIME_KINDS, UP_TYPES, UNet
+from tgdp_jax.sde import BETA_SCHEDULES, DiscreteVP
+
+# Schedulers whose chain is x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps with the same default betas; they
+# differ in how they sample, which is ours to choose.
+SCHEDULERS = (
+    "DDPMScheduler",
+    "DDPMParallelScheduler",
+    "DDIMScheduler",
+    "DDIMParallelScheduler",
+    "PNDMScheduler",
+    "LMSDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "DEISMultistepScheduler",
+    "UniPCMultistepScheduler",
+)
+PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+# What a U-Net must not differ in; the first value is what diffusers takes where the option is missing.
+_FIXED = {
+    "center_input_sample": (False,),
+    "mid_block_type": ("UNetMidBlock2D",),
+    "mid_block_scale_factor": (1,),
+    "act_fn": ("silu", "swish"),
+    "class_embed_type": (None,),
+}
+# What has no say in what a U-Net computes: dropout acts in diffusers' training alone; the number of timesteps is of
+# nets with a learned time embedding; the rest tells how an average of weights was taken.
+_SILENT = frozenset(
+    {
+        "dropout",
+        "num_train_timesteps",
+        "decay",
+        "inv_gamma",
+        "min_decay",
+        "optimization_step",
+        "power",
+        "update_after_step",
+        "use_ema_warmup",
+    }
+)
+
+
+Shape = tuple[int | None, int | None, int]  # height and width, None where a config does not say, and channels
+
+
+class Options:
+    """Options of a config file, read once each.
+
+    Args:
+      values: what the file holds.
+      where: the file's name, for messages.
+    """
+
+    def __init__(self, values: dict[str, Any], where: str):
+        self._values, self._where = values, where
+        self._read: set[str] = set()
+
+    def take(self, name: str, default: Any, fits: Callable[[Any], bool], expected: str) -> Any:
+        """The option `name`; `expected` says what values fit.
+
+        Raises:
+          UserError: its value does not fit.
+        """
+        self._read.add(name)
+        value = self._values.get(name, default)
+        if not fits(value):
+            raise UserError(f"{self._where}: {name} is {value!r}, which is not supported: {expected} is")
+        return value
+
+    def one_of(self, name: str, choices: tuple) -> Any:
+        """The option `name`, one of `choices`, whose first is the default."""
+        return self.take(name, choices[0], lambda v: v in choices, " or ".join(map(repr, choices)))
+
+    def whole(self, name: str, default: int | None, *, least: int = 1, or_none: bool = False) -> Any:
+        """The option `name`, an integer of at least `least`, or null where that is allowed."""
+        words = f"an integer of at least {least}" + (" or null" if or_none else "")
+        return self.take(name, default, lambda v: (v is None and or_none) or _is_whole(v, least), words)
+
+    def refuse_others(self, silent: frozenset[str] = frozenset()) -> None:
+        """Refuses options that were not read and are switched on.
+
+        Raises:
+          UserError: there is one.
+        """
+        for name, value in self._values.items():
+            if name[:1] != "_" and name not in self._read | silent and value not in (None, False):
+                raise UserError(f"{self._where}: {name} is {value!r}, an option that is not supported")
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _are_names(known: dict[str, Any]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(_block_name(v) in known for v in value)
+
+
+def _block_name(name: Any) -> str:
+    # diffusers' first name of a block: UNetResDownBlock2D.
+    return str(name).removeprefix("UNetRes")
+
+
+def unet_of_options(values: dict[str, Any], where: str) -> tuple[UNet, Shape]:
+    """(net, (height, width, channels) of its images) of a `UNet2DModel`'s config.
+
+    Args:
+      values: what the file holds.
+      where: its name, for messages.
+
+    Raises:
+      UserError: another class, or an option or value that is not supported.
+    """
+    if values.get("_class_name") != "UNet2DModel":
+        raise UserError(
+            f"{where} is of a {values.get('_class_name', 'model without a class name')}: only UNet2DModel is supported"
+        )
+    options = Options(values, where)
+    for name, allowed in _FIXED.items():
+        options.one_of(name, allowed)
+    channels = options.take(
+        "block_out_channels",
+        [224, 448, 672, 896],
+        lambda v: isinstance(v, list) and len(v) > 0 and all(_is_whole(c, 1) for c in v),
+        "a list of channel counts",
+    )
+    down = ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"]
+    up = ["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"]
+    down = options.take("down_block_types", down, _are_names(DOWN_TYPES), f"a list of {', '.join(DOWN_TYPES)}")
+    up = options.take("up_block_types", up, _are_names(UP_TYPES), f"a list of {', '.join(UP_TYPES)}")
+    groups, time_norm = options.whole("norm_num_groups", 32), options.one_of("resnet_time_scale_shift", TIME_NORMS)
+    mid_groups = options.whole("attn_norm_num_groups", None, or_none=True)
+    if mid_groups is None and time_norm == "default":
+        mid_groups = groups
+    rows = options.whole("num_class_embeds", None, or_none=True)
+    net = UNet(
+        channels=tuple(channels),
+        layers=options.whole("layers_per_block", 2),
+        down_types=tuple(map(_block_name, down)),
+        up_types=tuple(map(_block_name, up)),
+        out_channels=options.whole("out_channels", 3),
+        groups=groups,
+        mid_attention=options.one_of("add_attention", (True, False)),
+        mid_groups=mid_groups,
+        head_dim=options.whole("attention_head_dim", 8, or_none=True),
+        eps=options.take("norm_eps", 1e-5, lambda v: _is_number(v) and v > 0, "a positive number"),
+        time_norm=time_norm,
+        downsample_padding=options.one_of("downsample_padding", (1, 0)),
+        downsample=options.one_of("downsample_type", SAMPLERS),
+        upsample=options.one_of("upsample_type", SAMPLERS),
+        time_kind=options.one_of("time_embedding_type", TIME_KINDS),
+        flip_sin_to_cos=options.one_of("flip_sin_to_cos", (True, False)),
+        freq_shift=options.take("freq_shift", 0, _is_number, "a number"),
+        num_classes=rows or 0,
+        null_label=False,
+    )
+    size = options.take(
+        "sample_size",
+        None,
+        lambda v: (
+            v is None or _is_whole(v, 1) or (isinstance(v, list) and len(v) == 2 and all(_is_whole(s, 1) for s in v))
+        ),
+        "an integer, a pair of integers or null",
+    )
+    height, width = size if isinstance(size, list) else (size, size)
+    inputs = options.whole("in_channels", 3)
+    options.refuse_others(_SILENT)
+    return net, (height, width, inputs)
+
+
+def options_of_unet(net: UNet, shape: Shape) -> dict[str, Any]:
+    """Inverse of `unet_of_options`. A row for "no label" becomes one class more, which is what it is to diffusers.
+
+    Raises:
+      UserError: diffusers has no such net.
+    """
+    if net.mid_attention and net.mid_groups is None and net.time_norm == "default":
+        raise UserError("diffusers has no U-Net of time norm 'default' without a norm before its middle attention")
+    height, width, channels = shape
+    return {
+        "_class_name": "UNet2DModel",
+        "sample_size": height if height == width else [height, width],
+        "in_channels": channels,
+        "out_channels": net.out_channels or channels,
+        "block_out_channels": list(net.channels),
+        "layers_per_block": net.layers,
+        "down_block_types": list(net.down_types),
+        "up_block_types": list(net.up_types),
+        "add_attention": net.mid_attention,
+        "attention_head_dim": net.head_dim,
+        "norm_num_groups": net.groups,
+        "attn_norm_num_groups": net.mid_groups,
+        "norm_eps": net.eps,
+        "resnet_time_scale_shift": net.time_norm,
+        "downsample_padding": net.downsample_padding,
+        "downsample_type": net.downsample,
+        "upsample_type": net.upsample,
+        "time_embedding_type": net.time_kind,
+        "flip_sin_to_cos": net.flip_sin_to_cos,
+        "freq_shift": net.freq_shift,
+        "num_class_embeds": net.num_classes + net.null_label if net.num_classes else None,
+    } | {name: allowed[0] for name, allowed in _FIXED.items() if name != "mid_block_type"}
+
+
+def process_of_options(values: dict[str, Any], where: str) -> tuple[DiscreteVP, str]:
+    """(process, what the net predicts, one of `prediction.PREDICTIONS`) of a scheduler's config.
+
+    Raises:
+      UserError: another kind of scheduler, or an option or value that is not supported.
+    """
+    options = Options(values, where)
+    options.take("_class_name", None, lambda v: v in SCHEDULERS, f"one of {', '.join(SCHEDULERS)}")
+    options.one_of("trained_betas", (None,))
+    options.one_of("rescale_betas_zero_snr", (False,))
+    options.one_of("use_flow_sigmas", (False,))
+    options.one_of("timestep_type", ("discrete",))
+    options.take(
+        "variance_type",
+        "fixed_small",
+        lambda v: not str(v).startswith("learned"),
+        "a net that predicts no variance, such as one of variance_type 'fixed_small',",
+    )
+    kind = options.one_of("beta_schedule", BETA_SCHEDULES)
+    prediction = options.one_of("prediction_type", tuple(PREDICTIONS))
+    start, end = (
+        options.take(name, default, lambda v: _is_number(v) and 0 < v < 1, "a number in (0, 1)")
+        for name, default in (("beta_start", 1e-4), ("beta_end", 0.02))
+    )
+    return DiscreteVP(kind, start, end, options.whole("num_train_timesteps", 1000)), PREDICTIONS[prediction]
+
+
+def options_of_process(sde: DiscreteVP, prediction: str) -> dict[str, Any]:
+    """Inverse of `process_of_options`, as a DDPM scheduler's config.
+
+    Raises:
+      UserError: diffusers has no such prediction.
+    """
+    names = {ours: theirs for theirs, ours in PREDICTIONS.items()}
+    if prediction not in names:
+        raise UserError(f"a net that predicts {prediction!r} can not be exported: choose one of {', '.join(names)}")
+    return {
+        "_class_name": "DDPMScheduler",
+        "num_train_timesteps": sde.num_steps,
+        "beta_start": sde.beta_start,
+        "beta_end": sde.beta_end,
+        "beta_schedule": sde.kind,
+        "prediction_type": names[prediction],
+        "clip_sample": False,
+    }

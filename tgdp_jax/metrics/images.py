@@ -1,0 +1,105 @@
+"""All metrics of one set of image samples, on learned features (see `features`)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits  # scikit-learn brings it
+
+from tgdp_jax.metrics.coverage import density_coverage, precision_recall
+from tgdp_jax.metrics.evaluate import COPIES, by_class, safe_ratio
+from tgdp_jax.metrics.features import Features
+from tgdp_jax.metrics.frechet import frechet_value
+from tgdp_jax.metrics.inputs import pair
+from tgdp_jax.metrics.memorisation import nearest_training_distance, ratio_of_medians
+from tgdp_jax.metrics.spread import Value, bootstrap, mean_value, subsample_spread
+from tgdp_jax.metrics.two_sample import median_bandwidth, mmd2_value
+from tgdp_jax.metrics.two_sample_classifier import FEWEST, c2st
+
+BALLS = ("precision", "recall", "density", "coverage")
+
+
+def evaluate_images(
+    samples: Any,
+    reference: Any,
+    train: Any,
+    features: Features,
+    *,
+    seed: int = 0,
+    labels: Any = None,
+    reference_labels: Any = None,
+    k: int = 5,
+) -> dict[str, Value]:
+    """Metrics of images: frechet, c2st, precision, recall, density, coverage and memorisation on features, mmd2 on
+    pixels and, with labels, label_accuracy.
+
+    With labels, mmd2, precision, recall, density and coverage are computed within each class and averaged with the
+    reference's class shares, as in `evaluate`. The others are of all images at once: a covariance or a classifier of
+    features takes more rows than one class of a small target has.
+
+    Args:
+      samples: [N, H, W, C], in the reference's units.
+      reference: held-out target images [M, H, W, C] in [-1, 1].
+      train: the target images that the method was trained on [n, H, W, C].
+      features: of source images, see `fit_features`.
+      seed: of subsets and resampling; equal seeds make rows of one table comparable.
+      labels: the classes the samples were asked for [N], or None.
+      reference_labels: the classes of the reference [M]; given exactly where `labels` is.
+      k: neighbours of precision, recall, density and coverage.
+
+    Returns:
+      Name in `METRICS` to (value, spread); the spread is NaN where there are too few rows to tell. Precision, recall,
+      density and coverage are NaN where samples or reference (or a class of one) have no more than k rows, c2st where
+      either has fewer than ten. The training rows are held fixed.
+
+    Raises:
+      UserError: bad arrays, labels without reference labels, or a class that one side lacks.
+    """
+    pixels, reference_pixels = pair("samples", samples, "reference", reference, at_least=2)
+    x, y, known = (features.embed(images).astype(np.float64) for images in (samples, reference, train))
+    near = nearest_training_distance(x, known), nearest_training_distance(y, known)
+    out = {
+        "frechet": frechet_value(x, y, num=COPIES, seed=seed),
+        "c2st": Value(math.nan, math.nan),
+        "memorisation": Value(ratio_of_medians(*near), bootstrap(safe_ratio, *near, num=COPIES, seed=seed)),
+    }
+    if min(len(x), len(y)) >= FEWEST:
+        out["c2st"] = c2st(x, y, num=COPIES // 2, seed=seed).accuracy
+    bandwidth = median_bandwidth(reference_pixels, seed=seed)
+    parts = by_class(np.arange(len(x)), np.arange(len(y)), labels, reference_labels)
+    found = [
+        {
+            "mmd2": mmd2_value(pixels[i], reference_pixels[j], bandwidth=bandwidth, num=COPIES, seed=seed),
+            **_ball_values(y[j], x[i], k, seed),
+        }
+        for _, i, j in parts
+    ]
+    shares = np.array([share for share, _, _ in parts])
+    for name in ("mmd2", *BALLS):
+        value, spread = np.array([one[name] for one in found]).T
+        out[name] = Value(float(shares @ value), float(np.linalg.norm(shares * spread)))
+    if labels is not None:
+        out["label_accuracy"] = label_accuracy(samples, labels, features)
+    return out
+
+
+def label_accuracy(samples: Any, labels: Any, features: Features) -> Value:
+    """Share of samples [N, H, W, C] whose class, as the features' classifier sees it, is the one asked for [N]."""
+    return mean_value(features.classify(samples) == np.asarray(labels))
+
+
+# Many small sets, on which several threads wait for one another longer than they compute.
+@threadpool_limits.wrap(limits=1)
+def _ball_values(real: np.ndarray, fake: np.ndarray, k: int, seed: int) -> dict[str, Value]:
+    def balls(real: np.ndarray, fake: np.ndarray) -> tuple[float, ...]:
+        return *precision_recall(real, fake, k), *density_coverage(real, fake, k)
+
+    # As in `evaluate`: few held-out rows of some class should not fail a run, halves of them must still have k-th
+    # neighbours, and brute force costs the square of the rows.
+    fewest, unknown = min(len(real), len(fake)), np.full(len(BALLS), math.nan)
+    values = balls(real, fake) if fewest > k else unknown
+    enough = fewest >= 2 * (k + 1)
+    spreads = subsample_spread(balls, real, fake, num=COPIES, seed=seed, max_rows=500) if enough else unknown
+    return {name: Value(float(v), float(s)) for name, v, s in zip(BALLS, values, spreads, strict=True)}

@@ -1,0 +1,143 @@
+"""Heads for images: log-ratios on noised data and domain classifiers, on layers of their own or on the features of a
+frozen noise prediction network.
+
+A frozen network's weights are no parameters of the head. They live in a variable collection of their own, which
+training never touches: `head.apply({**params, **frozen(variables)}, x, t, cond)`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tgdp_jax.nets.conv import Conv
+from tgdp_jax.nets.embedding import TimeFeatures, label_features
+from tgdp_jax.nets.mlp import MLP, silu
+from tgdp_jax.nets.precondition import scaled_input, signal_share
+from tgdp_jax.sde import SDE
+
+Array = jax.Array
+GROUP = 8  # channels that share a group norm
+
+
+def frozen(variables: Any) -> dict[str, Any]:
+    """The collection of a head that stands on a network with these variables {"params": ...}."""
+    return {"source": {"features": {"params": variables["params"]}}}
+
+
+class ConvBody(nn.Module):
+    """Pooled features [B, 2 * channels[-1]] of images [B, H, W, C]: at every width two convolutions, each shifted and
+    scaled by what is known of time and label (FiLM, Perez et al. 2018), then half the resolution.
+
+    Attributes:
+      channels: widths, one a resolution.
+      dtype: what the layers compute in; the input layer, norms and pooled features are float32.
+    """
+
+    channels: tuple[int, ...]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, known: Array | None) -> Array:
+        inner = None if self.dtype == jnp.float32 else self.dtype
+        h = Conv(self.channels[0])(x)
+        for level, width in enumerate(self.channels):
+            for _ in range(2):
+                h = Conv(width, dtype=inner)(h)
+                h = nn.GroupNorm(num_groups=None, group_size=math.gcd(GROUP, width))(h.astype(jnp.float32))
+                if known is not None:
+                    shift, scale = jnp.split(nn.Dense(2 * width)(known)[:, None, None], 2, -1)
+                    h = (1.0 + scale) * h + shift
+                h = silu(h if inner is None else h.astype(inner))
+            if level < len(self.channels) - 1:
+                h = nn.avg_pool(h, (2, 2), (2, 2), padding="SAME", count_include_pad=False)
+        return pooled(h)
+
+
+def pooled(h: Array) -> Array:
+    """Mean and largest value over the picture, [B, 2 C] float32, of h [B, H, W, C]."""
+    h = h.astype(jnp.float32)
+    return jnp.concatenate([h.mean((1, 2)), h.max((1, 2))], -1)
+
+
+class SourceFeatures(nn.Module):
+    """Pooled features [B, K] of a frozen noise prediction network's encoder, see `ConvBody` for their kind.
+
+    Attributes:
+      net: network with a method encode(x, t, cond) -> list of [B, h, w, c]. Its variables are the collection "source".
+    """
+
+    net: nn.Module
+
+    @nn.compact
+    def __call__(self, x: Array, t: Array, cond: Array | None) -> Array:
+        def fresh() -> Any:
+            return self.net.init(jax.random.key(0), x[:1], t[:1], None if cond is None else cond[:1])["params"]
+
+        params = self.variable("source", "params", fresh).value
+        maps: Any = self.net.apply({"params": params}, x, t, cond, method="encode")
+        return jnp.concatenate([pooled(h) for h in maps], -1)
+
+
+class GuidanceHead(nn.Module):
+    """Log-ratio g(x, t, cond) [B] on noised images: guidance network and noise-conditional domain classifier.
+
+    Attributes:
+      sde: forward process.
+      channels: widths of its own convolutions; empty where it stands on `source`.
+      features: widths of the dense layers behind the pooled features.
+      num_classes: 0 for unconditional; else cond must be labels in [0, num_classes).
+      data_std: standard deviation of the data.
+      source: frozen noise prediction network whose features it takes instead, or None.
+      dtype: what inner layers compute in.
+    """
+
+    sde: SDE
+    channels: tuple[int, ...] = (32, 64)
+    features: tuple[int, ...] = (128,)
+    num_classes: int = 0
+    data_std: float = 1.0
+    source: nn.Module | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
+        known = jnp.concatenate([TimeFeatures(self.sde)(t), *label_features(cond, self.num_classes)], -1)
+        if self.source is not None:
+            seen = SourceFeatures(self.source, name="features")(x, t, cond)
+        else:
+            seen = ConvBody(self.channels, self.dtype)(scaled_input(x, t, self.sde, self.data_std), known)
+        seen = nn.LayerNorm()(seen)
+        g = MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate([seen, known], -1))[:, 0]
+        return signal_share(t, self.sde) * g
+
+
+class ClassifierHead(nn.Module):
+    """Target-against-source logit [B] of clean images (x [B, H, W, C], cond).
+
+    Attributes:
+      channels, features, num_classes, data_std, source, dtype: as of `GuidanceHead`.
+      time: at which a frozen `source` looks at the clean image; its features are trained on noised ones.
+    """
+
+    channels: tuple[int, ...] = (16, 32)
+    features: tuple[int, ...] = (64,)
+    num_classes: int = 0
+    data_std: float = 1.0
+    source: nn.Module | None = None
+    time: float = 0.05
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, cond: Array | None = None) -> Array:
+        known = label_features(cond, self.num_classes)
+        if self.source is not None:
+            seen = SourceFeatures(self.source, name="features")(x, jnp.full(x.shape[:1], self.time), cond)
+        else:
+            seen = ConvBody(self.channels, self.dtype)(x / self.data_std, known[0] if known else None)
+        seen = nn.LayerNorm()(seen)
+        return MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate([seen, *known], -1))[:, 0]

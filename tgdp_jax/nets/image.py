@@ -1,0 +1,99 @@
+"""U-Nets with the library's calling convention (x [B, H, W, C], t [B] in [t_min, 1], cond)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tgdp_jax.errors import UserError
+from tgdp_jax.nets.precondition import noise_of_residual, scaled_input
+from tgdp_jax.nets.unet import UNet
+from tgdp_jax.sde import SDE
+
+Array = jax.Array
+
+
+class EpsUNet(nn.Module):
+    """Noise prediction [B, H, W, C], with the preconditioning of all noise prediction networks (`precondition`).
+
+    Attributes:
+      sde: the forward process.
+      channels: widths of the levels, each of half the resolution of the one before.
+      blocks: residual blocks a level.
+      attention: levels with self-attention, counted from 0; where there are any, the middle has one too.
+      groups: of the group norms; must divide `channels`.
+      num_classes: 0 for unconditional; else cond must be labels [B] in [0, num_classes] or one-hot [B, num_classes];
+        the label num_classes, one-hot all zeros, means "no label".
+      data_std: standard deviation of the (centred) data, one number or one a channel.
+      dtype: what inner layers compute in, see `UNet`.
+      remat: see there.
+    """
+
+    sde: SDE
+    channels: tuple[int, ...] = (32, 64, 64)
+    blocks: int = 1
+    attention: tuple[int, ...] = ()
+    groups: int = 8
+    num_classes: int = 0
+    data_std: float | tuple[float, ...] = 1.0
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    def setup(self):
+        levels = range(len(self.channels))
+        if any(level not in levels for level in self.attention):
+            raise UserError(f"attention is at levels {self.attention}: there are levels 0..{len(self.channels) - 1}")
+        self.unet = UNet(
+            channels=self.channels,
+            layers=self.blocks,
+            down_types=tuple("AttnDownBlock2D" if i in self.attention else "DownBlock2D" for i in levels),
+            up_types=tuple("AttnUpBlock2D" if i in self.attention else "UpBlock2D" for i in reversed(levels)),
+            groups=self.groups,
+            mid_attention=bool(self.attention),
+            mid_groups=self.groups,
+            num_classes=self.num_classes,
+            dtype=self.dtype,
+            remat=self.remat,
+        )
+
+    def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
+        residual = self.unet(scaled_input(x, t, self.sde, self._std(x)), 1000.0 * t, cond)
+        return noise_of_residual(residual, x, t, self.sde, self._std(x))
+
+    def encode(self, x: Array, t: Array, cond: Array | None = None) -> list[Array]:
+        """Feature maps [B, h, w, c], see `UNet.encode`."""
+        return self.unet.encode(scaled_input(x, t, self.sde, self._std(x)), 1000.0 * t, cond)
+
+    def _std(self, x: Array) -> Array:
+        std = jnp.asarray(self.data_std, x.dtype)
+        if std.ndim and std.shape != x.shape[-1:]:
+            raise UserError(f"data_std has {std.size} entries but an image has {x.shape[-1]} channels")
+        return std
+
+
+class TimestepUNet(nn.Module):
+    """A U-Net of a chain of `num_steps` discrete steps, in continuous time: t = (i + 1) / num_steps is timestep i.
+
+    What it predicts is the U-Net's affair (`prediction`).
+
+    Attributes:
+      unet: called with timesteps t * num_steps - 1, of which those between two steps it sees as such.
+      num_steps: of the chain.
+    """
+
+    unet: UNet
+    num_steps: int
+
+    @property
+    def num_classes(self) -> int:
+        return self.unet.num_classes
+
+    def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
+        return self.unet(x, t * self.num_steps - 1.0, cond)
+
+    def encode(self, x: Array, t: Array, cond: Array | None = None) -> list[Array]:
+        """Feature maps [B, h, w, c], see `UNet.encode`."""
+        return self.unet.encode(x, t * self.num_steps - 1.0, cond)

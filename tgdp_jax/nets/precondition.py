@@ -1,0 +1,48 @@
+"""Preconditioning that all networks share.
+
+For data of standard deviation s the variance of x_t is v = alpha^2 s^2 + sigma^2. If the data were Gaussian,
+E[eps | x_t] = sigma x_t / v exactly, with residual standard deviation alpha s / sqrt(v). Noise prediction is therefore
+
+    eps_hat = (sigma / v) x_t + (alpha s / sqrt(v)) F(x_t / sqrt(v), t),
+
+so that F has unit-scale inputs and targets at every t (Karras et al. 2022, section 5, written for eps). Log-ratios are
+multiplied by alpha / sqrt(alpha^2 + sigma^2): log q_t/p_t vanishes with the signal.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from tgdp_jax.sde import SDE, expand
+
+Array = jax.Array
+
+
+def scaled_input(x: Array, t: Array, sde: SDE, std: Array | float) -> Array:
+    """x_t / sqrt(v), [B, *D].
+
+    Args:
+      x: noised rows [B, *D].
+      t: times [B].
+      sde: the forward process.
+      std: standard deviation of the data, one number or one that broadcasts to a row.
+    """
+    return x / _root_variance(x, t, sde, std)
+
+
+def noise_of_residual(residual: Array, x: Array, t: Array, sde: SDE, std: Array | float) -> Array:
+    """eps_hat [B, *D] from the network's output F [B, *D]; further arguments as of `scaled_input`."""
+    root = _root_variance(x, t, sde, std)
+    alpha, sigma = expand(sde.alpha(t), x), expand(sde.sigma(t), x)
+    return (sigma / root) * (x / root) + (alpha * std / root) * residual
+
+
+def signal_share(t: Array, sde: SDE) -> Array:
+    """alpha / sqrt(alpha^2 + sigma^2), [B]: what a log-ratio is multiplied by."""
+    alpha, sigma = sde.alpha(t), sde.sigma(t)
+    return alpha / jnp.sqrt(alpha**2 + sigma**2)
+
+
+def _root_variance(x: Array, t: Array, sde: SDE, std: Array | float) -> Array:
+    return jnp.sqrt(expand(sde.alpha(t), x) ** 2 * std**2 + expand(sde.sigma(t), x) ** 2)

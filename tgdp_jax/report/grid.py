@@ -1,0 +1,124 @@
+"""Sets of images side by side, as PNG bytes: one grid a set, one row a class where labels are given.
+
+Panels are given as a dict from title to images, in the order in which they appear, like those of `samples`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tgdp_jax.errors import UserError
+from tgdp_jax.report import style
+
+NONE = -1  # a cell without an image
+
+
+@style.picture
+def image_grids(
+    panels: Mapping[str, np.ndarray],
+    *,
+    labels: Mapping[str, np.ndarray] | None = None,
+    side: int = 8,
+    columns: int = 4,
+) -> Figure:
+    """The first images of every set as a grid; all grids have the same cells, so that images are of one size.
+
+    With labels a row holds images of one class, the same class in all panels: gaps show where a set has few or none.
+    Values are shown on one scale, black to white: from -1 to 1, or from 0 to 1 where the first two panels, by custom
+    source and target, have no negative values. What lies beyond is cut off. A remark counts images that are not finite.
+
+    Args:
+      panels: title to images [N, H, W, C] of one shape, C being 1 (grey) or 3 (red, green, blue).
+      labels: title to classes [N]; panels not named show their images in the order given.
+      side: images along a row; without labels also rows, fewer where no set has so many images.
+      columns: panels in a row at most.
+
+    Returns:
+      PNG bytes.
+
+    Raises:
+      UserError: an array is not image-shaped, shapes differ, labels do not fit their images, or side is below one.
+    """
+    if side < 1:
+        raise UserError(f"side must be at least 1 image, got {side}")
+    images = {name: _images(name, values) for name, values in panels.items()}
+    shapes = {values.shape[1:] for values in images.values()}
+    if len(shapes) > 1:
+        raise UserError(f"the panels hold images of shapes {sorted(shapes)}: show images of one problem only")
+    height, width, _ = shapes.pop() if shapes else (1, 1, 1)
+    classes = {name: _classes(name, y, images[name]) for name, y in (labels or {}).items() if name in images}
+    shown = np.unique(np.concatenate([*classes.values(), []])).astype(int).tolist()
+    if not shown:
+        most = max((len(values) for values in images.values()), default=1)
+        side = min(side, max(1, int(np.ceil(np.sqrt(most)))))
+    rows = len(shown) or side
+    low = 0.0 if all(np.nanmin(v, initial=0.0) >= 0 for v in list(images.values())[:2]) else -1.0
+    figure, axes = style.grid_figure(len(images), columns=columns, aspect=rows * height / (side * width), extra=0.3)
+    for panel, (name, values) in zip(axes, images.items(), strict=True):
+        layout = _by_class(classes[name], shown, side) if name in classes else _in_order(len(values), rows, side)
+        panel.imshow(_canvas((values - low) / (1 - low), layout), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        panel.spines[:].set_visible(False)
+        panel.tick_params(length=0)
+        panel.set(xticks=[], yticks=[])
+        place = panel.get_subplotspec()
+        if shown and place is not None and place.is_first_col():
+            step = height + _gap(width)
+            panel.set_yticks(_gap(width) + step * np.arange(rows) + (height - 1) / 2, [str(y) for y in shown])
+        broken = int((~np.isfinite(values).all((1, 2, 3))).sum())
+        style.note(panel, f"{broken:,} not finite" if broken else "")
+        style.set_title(panel, name)
+    return figure
+
+
+def _images(name: str, values) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    if values.ndim != 4 or values.shape[3] not in (1, 3):
+        raise UserError(f"{name!r} has shape {values.shape}: images are [N, H, W, 1] or [N, H, W, 3]")
+    return values
+
+
+def _classes(name: str, labels, images: np.ndarray) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.shape != (len(images),):
+        raise UserError(f"{name!r} has {len(images)} images but labels {labels.shape}: pass one label an image")
+    return labels
+
+
+def _in_order(num: int, rows: int, side: int) -> np.ndarray:
+    """[rows, side] image numbers: the first of `num` images, row by row."""
+    cells = np.arange(rows * side)
+    return np.where(cells < num, cells, NONE).reshape(rows, side)
+
+
+def _by_class(labels: np.ndarray, classes: list[int], side: int) -> np.ndarray:
+    """[classes, side] image numbers: the first images of each class."""
+    layout = np.full((len(classes), side), NONE)
+    for row, label in zip(layout, classes, strict=True):
+        found = np.flatnonzero(labels == label)[:side]
+        row[: len(found)] = found
+    return layout
+
+
+def _gap(width: int) -> int:
+    """Pixels between images; wider ones are shown smaller, and one pixel would vanish."""
+    return max(1, width // 16)
+
+
+def _canvas(images: np.ndarray, layout: np.ndarray) -> np.ndarray:
+    """Images [N, H, W, C] at their cells of a layout [rows, side], white between and where there is none.
+
+    Returns:
+      Values in [0, 1] with shape [Y, X] of grey images, else [Y, X, C]; black where not a number.
+    """
+    height, width, channels = images.shape[1:]
+    gap = _gap(width)
+    rows, side = layout.shape
+    canvas = np.ones((gap + rows * (height + gap), gap + side * (width + gap), channels))
+    for (row, column), i in np.ndenumerate(layout):
+        if i != NONE:
+            top, left = gap + row * (height + gap), gap + column * (width + gap)
+            canvas[top : top + height, left : left + width] = np.clip(np.nan_to_num(images[i]), 0, 1)
+    return canvas[..., 0] if channels == 1 else canvas

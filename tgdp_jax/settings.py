@@ -1,0 +1,357 @@
+"""Settings of processes, networks, training and sampling, as frozen keyword-only dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+
+from tgdp_jax.data.augment import AUGMENTATIONS
+from tgdp_jax.errors import UserError, choose
+from tgdp_jax.losses import GUIDANCE_LOSSES
+from tgdp_jax.nets.embedding import EMBEDDINGS
+from tgdp_jax.prediction import PREDICTIONS
+from tgdp_jax.sampling import GRIDS, SOLVERS
+from tgdp_jax.sde import SDE, SDES, VE, VP, CosineVP, SubVP
+from tgdp_jax.train.classifier import REGULARISERS
+from tgdp_jax.train.optimiser import OptimiserConfig
+
+NETWORKS = ("mlp", "unet", "dit")
+PRECISIONS: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def _check_network(features: tuple[int, ...], embedding: str = EMBEDDINGS[0]) -> None:
+    choose("time embedding", embedding, EMBEDDINGS)
+    if not features or min(features) < 1:
+        raise UserError(f"features is {features}: give at least one width of at least 1")
+
+
+def _check_folds(folds: int, batch_size: int) -> None:
+    if folds < 2:
+        raise UserError(f"folds is {folds}: at least 2 are needed to hold rows out")
+    if batch_size < 2:
+        raise UserError(f"batch_size is {batch_size}: source and target rows share a batch, give at least 2")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProcessConfig:
+    """The forward process.
+
+    Attributes:
+      kind: vp (linear beta), cosine, subvp or ve.
+      beta_min: of vp and subvp.
+      beta_max: of vp and subvp.
+      sigma_min: of ve.
+      sigma_max: of ve.
+    """
+
+    kind: str = "vp"
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    sigma_min: float = 0.01
+    sigma_max: float = 10.0
+
+    def __post_init__(self):
+        choose("forward process", self.kind, SDES)
+        self.make()
+
+    def make(self) -> SDE:
+        """The process itself."""
+        match self.kind:
+            case "vp":
+                return VP(self.beta_min, self.beta_max)
+            case "subvp":
+                return SubVP(self.beta_min, self.beta_max)
+            case "ve":
+                return VE(self.sigma_min, self.sigma_max)
+            case _:
+                return CosineVP()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Architecture of the denoising network.
+
+    Attributes:
+      kind: mlp (any rows), unet or dit (images).
+      channels: unet: widths of its levels, each of half the resolution of the one before.
+      blocks: unet: residual blocks a level.
+      attention: unet: levels with self-attention, counted from 0.
+      patch: dit: side of a patch.
+      width: dit: of a token.
+      depth: dit: blocks.
+      heads: dit: attention heads.
+      remat: recompute blocks in the backward pass instead of keeping what they computed: less memory, more time.
+    """
+
+    kind: str = "mlp"
+    channels: tuple[int, ...] = (16, 32, 32)
+    blocks: int = 1
+    attention: tuple[int, ...] = (2,)
+    patch: int = 2
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    remat: bool = False
+
+    def __post_init__(self):
+        choose("network", self.kind, NETWORKS)
+        numbers = (*self.channels, self.blocks, self.patch, self.width, self.depth, self.heads)
+        if not self.channels or min(numbers) < 1:
+            raise UserError("a network needs at least one channel width, and sizes of at least 1")
+        if any(not 0 <= level < len(self.channels) for level in self.attention):
+            raise UserError(f"attention is at levels {self.attention}: there are levels 0..{len(self.channels) - 1}")
+        if self.width % 4 or self.width % self.heads:
+            raise UserError(f"width is {self.width}: give a multiple of 4 and of the {self.heads} heads")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """What classifier and guidance network of image problems stand on.
+
+    Attributes:
+      channels: widths of their own convolutions.
+      on_source: stand on the features of the frozen source model instead, which costs a pass through half of it.
+    """
+
+    channels: tuple[int, ...] = (16, 32)
+    on_source: bool = False
+
+    def __post_init__(self):
+        if not self.channels or min(self.channels) < 1:
+            raise UserError(f"head channels is {self.channels}: give at least one width of at least 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DenoiserConfig:
+    """A denoising network trained by score matching: the source, or a rival trained from scratch.
+
+    Attributes:
+      features: widths of the hidden layers; the paper's are 512 512 512 512 256.
+      embedding: time features: compact, sinusoidal or fourier.
+      prediction: what the network outputs: eps, x0, v or score.
+      held_out: share of the rows kept back for early stopping.
+      optimiser: optimiser and length.
+    """
+
+    features: tuple[int, ...] = (128, 128, 128)
+    embedding: str = "compact"
+    prediction: str = "eps"
+    held_out: float = 0.05
+    optimiser: OptimiserConfig = OptimiserConfig(steps=4000, learning_rate=3e-3, ema=0.999, steps_per_launch=200)
+
+    def __post_init__(self):
+        choose("prediction", self.prediction, PREDICTIONS)
+        _check_network(self.features, self.embedding)
+        if not 0 < self.held_out < 1:
+            raise UserError(f"held-out is {self.held_out}: it must lie between 0 and 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RivalConfig:
+    """Scratch and fine-tuning: the step count is cross-validated on the target, as is the learning rate.
+
+    Attributes:
+      learning_rates: candidates; cross-validation chooses.
+      folds: folds of the cross-validation on the target rows; twice as many up to 20 rows.
+      optimiser: optimiser and greatest length.
+    """
+
+    learning_rates: tuple[float, ...] = (1e-4, 1e-3)
+    folds: int = 5
+    optimiser: OptimiserConfig = OptimiserConfig(
+        steps=2000, batch_size=256, schedule="constant", ema=0.99, steps_per_launch=50, patience=500
+    )
+
+    def __post_init__(self):
+        _check_folds(self.folds, self.optimiser.batch_size)
+        if not self.learning_rates or not min(self.learning_rates) > 0:
+            raise UserError(f"learning-rates is {self.learning_rates}: give at least one positive rate")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """The clean domain classifier, an ensemble over folds and regularisers.
+
+    Attributes:
+      features: widths of the hidden layers.
+      folds: folds of the cross-validation; twice as many up to 20 target rows.
+      regularisers: candidates, trained side by side and averaged with weights by their held-out loss.
+      exact: use the closed-form ratio instead (problems that have one): what a perfect classifier would give.
+      optimiser: optimiser and greatest length.
+    """
+
+    features: tuple[int, ...] = (64, 64)
+    folds: int = 5
+    regularisers: tuple[str, ...] = tuple(REGULARISERS)
+    exact: bool = False
+    optimiser: OptimiserConfig = OptimiserConfig(
+        steps=1000, batch_size=256, learning_rate=1e-3, steps_per_launch=50, patience=500
+    )
+
+    def __post_init__(self):
+        _check_network(self.features)
+        _check_folds(self.folds, self.optimiser.batch_size)
+        if not self.regularisers:
+            raise UserError(f"regularisers is empty: give at least one of {', '.join(REGULARISERS)}")
+        for name in self.regularisers:
+            choose("regulariser", name, REGULARISERS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GuidanceConfig:
+    """The guidance network g = log h, an ensemble over folds and consistency weights.
+
+    Attributes:
+      loss: logistic, kl, mse (the paper's), log_mse (biased, for comparison) or cep.
+      consistency: candidates for eta2, the weight of the consistency regulariser, averaged with weights by held-out
+        target denoising loss; 0 switches the term off.
+      cycle: eta1, the weight of the cycle regulariser; above 0 a noise-conditional classifier is trained too.
+      pooled: draw x_0 from source and target half and half, with matching weights.
+      draws: noise draws a row.
+      features: widths of the hidden layers; the paper's are 512 512 512 512.
+      embedding: time features: compact, sinusoidal or fourier.
+      folds: folds of the target rows, twice as many up to 20; each member is stopped on the rows it does not train on.
+      optimiser: optimiser and greatest length.
+    """
+
+    loss: str = "logistic"
+    consistency: tuple[float, ...] = (0.0, 1.0, 10.0)
+    cycle: float = 0.0
+    pooled: bool = True
+    draws: int = 1
+    features: tuple[int, ...] = (128, 128, 128)
+    embedding: str = "compact"
+    folds: int = 5
+    optimiser: OptimiserConfig = OptimiserConfig(
+        steps=3000, batch_size=256, learning_rate=3e-3, steps_per_launch=100, patience=500
+    )
+
+    def __post_init__(self):
+        choose("guidance loss", self.loss, GUIDANCE_LOSSES)
+        _check_network(self.features, self.embedding)
+        _check_folds(self.folds, self.optimiser.batch_size)
+        if not self.consistency or min(self.consistency) < 0 or self.cycle < 0:
+            raise UserError("consistency and cycle weights must be non-negative, with at least one consistency weight")
+        if self.draws < 1 or self.optimiser.batch_size // 2 % self.draws:
+            raise UserError(f"draws is {self.draws}: it must divide half the batch, {self.optimiser.batch_size // 2}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How samples are drawn.
+
+    Attributes:
+      num: samples drawn at the end of a run.
+      solver: integrator of the reverse process.
+      grid: time grid: log_snr, quadratic, uniform or edm.
+      steps: steps of the solver.
+      scale: guidance weight; 1 is exact.
+      interval: (low, high) times between which guidance acts; default everywhere.
+      clip: clip the predicted clean data to [-clip, clip].
+      chunk: samples a launch.
+    """
+
+    num: int = 10_000
+    solver: str = "dpmpp_2m"
+    grid: str = "log_snr"
+    steps: int = 25
+    scale: float = 1.0
+    interval: tuple[float, float] | None = None
+    clip: float | None = None
+    chunk: int = 1024
+
+    def __post_init__(self):
+        choose("solver", self.solver, SOLVERS)
+        choose("time grid", self.grid, GRIDS)
+        if self.num < 1 or self.steps < 1 or self.chunk < 1:
+            raise UserError("sampling needs num, steps and chunk of at least 1")
+        if self.interval is not None and not self.interval[0] < self.interval[1]:
+            raise UserError(f"interval is {self.interval}: give an increasing pair of times")
+        if self.clip is not None and not self.clip > 0:
+            raise UserError(f"clip is {self.clip}: it must be positive")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Everything about models that a run and a comparison share.
+
+    Attributes:
+      process: forward process.
+      network: denoising network.
+      head: classifier and guidance network of image problems.
+      source: source model.
+      rival: scratch and fine-tuning.
+      classifier: domain classifier.
+      guidance: guidance network.
+      sampling: sampler.
+      precision: what networks compute in: float32 or bfloat16. Parameters, times, log-ratios, optimiser and sampler
+        states are float32 in both.
+      augment: none, shift (images: by up to a pixel in 8) or shift_flip (mirrored too); of all rows that train.
+      source_seed: of the source's training; default the run's. One for all seeds makes them share one source model.
+    """
+
+    process: ProcessConfig = ProcessConfig()
+    network: NetworkConfig = NetworkConfig()
+    head: HeadConfig = HeadConfig()
+    source: DenoiserConfig = DenoiserConfig()
+    rival: RivalConfig = RivalConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
+    guidance: GuidanceConfig = GuidanceConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    precision: str = "float32"
+    augment: str = "none"
+    source_seed: int | None = None
+
+    def __post_init__(self):
+        choose("precision", self.precision, PRECISIONS)
+        choose("augmentation", self.augment, AUGMENTATIONS)
+
+    @property
+    def dtype(self) -> Any:
+        """`precision` as a JAX type."""
+        return PRECISIONS[self.precision]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageTrainingConfig(TrainingConfig):
+    """`TrainingConfig` with defaults for small images, sized for a CPU.
+
+    Convolutions cost far more than what two-dimensional problems need, so there are fewer members: three folds and the
+    regularisers and consistency weights that were chosen most often.
+    """
+
+    network: NetworkConfig = NetworkConfig(kind="unet")
+    source: DenoiserConfig = DenoiserConfig(
+        optimiser=OptimiserConfig(
+            steps=2000, batch_size=64, learning_rate=2e-3, ema=0.999, steps_per_launch=50, validation_rows=512
+        ),
+    )
+    rival: RivalConfig = RivalConfig(
+        learning_rates=(3e-4,),
+        folds=3,
+        optimiser=OptimiserConfig(
+            steps=600,
+            batch_size=64,
+            schedule="constant",
+            ema=0.99,
+            steps_per_launch=50,
+            patience=200,
+            validation_rows=1024,
+        ),
+    )
+    classifier: ClassifierConfig = ClassifierConfig(
+        folds=3,
+        regularisers=("mixup", "noise_0.3"),
+        optimiser=OptimiserConfig(steps=400, batch_size=64, learning_rate=1e-3, steps_per_launch=25, patience=150),
+    )
+    guidance: GuidanceConfig = GuidanceConfig(
+        consistency=(1.0,),
+        features=(128,),
+        folds=3,
+        optimiser=OptimiserConfig(
+            steps=800, batch_size=64, learning_rate=1e-3, steps_per_launch=50, patience=200, validation_rows=512
+        ),
+    )
+    sampling: SamplingConfig = SamplingConfig(num=1000, clip=1.0, chunk=256)

@@ -44,7 +44,7 @@ def test_nothing_to_show_is_still_a_picture():
 
 
 def test_images_stand_in_order_on_one_scale():
-    figure = image_grids.__wrapped__({"source": flat([-1, 0, 1, 0.5]), "tgdp": flat([5, -5, 0])})
+    figure = image_grids.__wrapped__({"source": flat([-1, 0, 1, 0.5]), "tgdp": flat([5, -5, 0])}, limits=(-1, 1))
     np.testing.assert_allclose(cells(figure.axes[0]), [[0, 0.5], [1, 0.75]])
     # What lies beyond is cut off, and a cell without an image is white.
     np.testing.assert_allclose(cells(figure.axes[1]), [[1, 0], [0.5, 1]])
@@ -52,11 +52,13 @@ def test_images_stand_in_order_on_one_scale():
     assert [axes.get_title() for axes in figure.axes] == ["source", "tgdp"]
 
 
-def test_the_scale_starts_at_zero_where_the_data_do():
-    named = {"source": flat([0, 0.5]), "target": flat([1.0]), "tgdp": flat([-0.2])}
+def test_source_and_target_set_the_scale():
+    named = {"source": flat([0, 0.5]), "target": flat([2.0]), "tgdp": flat([-0.2, 1.0])}
     figure = image_grids.__wrapped__(named)
-    np.testing.assert_allclose(cells(figure.axes[0])[0], [0, 0.5])
-    np.testing.assert_allclose(cells(figure.axes[2])[0, 0], 0)
+    np.testing.assert_allclose(cells(figure.axes[0])[0], [0, 0.25])
+    np.testing.assert_allclose(cells(figure.axes[2])[0], [0, 0.5])
+    figure = image_grids.__wrapped__(named, limits=(-1, 1))
+    np.testing.assert_allclose(cells(figure.axes[0])[0], [0.5, 0.75])
 
 
 def test_a_row_holds_one_class_in_all_panels():
@@ -101,8 +103,8 @@ def test_broken_images_are_counted():
 
 
 def test_bad_inputs_are_refused():
-    with pytest.raises(UserError, match=r"'a' has shape \(2, 3, 3\)"):
-        image_grids({"a": np.zeros((2, 3, 3))})
+    with pytest.raises(UserError, match=r"'a' has shape \(2, 3\)"):
+        image_grids({"a": np.zeros((2, 3))})
     with pytest.raises(UserError, match=r"'a' has shape \(2, 3, 3, 2\)"):
         image_grids({"a": np.zeros((2, 3, 3, 2))})
     with pytest.raises(UserError, match="one problem"):

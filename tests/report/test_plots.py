@@ -72,7 +72,7 @@ HISTORY = {
         lambda: plots.scatter_panels(panels(), contours=grid()),
         lambda: plots.samples(panels(dim=5)),
         lambda: plots.histograms({"a": np.arange(50.0), "b": np.zeros((0, 1))}),
-        lambda: plots.image_panels({"a": np.random.default_rng(0).normal(size=(9, 8, 8))}),
+        lambda: plots.image_grids({"a": np.random.default_rng(0).normal(size=(9, 8, 8))}),
         lambda: plots.fields(grid()[2] - 0.1, None, *grid()[:2], title="t"),
         lambda: plots.curves(HISTORY, chosen={"ratio": 120}),
         lambda: plots.bars(ROWS, LOWER),
@@ -96,7 +96,7 @@ def test_pictures_ignore_the_users_settings():
         assert plots.bars(ROWS, LOWER) == png
 
 
-@pytest.mark.parametrize("make", [plots.scatter_panels, plots.histograms, plots.image_panels, plots.curves])
+@pytest.mark.parametrize("make", [plots.scatter_panels, plots.histograms, plots.image_grids, plots.curves])
 def test_nothing_to_show_is_still_a_picture(make):
     assert decode(make({})).format == "PNG"
 
@@ -260,7 +260,7 @@ def test_samples_choose_the_picture_by_shape(shape, kind, monkeypatch):
     from tgdp_jax.report import samples as module
 
     called = []
-    for name, of in (("histograms", "lines"), ("scatter_panels", "points"), ("image_panels", "images")):
+    for name, of in (("histograms", "lines"), ("scatter_panels", "points"), ("image_grids", "images")):
         monkeypatch.setattr(module, name, lambda *a, of=of, **k: called.append((of, k.get("contours"))))
     rng = np.random.default_rng(0)
     plots.samples({name: rng.normal(size=(12, *shape)) for name in "ab"}, contours=grid())
@@ -272,18 +272,6 @@ def test_samples_choose_the_picture_by_shape(shape, kind, monkeypatch):
 def test_sequences_of_unusual_shape_are_projected():
     rng = np.random.default_rng(0)
     assert decode(plots.samples({name: rng.normal(size=(12, 3, 2, 2)) for name in "ab"})).format == "PNG"
-
-
-def test_images_share_one_grey_scale():
-    bright, dark = np.full((4, 3, 3), 1.0), np.full((9, 3, 3), -1.0)
-    between = np.zeros((30, 3, 3))
-    figure = plots.image_panels.__wrapped__({"source": bright, "target": dark, "tgdp": between, "nan": dark * np.nan})
-    centre = [np.asarray(axes.images[0].get_array())[2, 2] for axes in figure.axes]
-    np.testing.assert_allclose(centre, [1.0, 0.0, 0.5, 0.0])
-    # Four images are two by two, thirty are five by five with lines between.
-    assert [axes.images[0].get_array().shape[0] for axes in figure.axes[:3]] == [9, 13, 21]
-    with pytest.raises(UserError, match=r"'a' has shape \(2, 3\)"):
-        plots.image_panels({"a": np.zeros((2, 3))})
 
 
 def test_fields_share_one_symmetric_scale_and_show_the_difference():

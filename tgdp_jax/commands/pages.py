@@ -77,15 +77,15 @@ def sample_picture(problem: Problem, samples: Mapping[str, np.ndarray], labels: 
             known["target, held out"] = problem.reference.y
         known |= {f"samples: {name}": y for name, y in labels.items()}
         classes = {name: y[: len(panels[name])] for name, y in known.items() if y is not None}
-    if len(problem.shape) == 3:
-        caption = "One row a class." if classes else "The first images of each, in the order given."
-        return Picture("Source, target and samples", caption, plots.image_grids(panels, labels=classes))
     contours = None
     if problem.exact is not None and len(problem.shape) == 1 and problem.shape[0] == 2:
         xs, ys, points = _plane(problem)
         contours = xs, ys, np.exp(np.asarray(problem.exact.target.log_prob(points))).reshape(len(ys), len(xs))
     png = plots.samples(panels, labels=classes, contours=contours)
-    return Picture("Source, target and samples", "All panels share their axes, in the models' units.", png)
+    caption = "All panels share their axes, in the models' units."
+    if len(problem.shape) == 3:
+        caption = "One row a class." if classes else "The first images of each, in the order given."
+    return Picture("Source, target and samples", caption, png)
 
 
 def field_pictures(config: TrainingConfig, problem: Problem, trees: Mapping[str, Any]) -> list[Picture]:

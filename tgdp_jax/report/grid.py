@@ -21,18 +21,20 @@ def image_grids(
     panels: Mapping[str, np.ndarray],
     *,
     labels: Mapping[str, np.ndarray] | None = None,
+    limits: tuple[float, float] | None = None,
     side: int = 8,
     columns: int = 4,
 ) -> Figure:
     """The first images of every set as a grid; all grids have the same cells, so that images are of one size.
 
     With labels a row holds images of one class, the same class in all panels: gaps show where a set has few or none.
-    Values are shown on one scale, black to white: from -1 to 1, or from 0 to 1 where the first two panels, by custom
-    source and target, have no negative values. What lies beyond is cut off. A remark counts images that are not finite.
+    Values are shown on one scale, and what lies beyond is cut off. A remark counts images that are not finite.
 
     Args:
-      panels: title to images [N, H, W, C] of one shape, C being 1 (grey) or 3 (red, green, blue).
+      panels: title to images of one shape, [N, H, W] or [N, H, W, C], C being 1 (grey), 3 or 4 (colours).
       labels: title to classes [N]; panels not named show their images in the order given.
+      limits: values shown as black and as white; by default the least and the greatest of the first two panels, by
+        custom source and target.
       side: images along a row; without labels also rows, fewer where no set has so many images.
       columns: panels in a row at most.
 
@@ -55,11 +57,13 @@ def image_grids(
         most = max((len(values) for values in images.values()), default=1)
         side = min(side, max(1, int(np.ceil(np.sqrt(most)))))
     rows = len(shown) or side
-    low = 0.0 if all(np.nanmin(v, initial=0.0) >= 0 for v in list(images.values())[:2]) else -1.0
+    low, high = _limits(list(images.values())[:2]) if limits is None else limits
     figure, axes = style.grid_figure(len(images), columns=columns, aspect=rows * height / (side * width), extra=0.3)
     for panel, (name, values) in zip(axes, images.items(), strict=True):
         layout = _by_class(classes[name], shown, side) if name in classes else _in_order(len(values), rows, side)
-        panel.imshow(_canvas((values - low) / (1 - low), layout), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        panel.imshow(
+            _canvas((values - low) / (high - low), layout), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+        )
         panel.spines[:].set_visible(False)
         panel.tick_params(length=0)
         panel.set(xticks=[], yticks=[])
@@ -73,11 +77,22 @@ def image_grids(
     return figure
 
 
+def is_images(shape: tuple[int, ...]) -> bool:
+    """Whether an array of this shape can be shown as images."""
+    return len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3, 4))
+
+
 def _images(name: str, values) -> np.ndarray:
     values = np.asarray(values, np.float64)
-    if values.ndim != 4 or values.shape[3] not in (1, 3):
-        raise UserError(f"{name!r} has shape {values.shape}: images are [N, H, W, 1] or [N, H, W, 3]")
-    return values
+    if not is_images(values.shape):
+        raise UserError(f"{name!r} has shape {values.shape}: images are [N, H, W] or [N, H, W, 1, 3 or 4]")
+    return values[..., None] if values.ndim == 3 else values
+
+
+def _limits(panels: list[np.ndarray]) -> tuple[float, float]:
+    finite = np.concatenate([v[np.isfinite(v)] for v in panels] or [np.zeros(0)])
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    return low, high if high > low else low + 1.0
 
 
 def _classes(name: str, labels, images: np.ndarray) -> np.ndarray:

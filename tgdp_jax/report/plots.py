@@ -2,7 +2,7 @@
 
 from tgdp_jax.report.charts import bars, curves, fields, lines
 from tgdp_jax.report.grid import image_grids
-from tgdp_jax.report.samples import histograms, image_panels, project, samples, scatter_panels
+from tgdp_jax.report.samples import histograms, project, samples, scatter_panels
 
 __all__ = [
     "bars",
@@ -10,7 +10,6 @@ __all__ = [
     "fields",
     "histograms",
     "image_grids",
-    "image_panels",
     "lines",
     "project",
     "samples",

@@ -1,4 +1,4 @@
-"""Pictures of samples, as PNG bytes: points, histograms, images, and the projection to two dimensions.
+"""Pictures of samples, as PNG bytes: points, histograms, and the projection to two dimensions; images by `grid`.
 
 Panels are given as a dict from title to array, in the order in which they appear. The first two, by custom the source
 and the target's training points, set what is common to all panels (axis limits, projection, grey values), so that a
@@ -18,6 +18,7 @@ from matplotlib.patches import Patch
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.report import style
+from tgdp_jax.report.grid import image_grids, is_images
 
 MAX_POINTS = 4000
 
@@ -254,68 +255,6 @@ def histograms(
     return figure
 
 
-def _is_images(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3, 4))
-
-
-def _mosaic(images: np.ndarray, side: int, low: float, high: float) -> np.ndarray:
-    """The first side * side images [N, H, W, C] as one picture [Y, X, C] in [0, 1], white lines between them."""
-    height, width, channels = images.shape[1:]
-    canvas = np.ones((side * (height + 1) + 1, side * (width + 1) + 1, channels))
-    for i, image in enumerate(images[: side * side]):
-        top, left = (i // side) * (height + 1) + 1, (i % side) * (width + 1) + 1
-        canvas[top : top + height, left : left + width] = np.clip(np.nan_to_num((image - low) / (high - low)), 0, 1)
-    return canvas
-
-
-@style.picture
-def image_panels(
-    panels: Mapping[str, np.ndarray],
-    *,
-    limits: tuple[float, float] | None = None,
-    side: int = 5,
-    reference: Sequence[str] | None = None,
-    columns: int = 4,
-) -> Figure:
-    """The first images of every set as a square mosaic, all with one grey or colour scale.
-
-    Args:
-      panels: title to images [N, H, W] or [N, H, W, C], C being 1, 3 or 4.
-      limits: values shown as black and as white; by default the least and the greatest of the reference panels.
-      side: images along one side of a mosaic.
-      reference: panels that set the limits; the first two by default.
-      columns: panels in a row at most.
-
-    Returns:
-      PNG bytes.
-
-    Raises:
-      UserError: an array is not image-shaped, or a reference name does not exist.
-    """
-    images = {}
-    for name, values in panels.items():
-        values = np.asarray(values, np.float64)
-        if not _is_images(values.shape):
-            raise UserError(f"{name!r} has shape {values.shape}: images are [N, H, W] or [N, H, W, 1, 3 or 4]")
-        images[name] = values[..., None] if values.ndim == 3 else values
-    if limits is None:
-        frame = [images[name] for name in _reference(list(images), reference)]
-        finite = np.concatenate([v[np.isfinite(v)].ravel() for v in frame] or [np.zeros(0)])
-        limits = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    low, high = limits if limits[1] > limits[0] else (limits[0], limits[0] + 1.0)
-    figure, axes = style.grid_figure(len(images), columns=columns, aspect=1.0, extra=0.3)
-    for panel, (name, values) in zip(axes, images.items(), strict=True):
-        # Ten images of a small target set fill their mosaic better than a corner of a five by five one.
-        canvas = _mosaic(values, min(side, max(1, int(np.ceil(np.sqrt(len(values)))))), low, high)
-        if canvas.shape[2] == 1:
-            panel.imshow(canvas[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        else:
-            panel.imshow(canvas, interpolation="nearest")
-        panel.set_axis_off()
-        style.set_title(panel, name)
-    return figure
-
-
 def samples(
     panels: Mapping[str, np.ndarray],
     *,
@@ -325,12 +264,12 @@ def samples(
 ) -> bytes:
     """Sets of samples side by side, in the manner that suits their shape.
 
-    Histograms for [N] and [N, 1], mosaics for images [N, H, W] and [N, H, W, 1, 3 or 4], points otherwise: as they are
+    Histograms for [N] and [N, 1], grids for images [N, H, W] and [N, H, W, 1, 3 or 4], points otherwise: as they are
     in two dimensions, projected by `project` in more.
 
     Args:
       panels: title to samples, all of one shape but for N.
-      labels: title to classes [N]; not used for images.
+      labels: title to classes [N].
       contours: exact target density on a grid, (xs, values) in one and (xs, ys, values) in two dimensions; ignored
         where the data have more, as a projected density is not known.
       reference: panels that set limits and projection; the first two by default.
@@ -340,8 +279,8 @@ def samples(
     """
     shapes = {np.asarray(v).shape[1:] for v in panels.values() if np.asarray(v).size}
     shape = shapes.pop() if len(shapes) == 1 else ()
-    if _is_images((0, *shape)):
-        return image_panels(panels, reference=reference)
+    if is_images((0, *shape)):
+        return image_grids(panels, labels=labels)
     flat = project(panels, reference=reference)
     if all(v.shape[1] == 1 for v in flat.values()):
         density = contours if contours is not None and len(contours) == 2 else None

@@ -1,13 +1,24 @@
 """`tgdp run digits`, from data to report, and what it leaves."""
 
+import functools
+
 import numpy as np
 import pytest
 
 from tests import tiny
 from tests.e2e.tools import LEFT, call, read, refused, stages, strict_json
+from tgdp_jax import pipeline
 
 # Networks that compile fast: what is tried here is the way from data to report.
 RUN = ("run", "digits", "--conditional", "--n-target", "60", "--network.kind", "mlp", *tiny.OPTIONS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def light_features():
+    """Features of a few steps: how good they are is another test's affair."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "fit_features", functools.partial(pipeline.fit_features, optimiser=tiny.OPTIMISER))
+        yield
 
 
 @pytest.fixture(scope="module")

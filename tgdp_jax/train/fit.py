@@ -269,7 +269,7 @@ def fit(
                 stop=session.stop_asked(),
             )
             step += length
-            row = {"step": step, **{name: float(value) for name, value in terms.items()}}
+            row = {"step": step, **{name: float(value) for name, value in jax.device_get(terms).items()}}
             if not np.isfinite([row["loss"], row["validation"]]).all():
                 raise UserError(
                     f"training diverged: loss {row['loss']}, held-out loss {row['validation']} at step {step}; "

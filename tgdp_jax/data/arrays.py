@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -11,6 +12,12 @@ import numpy as np
 
 from tgdp_jax.data.problem import Data, Problem, Scaler, check_labels, check_n_target, check_rows, count_classes
 from tgdp_jax.errors import UserError
+
+# What numpy lets through when an archive or the header of a member is damaged.
+BROKEN_NPZ = (
+    *(OSError, ValueError, EOFError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +58,7 @@ def read_rows(path: Path) -> Data:
         raise
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: check the path") from None
-    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except BROKEN_NPZ as error:
         raise UserError(f"{path} can not be read as .npz ({error}): save it with numpy.savez(path, x=...)") from error
     y = arrays.get("y")
     return Data(check_rows(arrays["x"], str(path)), y if isinstance(y, np.ndarray) else None)

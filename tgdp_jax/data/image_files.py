@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import math
 import re
-import tokenize
-import zipfile
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from tgdp_jax.data.arrays import BROKEN_NPZ
 from tgdp_jax.errors import UserError
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -23,11 +22,6 @@ H5_KEYS = (("x", "y"), ("train/data", "train/target"))
 # What Pillow's modes become; others (transparency, 16 bits, printing colours) are left to the user.
 MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
 KINDS = "a .npz, .h5 or .hdf5 file, an idx file (...-images-idx3-ubyte, also .gz) or a folder of .png or .jpg files"
-# What numpy lets through when an archive or the header of a member is damaged.
-_BROKEN_NPZ = (
-    *(OSError, ValueError, EOFError, RuntimeError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
-)
 
 
 class Images(NamedTuple):
@@ -117,7 +111,7 @@ def _read_npz(path: Path) -> Images:
                 raise UserError(f"{path} holds {_listed(archive.files)} but no 'x' or 'x_train': {how}")
             # A member that is no array comes back as bytes.
             x, y = (archive[name] if name in archive else None for name in found)
-    except _BROKEN_NPZ as error:
+    except BROKEN_NPZ as error:
         raise UserError(f"{path} can not be read as .npz ({error}): {how}") from error
     if not isinstance(x, np.ndarray):
         raise UserError(f"{path} holds no array '{found[0]}': {how}")

@@ -8,7 +8,7 @@ call; other jobs on the machine disturb even those, most of all PyTorch's.
 
 Measured 2026-11-21 by one call of 9.5 minutes: jax 0.10.2, torch 2.13.0+cpu, float32, two quiet CPU cores with
 AVX-512 (matrix products: 240 to 270 GFLOP/s on both). "training loop" was measured again after held-out rows came to
-be drawn once for all launches, with other jobs beside (before: 1.10).
+be drawn once for all launches (before: 1.10).
 
                                                                          measured   target
     paper: share of the matmul rate, chunk 4096 (0.90 at 1024)               0.92     0.85

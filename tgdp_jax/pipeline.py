@@ -260,7 +260,8 @@ def judge(
             out |= evaluate(*rows, seed=seed, labels=asked, reference_labels=truth)
         else:
             out |= evaluate_images(*rows, features, seed=seed, labels=asked, reference_labels=truth)
-            if labels is not None:
+            # With classes too rare for metrics within them the labels still say whether samples show what was asked.
+            if labels is not None and asked is None:
                 out["label_accuracy"] = label_accuracy(samples, labels, features)
     if problem.exact is not None:
         sde = config.process.make()

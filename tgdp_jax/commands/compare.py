@@ -61,6 +61,7 @@ def _fill(config: CompareConfig, problems: Mapping[tuple[int, int], Problem], ou
     names = [*config.method_list, FLOOR] if next(iter(problems.values())).exact is not None else config.method_list
     todo = [(method, n, seed) for n, seed in _grid(config) for method in names]
     cells: dict[tuple[str, int, int], Cell] = {}
+    identity = problem_identity(config.problem)  # of files read whole: once for all cells
     with Display() as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
         display.say(f"devices: {describe()}")
         store = Store(out / "checkpoints", seconds=engine.checkpoint_seconds, warn=display.warn)
@@ -76,7 +77,7 @@ def _fill(config: CompareConfig, problems: Mapping[tuple[int, int], Problem], ou
             def log(stage: str, cell: str = f"n{n}-seed{seed}/{method}") -> Log:
                 return journal.stage(f"{cell}/{stage}")
 
-            cell = _cell(config, problems[n, seed], method, seed, out, store, display, log)
+            cell = _cell(config, problems[n, seed], identity, method, seed, out, store, display, log)
             write_json(path, cell)
             cells[method, n, seed] = cell
         warnings = list(dict.fromkeys(w for c in cells.values() for w in c["warnings"]))
@@ -123,6 +124,7 @@ def _grid(config: CompareConfig) -> list[tuple[int, int]]:
 def _cell(
     config: CompareConfig,
     problem: Problem,
+    identity: dict[str, Any],
     method: str,
     seed: int,
     out: Path,
@@ -133,7 +135,6 @@ def _cell(
     if method == FLOOR:
         values, warnings, parameters = floor(config, problem, seed), [], 0
     else:
-        identity = problem_identity(config.problem)
         trained = train(config, problem, identity, method, seed, store, display, log=log)
         features = image_features(problem, identity, store, display, log=log)
         samples, labels = draw_samples(trained.generator, problem, seed, config.sampling.num, display)

@@ -186,16 +186,8 @@ def evaluate(
         bandwidth = median_bandwidth(reference, seed=seed)
     parts = by_class(samples, reference, labels, reference_labels)
     found = [_two_sample(x, y, bandwidth, seed, projections, max_points, k) for _, x, y in parts]
-    out = {
-        name: Value(
-            sum(share * one[name].value for (share, _, _), one in zip(parts, found, strict=True)),
-            math.sqrt(sum((share * one[name].spread) ** 2 for (share, _, _), one in zip(parts, found, strict=True))),
-        )
-        for name in found[0]
-    }
-    near = nearest_training_distance(samples, train), nearest_training_distance(reference, train)
-    out["memorisation"] = Value(ratio_of_medians(*near), bootstrap(safe_ratio, *near, num=COPIES, seed=seed))
-    return out
+    out = mean_over_classes([share for share, _, _ in parts], found)
+    return out | {"memorisation": memorisation_value(samples, reference, train, seed=seed)}
 
 
 def evaluate_closed_form(
@@ -265,7 +257,24 @@ def _two_sample(
     }
 
 
-def safe_ratio(distance: np.ndarray, reference: np.ndarray) -> float:
+def mean_over_classes(shares: list[float], found: list[dict[str, Value]]) -> dict[str, Value]:
+    """Every metric's mean over the classes, weighted by their shares; spreads are of independent classes."""
+    return {
+        name: Value(
+            sum(share * one[name].value for share, one in zip(shares, found, strict=True)),
+            math.sqrt(sum((share * one[name].spread) ** 2 for share, one in zip(shares, found, strict=True))),
+        )
+        for name in found[0]
+    }
+
+
+def memorisation_value(samples: Any, reference: Any, train: Any, *, seed: int) -> Value:
+    """Median distance of samples to the nearest training row over that of the reference."""
+    near = nearest_training_distance(samples, train), nearest_training_distance(reference, train)
+    return Value(ratio_of_medians(*near), bootstrap(_safe_ratio, *near, num=COPIES, seed=seed))
+
+
+def _safe_ratio(distance: np.ndarray, reference: np.ndarray) -> float:
     # A resampled reference may consist of training rows where the whole does not.
     return ratio_of_medians(distance, reference) if np.median(reference) else math.nan
 

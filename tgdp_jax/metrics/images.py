@@ -9,12 +9,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # scikit-learn brings it
 
 from tgdp_jax.metrics.coverage import density_coverage, precision_recall
-from tgdp_jax.metrics.evaluate import COPIES, by_class, safe_ratio
+from tgdp_jax.metrics.evaluate import COPIES, by_class, mean_over_classes, memorisation_value
 from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.frechet import frechet_value
 from tgdp_jax.metrics.inputs import pair
-from tgdp_jax.metrics.memorisation import nearest_training_distance, ratio_of_medians
-from tgdp_jax.metrics.spread import Value, bootstrap, mean_value, subsample_spread
+from tgdp_jax.metrics.spread import Value, mean_value, subsample_spread
 from tgdp_jax.metrics.two_sample import median_bandwidth, mmd2_value
 from tgdp_jax.metrics.two_sample_classifier import FEWEST, c2st
 
@@ -59,11 +58,10 @@ def evaluate_images(
     """
     pixels, reference_pixels = pair("samples", samples, "reference", reference, at_least=2)
     x, y, known = (features.embed(images).astype(np.float64) for images in (samples, reference, train))
-    near = nearest_training_distance(x, known), nearest_training_distance(y, known)
     out = {
         "frechet": frechet_value(x, y, num=COPIES, seed=seed),
         "c2st": Value(math.nan, math.nan),
-        "memorisation": Value(ratio_of_medians(*near), bootstrap(safe_ratio, *near, num=COPIES, seed=seed)),
+        "memorisation": memorisation_value(x, y, known, seed=seed),
     }
     if min(len(x), len(y)) >= FEWEST:
         out["c2st"] = c2st(x, y, num=COPIES // 2, seed=seed).accuracy
@@ -76,10 +74,7 @@ def evaluate_images(
         }
         for _, i, j in parts
     ]
-    shares = np.array([share for share, _, _ in parts])
-    for name in ("mmd2", *BALLS):
-        value, spread = np.array([one[name] for one in found]).T
-        out[name] = Value(float(shares @ value), float(np.linalg.norm(shares * spread)))
+    out |= mean_over_classes([share for share, _, _ in parts], found)
     if labels is not None:
         out["label_accuracy"] = label_accuracy(samples, labels, features)
     return out

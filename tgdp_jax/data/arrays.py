@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tgdp_jax.data.problem import Data, Problem, Scaler, check_labels, check_n_target, check_rows, count_classes
+from tgdp_jax.data.problem import Data, Problem, Scaler, check_labels, check_rows, count_classes, split_target
 from tgdp_jax.errors import UserError
 
 # What numpy lets through when an archive or the header of a member is damaged.
@@ -91,19 +91,12 @@ def load(config: ArraysConfig, *, n_target: int | None, seed: int) -> Problem:
         return Data(data.x, check_labels(data.y, len(data), num_classes, str(path)) if config.conditional else None)
 
     source, pool = labelled(source, config.source), labelled(pool, config.target)
-    if n_target is None:
-        n_target = len(pool) if config.reference else max(2, len(pool) - len(pool) // 5)
-    check_n_target(n_target, len(pool))
-    order = np.random.default_rng(seed).permutation(len(pool))
-    target = pool.take(order[:n_target])
+    learned, spare = split_target(len(pool), n_target, all_to_learn=config.reference is not None, seed=seed)
+    target, reference = pool.take(learned), None if spare is None else pool.take(spare)
     if config.reference:
         reference = read_rows(config.reference)
         check_pair(source, reference, "reference")
         reference = labelled(reference, config.reference)
-    else:
-        rest = order[n_target:]
-        # A handful of rows judges nothing; better no number than a wild one.
-        reference = pool.take(rest) if len(rest) >= 10 else None
     scaler = Scaler.of(source.x)
 
     def scaled(data: Data) -> Data:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tgdp_jax.data.image_files import Images, read_images
 from tgdp_jax.data.pixels import UNIT, to_model
-from tgdp_jax.data.problem import Data, Problem, check_labels, check_n_target, count_classes
+from tgdp_jax.data.problem import Data, Problem, check_labels, count_classes, split_target
 from tgdp_jax.errors import UserError
 
 # Rows to judge by: metrics of images compare every pair.
@@ -61,8 +61,6 @@ def load(config: ImagesConfig, *, n_target: int | None, seed: int) -> Problem:
     if config.conditional:
         _check_labelled(source, config.source)
         num_classes = count_classes(source.y, len(source.x), str(config.source))
-    if n_target is None:
-        n_target = len(pool.x) if config.reference else max(2, len(pool.x) - len(pool.x) // 5)
 
     def part(images: Images, rows: slice | np.ndarray, path: Path) -> Data:
         if images.x.shape[3] != source.x.shape[3]:
@@ -74,21 +72,16 @@ def load(config: ImagesConfig, *, n_target: int | None, seed: int) -> Problem:
         y = _labels(images, source, num_classes, path)
         return Data(to_model(images.x[rows], size), None if y is None else y[rows])
 
-    def shuffled(images: Images) -> np.ndarray:
-        return np.random.default_rng(seed).permutation(len(images.x))
-
     source_rows = part(source, slice(None), config.source)
     _check_number(pool, config.target, 2)
-    check_n_target(n_target, len(pool.x))
-    order = shuffled(pool)
-    target, reference = part(pool, order[:n_target], config.target), None
+    learned, spare = split_target(len(pool.x), n_target, all_to_learn=config.reference is not None, seed=seed)
+    target = part(pool, learned, config.target)
+    reference = None if spare is None else part(pool, spare[:MAX_REFERENCE], config.target)
     if config.reference:
         fresh = read_images(config.reference)
         _check_number(fresh, config.reference, 2)
-        reference = part(fresh, shuffled(fresh)[:MAX_REFERENCE], config.reference)
-    # A handful of rows judges nothing; better no number than a wild one.
-    elif len(order) >= n_target + 10:
-        reference = part(pool, order[n_target:][:MAX_REFERENCE], config.target)
+        order = np.random.default_rng(seed).permutation(len(fresh.x))
+        reference = part(fresh, order[:MAX_REFERENCE], config.reference)
     return Problem("images", source_rows, target, reference, num_classes=num_classes, scaler=UNIT)
 
 

@@ -189,3 +189,26 @@ def check_n_target(n: int, available: int) -> None:
         raise UserError(f"n-target is {n}: at least 2 target rows are needed to hold one out; raise --n-target")
     if n > available:
         raise UserError(f"n-target is {n} but only {available} target rows are to be had: lower --n-target")
+
+
+def split_target(
+    available: int, n_target: int | None, *, all_to_learn: bool, seed: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Row numbers of the target to learn from, and the others to judge by; None where these are too few.
+
+    Args:
+      available: rows of the target.
+      n_target: rows to learn from; None: four fifths.
+      all_to_learn: what to judge by comes from elsewhere, so that None means all and nothing is set aside.
+      seed: of the order, which is the same for every n_target.
+
+    Raises:
+      UserError: n_target is out of range.
+    """
+    if n_target is None:
+        n_target = available if all_to_learn else max(2, available - available // 5)
+    check_n_target(n_target, available)
+    order = np.random.default_rng(seed).permutation(available)
+    rest = order[n_target:]
+    # A handful of rows judges nothing; better no number than a wild one.
+    return order[:n_target], None if all_to_learn or len(rest) < 10 else rest

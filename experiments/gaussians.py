@@ -174,7 +174,7 @@ def ablation(out: Path, *, seeds: int = 2, n_targets: tuple[int, ...] = (100,)) 
                     samples, _ = draw_samples(trained.generator, problem, seed, config.sampling.num, display)
                     score = trained.generator.score
                     assert score is not None
-                    error = path_kl(named_key(seed, "metrics"), score, problem.exact.target, config.process.make())
+                    error = path_kl(named_key(seed, "metrics"), score, problem.exact.target, config.sde)
                     found.append((sliced_wasserstein2(samples, problem.reference.x), error.value))
                 mean, spread = np.mean(found, 0), np.std(found, 0, ddof=1) if seeds > 1 else (math.nan, math.nan)
                 cells = {k: Cell(float(m), float(s)) for k, m, s in zip(("sw2", "path_kl"), mean, spread, strict=True)}

@@ -8,24 +8,26 @@ import hashlib
 import math
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from tgdp_jax.config import fingerprint, to_json
+from tgdp_jax.config import CompareConfig, RunConfig, fingerprint, to_json
 from tgdp_jax.data import arrays, digits, gaussians, images
 from tgdp_jax.data.image_files import files_of
 from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError, choose
+from tgdp_jax.interop import unet_files
 from tgdp_jax.metrics.closed_form import expected_density
 from tgdp_jax.metrics.evaluate import evaluate, evaluate_closed_form
 from tgdp_jax.metrics.features import Features, fit_features
 from tgdp_jax.metrics.images import evaluate_images, label_accuracy
 from tgdp_jax.metrics.spread import Value
+from tgdp_jax.metrics.utility import utility
 from tgdp_jax.nets.features import FeatureCNN
 from tgdp_jax.parallel import barrier
 from tgdp_jax.settings import TrainingConfig
@@ -57,21 +59,32 @@ def load_problem(config: Any, *, n_target: int | None, seed: int) -> Problem:
             return arrays.load(config, n_target=n_target, seed=seed)
 
 
-def file_digests(config: Any) -> dict[str, str]:
-    """Hash of the contents of every file that a problem config names, by the field's name."""
+def file_digests(config: RunConfig | CompareConfig) -> dict[str, str]:
+    """Hash of the contents of every file that the settings name, by the option that names it."""
+    return _data_digests(config.problem) | _model_digest(config)
+
+
+def _data_digests(config: Any) -> dict[str, str]:
     paths = {name: value for name, value in vars(config).items() if isinstance(value, Path)}
-    return {name: _digest(path) for name, path in paths.items() if path.exists()}
+    return {name: _digest(files_of(path)) for name, path in paths.items() if path.exists()}
 
 
-def _digest(path: Path) -> str:
+def _model_digest(config: TrainingConfig) -> dict[str, str]:
+    # Loaded first, which says what is wrong with a folder that is none.
+    if config.model is None or config.pretrained is None:
+        return {}
+    return {"pretrained": _digest(unet_files(config.pretrained))}
+
+
+def _digest(files: Mapping[str, Path]) -> str:
     """Of a file's contents; of several files that belong together, with their names."""
-    parts = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files_of(path).items()}
+    parts = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
     return fingerprint(parts) if len(parts) > 1 else next(iter(parts.values()))
 
 
 def problem_identity(config: Any) -> dict[str, Any]:
     """JSON-able facts that fix a problem's data: settings, and for files their contents."""
-    return {"kind": type(config).__name__, **to_json(config), **file_digests(config)}
+    return {"kind": type(config).__name__, **to_json(config), **_data_digests(config)}
 
 
 def named_key(seed: int, name: str) -> jax.Array:
@@ -131,6 +144,7 @@ def train(
     results: dict[str, StageResult] = {}
     marks: dict[str, str] = {}
     seconds = 0.0
+    model = _model_digest(config)
     for stage in METHODS[method].stages(config, problem):
         own_seed = config.source_seed if stage.name == "source" and config.source_seed is not None else seed
         marks[stage.name] = fingerprint(
@@ -142,6 +156,7 @@ def train(
                 "problem": identity,
                 "seed": own_seed,
                 "n_target": len(problem.target) if stage.uses_target else None,
+                **model,
             }
         )
         run = functools.partial(stage.run, named_key(own_seed, stage.name), problem, trees)
@@ -260,11 +275,12 @@ def judge(
             out |= evaluate(*rows, seed=seed, labels=asked, reference_labels=truth)
         else:
             out |= evaluate_images(*rows, features, seed=seed, labels=asked, reference_labels=truth)
+            out |= _utility_values(problem, samples, labels, seed)
             # With classes too rare for metrics within them the labels still say whether samples show what was asked.
             if labels is not None and asked is None:
                 out["label_accuracy"] = label_accuracy(samples, labels, features)
     if problem.exact is not None:
-        sde = config.process.make()
+        sde = config.sde
         out |= evaluate_closed_form(
             samples,
             score,
@@ -274,6 +290,17 @@ def judge(
             conditional=problem.conditional,
         )
     return out
+
+
+def _utility_values(problem: Problem, samples: np.ndarray, labels: np.ndarray | None, seed: int) -> dict[str, Value]:
+    """What a classifier of target images gains from samples; empty where samples or images have no labels."""
+    reference = problem.reference
+    if labels is None or reference is None or reference.y is None or problem.target.y is None:
+        return {}
+    real, fresh = (problem.target.x, problem.target.y), (reference.x, reference.y)
+    key = named_key(seed, "utility")
+    found = utility(key, real, (samples, labels), fresh, num_classes=problem.num_classes)
+    return {"utility": found.augmented, "utility_gain": found.gain}
 
 
 def _classes_suffice(labels: np.ndarray | None, truth: np.ndarray | None) -> bool:
@@ -290,7 +317,7 @@ def floor(config: TrainingConfig, problem: Problem, seed: int) -> dict[str, Valu
         return {}
     x, y = problem.exact.target.sample(named_key(seed, "fresh"), config.sampling.num)
     labels = np.asarray(y) if problem.conditional else None
-    score = ExactScore(problem.exact.target, config.process.make())
+    score = ExactScore(problem.exact.target, config.sde)
     values = judge(config, problem, np.asarray(x), labels, score, seed)
     goal = expected_density(problem.exact.target)
     return values | {"avg_density": Value(goal, 0.0)}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 
 from tgdp_jax.data.augment import AUGMENTATIONS
 from tgdp_jax.errors import UserError, choose
+from tgdp_jax.interop import DiffusersUNet, load_unet
 from tgdp_jax.losses import GUIDANCE_LOSSES
 from tgdp_jax.nets.embedding import EMBEDDINGS
 from tgdp_jax.prediction import PREDICTIONS
@@ -273,6 +276,11 @@ class SamplingConfig:
             raise UserError(f"clip is {self.clip}: it must be positive")
 
 
+@functools.lru_cache(maxsize=1)
+def _loaded(folder: Path) -> DiffusersUNet:
+    return load_unet(folder)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """Everything about models that a run and a comparison share.
@@ -290,6 +298,8 @@ class TrainingConfig:
         states are float32 in both.
       augment: none, shift (images: by up to a pixel in 8) or shift_flip (mirrored too); of all rows that train.
       source_seed: of the source's training; default the run's. One for all seeds makes them share one source model.
+      pretrained: folder of a U-Net that diffusers' `save_pretrained` wrote, with its scheduler. It is the source model:
+        nothing is trained on source rows, and it says what process, network and prediction are.
     """
 
     process: ProcessConfig = ProcessConfig()
@@ -303,15 +313,37 @@ class TrainingConfig:
     precision: str = "float32"
     augment: str = "none"
     source_seed: int | None = None
+    pretrained: Path | None = None
 
     def __post_init__(self):
         choose("precision", self.precision, PRECISIONS)
         choose("augmentation", self.augment, AUGMENTATIONS)
+        if self.pretrained is not None and self.process != ProcessConfig():
+            raise UserError("a pretrained model comes with its own process: leave out --process or --pretrained")
 
     @property
     def dtype(self) -> Any:
         """`precision` as a JAX type."""
         return PRECISIONS[self.precision]
+
+    @property
+    def model(self) -> DiffusersUNet | None:
+        """The pretrained model, if any.
+
+        Raises:
+          UserError: it can not be loaded, see `load_unet`.
+        """
+        return None if self.pretrained is None else _loaded(self.pretrained)
+
+    @property
+    def sde(self) -> SDE:
+        """The forward process: `process`, or the pretrained model's."""
+        return self.process.make() if self.model is None else self.model.sde
+
+    @property
+    def prediction(self) -> str:
+        """What the denoising network predicts, one of `prediction.PREDICTIONS`."""
+        return self.source.prediction if self.model is None else self.model.prediction
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -215,4 +215,4 @@ def test_a_missing_rival_is_refused_before_anything_is_measured(tmp_path, monkey
 def test_settings_survive_json():
     config = BenchConfig(run=None, against="torch", memory=0.5)
     assert from_json(BenchConfig, to_json(config)) == config
-    assert Effort().networks == tuple(n for n in Effort().networks if n in models.EMBEDDED)
+    assert set(Effort().networks) == {*models.EMBEDDED, *models.IMAGES}

@@ -15,7 +15,7 @@ import numpy as np
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import GuidedScore, log_ratio_guidance
-from tgdp_jax.nets import EpsMLP, GuidanceMLP
+from tgdp_jax.nets import EpsMLP, EpsUNet, GuidanceHead, GuidanceMLP
 from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.sampling import SOLVERS
 from tgdp_jax.sampling.steps import Solver
@@ -31,6 +31,8 @@ EMBEDDED: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
     "small": (2, SMALL, SMALL),
     "default32": (32, DenoiserConfig().features, GuidanceConfig().features),
 }
+# name: (pixels a side of grey images, channels of the U-Net's levels, channels of the guidance network)
+IMAGES: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {"unet16": (16, (16, 32, 96), (16, 32, 64))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +121,8 @@ def networks(
         dim,
         eps_net,
         guidance_net,
-        _random_params(0, eps_net, dim),
-        _random_params(1, guidance_net, dim),
+        _random_params(0, eps_net, (dim,)),
+        _random_params(1, guidance_net, (dim,)),
         precision,
     )
 
@@ -129,6 +131,29 @@ def embedded(name: str, precision: str = "float32") -> Networks:
     """Networks of `EMBEDDED`."""
     dim, eps, guidance = EMBEDDED[name]
     return networks(dim, eps, guidance, name=name, precision=precision)
+
+
+def sampler(name: str, precision: str = "float32") -> Case:
+    """The guided sampler of networks of `EMBEDDED` or `IMAGES`."""
+    if name in EMBEDDED:
+        return embedded(name, precision).case()
+    side, channels, head = IMAGES[name]
+    vp, dtype, shape = VP(), PRECISIONS[precision], (side, side, 1)
+    eps = EpsUNet(vp, channels, attention=(len(channels) - 1,), dtype=dtype)
+    guidance = GuidanceHead(vp, head, dtype=dtype)
+    eps_params, guidance_params = _random_params(0, eps, shape), _random_params(1, guidance, shape)
+    score = network_score(eps, eps_params, vp)
+    return Case(
+        name,
+        vp,
+        shape,
+        log_ratio_guidance(jax.tree_util.Partial(guidance.apply, guidance_params))(score),
+        score,
+        parameters=_size(eps_params) + _size(guidance_params),
+        width=max(*channels, *head),
+        clip=1.0,
+        precision=precision,
+    )
 
 
 def of_run(name: str, generator: Any, precision: str, labels: Callable[[int], Any] | None) -> Case:
@@ -165,14 +190,14 @@ def of_run(name: str, generator: Any, precision: str, labels: Callable[[int], An
     )
 
 
-def _random_params(seed: int, net: Any, dim: int) -> Any:
+def _random_params(seed: int, net: Any, shape: tuple[int, ...]) -> Any:
     """Weights of the usual size everywhere: an output layer that starts at zero would make results trivial."""
     key = jax.random.key(seed)
-    shapes = jax.eval_shape(net.init, key, jnp.zeros((1, dim)), jnp.ones(1))
+    shapes = jax.eval_shape(net.init, key, jnp.zeros((1, *shape)), jnp.ones(1))
     leaves, tree = jax.tree.flatten(shapes)
 
     def draw(key: Array, leaf: Any) -> Array:
-        scale = 1 / np.sqrt(leaf.shape[0]) if len(leaf.shape) > 1 else 0.1
+        scale = 1 / np.sqrt(np.prod(leaf.shape[:-1])) if len(leaf.shape) > 1 else 0.1
         return scale * jax.random.normal(key, leaf.shape, leaf.dtype)
 
     keys = [jax.random.fold_in(key, i) for i in range(len(leaves))]

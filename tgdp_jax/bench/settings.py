@@ -54,7 +54,7 @@ class Effort:
       first_batches: the batches that are tried first, increasing.
       growth: factor between two batches after them.
       max_batch: largest batch tried, whatever the memory; None: no limit.
-      networks: names of the embedded networks, see `models.EMBEDDED`.
+      networks: names of the embedded networks, see `models.EMBEDDED` and `models.IMAGES`.
       steps: solver steps of the batch scaling (time is proportional to them).
       ladder: numbers of evaluations of the speed-quality curve.
       solvers: whose curve is drawn, see `solvers.CURVES`.
@@ -72,7 +72,7 @@ class Effort:
     first_batches: tuple[int, ...] = (1, 16, 256)
     growth: int = 4
     max_batch: int | None = None
-    networks: tuple[str, ...] = ("paper", "small", "default32")
+    networks: tuple[str, ...] = ("paper", "small", "unet16", "default32")
     steps: int = 5
     ladder: tuple[int, ...] = (10, 24, 50, 100, 200)
     solvers: tuple[str, ...] = ("dpmpp_2m", "dpmpp_2m_sde", "heun", "ddim", "euler_maruyama", "dpm_solver_2")

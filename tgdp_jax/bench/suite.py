@@ -12,7 +12,7 @@ import jax
 
 from tgdp_jax.bench.against import against_torch
 from tgdp_jax.bench.measure import MIB, device_memory, process_memory
-from tgdp_jax.bench.models import Case, embedded
+from tgdp_jax.bench.models import Case, sampler
 from tgdp_jax.bench.sampler import batch_scaling, cost_table, device_scaling
 from tgdp_jax.bench.settings import BenchConfig, Effort
 from tgdp_jax.bench.solvers import speed_quality
@@ -42,7 +42,7 @@ def measure(
     memory = _memory_bound(config)
     busy = os.getloadavg()[0]
     record: dict[str, Any] = {"machine": _machine(memory, busy)}
-    samplers = [embedded(name, config.precision).case() for name in effort.networks] if cases is None else cases
+    samplers = [sampler(name, config.precision) for name in effort.networks] if cases is None else cases
     repeats = config.repeats
     record["samplers"] = [batch_scaling(c, effort, memory=memory, repeats=repeats, say=say) for c in samplers]
     record["devices"] = device_scaling(samplers[-1], effort, repeats=repeats)

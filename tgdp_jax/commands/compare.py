@@ -39,6 +39,7 @@ from tgdp_jax.report.table import Column, Row
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.session import Log
 from tgdp_jax.transfer import METHODS
+from tgdp_jax.transfer.networks import denoiser
 
 Cell = dict[str, Any]
 
@@ -52,7 +53,8 @@ def compare(config: CompareConfig, out: Path, engine: EngineConfig = EngineConfi
     for name in config.method_list:
         choose("method", name, METHODS)
     problems = {(n, seed): load_problem(config.problem, n_target=n, seed=seed) for n, seed in _grid(config)}
-    claim_folder(out, "compare", config, file_digests(config.problem), resume=engine.resume)
+    denoiser(config, next(iter(problems.values())))  # says what does not fit before anything is written
+    claim_folder(out, "compare", config, file_digests(config), resume=engine.resume)
     with locked(out):
         _fill(config, problems, out, engine)
 
@@ -118,7 +120,8 @@ def _fill(config: CompareConfig, problems: Mapping[tuple[int, int], Problem], ou
 
 
 def _grid(config: CompareConfig) -> list[tuple[int, int]]:
-    return [(n, seed) for n in config.n_list for seed in range(config.seeds)]
+    # One seed after the other: what is there after a while shows every n.
+    return [(n, seed) for seed in range(config.seeds) for n in config.n_list]
 
 
 def _cell(

@@ -28,7 +28,7 @@ PANEL_POINTS = 4000
 # report.html and metrics.json have the rest.
 TERMINAL = (
     *("sw2", "path_kl", "nll", "mmd2", "avg_density", "frechet", "precision", "recall", "label_accuracy"),
-    *("memorisation", "seconds"),
+    *("utility", "memorisation", "seconds"),
 )
 
 
@@ -96,7 +96,7 @@ def field_pictures(config: TrainingConfig, problem: Problem, trees: Mapping[str,
     out = []
     exact = None
     if problem.exact is not None:
-        exact = ExactLogRatio(problem.exact.source, problem.exact.target, config.process.make())
+        exact = ExactLogRatio(problem.exact.source, problem.exact.target, config.sde)
     classes = sorted(set(problem.target.y.tolist())) if problem.conditional and problem.target.y is not None else [None]
     for label in classes:
         cond = None if label is None else jnp.full(len(points), label)

@@ -39,6 +39,7 @@ from tgdp_jax.pipeline import (
 from tgdp_jax.report import html
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer import METHODS
+from tgdp_jax.transfer.networks import denoiser
 
 FLOOR = "fresh target data"
 
@@ -60,7 +61,8 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     """
     choose("method", config.method, METHODS)
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed)
-    known = claim_folder(out, "run", config, file_digests(config.problem), resume=engine.resume)
+    denoiser(config, problem)  # says what does not fit before anything is written
+    known = claim_folder(out, "run", config, file_digests(config), resume=engine.resume)
     if known and (out / "metrics.json").exists() and (out / "samples.npz").exists() and (out / "report.html").exists():
         names = ("method", "problem", "num_target", "metrics")
         metrics = read_json(out / "metrics.json", needs=names, remedy="delete it and run again to measure anew")

@@ -82,7 +82,7 @@ def load_unet(
         if folder.suffix in PICKLES:
             raise _pickled(folder)
         raise UserError(f"{folder} is not a folder: give the one that holds {CONFIG} and {WEIGHTS}")
-    home = folder / "unet" if (folder / "unet").is_dir() else folder
+    home = _home(folder)
     values = _read_json(home / CONFIG)
     unet, shape = options.unet_of_options(values, str(home / CONFIG))
     if unet.time_kind == "fourier":
@@ -110,6 +110,15 @@ def load_unet(
     params = tensors.from_tensors(_read_weights(home), expected["params"]["unet"], str(home / WEIGHTS))
     variables = {"params": {"unet": jax.tree.map(jnp.asarray, params)}}
     return DiffusersUNet(net, variables, sde, prediction, shape)
+
+
+def unet_files(folder: str | Path) -> dict[str, Path]:
+    """The files of a U-Net's folder that `load_unet` reads, by name."""
+    folder = Path(folder)
+    home = _home(folder)
+    files = {name: home / name for name in (CONFIG, WEIGHTS)}
+    schedulers = [(SCHEDULER, place) for place in _scheduler_places(home, folder)]
+    return {name: file for name, file in files.items() if file.exists()} | dict(schedulers[:1])
 
 
 def save_unet(folder: str | Path, model: DiffusersUNet) -> None:
@@ -145,13 +154,21 @@ def save_unet(folder: str | Path, model: DiffusersUNet) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _read_process(home: Path, folder: Path) -> tuple[DiscreteVP, str] | None:
+def _home(folder: Path) -> Path:
+    return folder / "unet" if (folder / "unet").is_dir() else folder
+
+
+def _scheduler_places(home: Path, folder: Path) -> list[Path]:
+    """Where a scheduler's file lies, if there is one; the first counts."""
     places = dict.fromkeys((home / SCHEDULER, home.absolute().parent / "scheduler" / SCHEDULER))
     if folder == home:
         places[folder / "scheduler" / SCHEDULER] = None
-    for place in places:
-        if place.exists():
-            return options.process_of_options(_read_json(place), str(place))
+    return [place for place in places if place.exists()]
+
+
+def _read_process(home: Path, folder: Path) -> tuple[DiscreteVP, str] | None:
+    for place in _scheduler_places(home, folder):
+        return options.process_of_options(_read_json(place), str(place))
     return None
 
 

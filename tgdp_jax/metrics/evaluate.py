@@ -113,8 +113,12 @@ METRICS: dict[str, Metric] = {
     "utility": Metric(
         "utility",
         "higher",
-        "Accuracy on real target data of a classifier trained on target rows and samples, less that of one trained on "
-        "the target rows alone; above 0 the samples help.",
+        "Accuracy on held-out target data of a classifier trained on target rows and samples.",
+    ),
+    "utility_gain": Metric(
+        "gain",
+        "higher",
+        "The same less the accuracy of a classifier trained on the target rows alone: above 0 the samples help.",
     ),
     "avg_density": Metric(
         "mean density",

@@ -49,7 +49,7 @@ def utility(
     num_classes: int,
     seeds: int = 3,
     optimiser: OptimiserConfig = OptimiserConfig(
-        steps=400, batch_size=128, learning_rate=2e-3, weight_decay=0.01, steps_per_launch=100
+        steps=200, batch_size=128, learning_rate=2e-3, weight_decay=0.01, steps_per_launch=100
     ),
     session: Session = QUIET,
 ) -> Utility:

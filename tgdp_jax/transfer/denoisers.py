@@ -32,8 +32,8 @@ Array = jax.Array
 def _task(config: TrainingConfig, problem: Problem, optimiser: OptimiserConfig) -> Task:
     return denoising_task(
         denoiser(config, problem),
-        config.process.make(),
-        config.source.prediction,
+        config.sde,
+        config.prediction,
         optimiser.batch_size,
         problem.shape,
         optimiser.validation_rows,
@@ -42,9 +42,11 @@ def _task(config: TrainingConfig, problem: Problem, optimiser: OptimiserConfig) 
 
 
 def source_stage(config: TrainingConfig, problem: Problem) -> Stage:
-    """Trains the source model on the source rows, stopped on a held-out part."""
+    """Trains the source model on the source rows, stopped on a held-out part; a pretrained one it takes as it is."""
 
     def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
+        if config.model is not None:
+            return StageResult({"params": config.model.variables}, {}, {"pretrained": str(config.pretrained)})
         settings = config.source
         num = len(problem.source)
         held = max(1, int(settings.held_out * num))
@@ -130,7 +132,7 @@ def _rival_stage(name: str, needs: tuple[str, ...]):
 
 def _generator(config: TrainingConfig, problem: Problem, trees: Trees, *, stage: str) -> ScoreGenerator:
     score = denoiser_score(config, problem, trees[stage])
-    return ScoreGenerator(score, config.process.make(), problem.shape, config.sampling)
+    return ScoreGenerator(score, config.sde, problem.shape, config.sampling)
 
 
 _scratch_stage = _rival_stage("scratch", ())

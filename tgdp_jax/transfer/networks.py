@@ -6,6 +6,7 @@ from typing import Any
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
+from tgdp_jax.interop import DiffusersUNet
 from tgdp_jax.nets import (
     ClassifierHead,
     ClassifierMLP,
@@ -16,6 +17,7 @@ from tgdp_jax.nets import (
     GuidanceMLP,
 )
 from tgdp_jax.nets.heads import frozen
+from tgdp_jax.nets.image import TimestepUNet
 from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.settings import TrainingConfig
 from tgdp_jax.transfer.base import Trees
@@ -27,7 +29,9 @@ def denoiser(config: TrainingConfig, problem: Problem) -> Any:
     Raises:
       UserError: an image network for rows that are no images.
     """
-    net, sde = config.network, config.process.make()
+    if config.model is not None:
+        return _pretrained_net(config.model, config.dtype, problem)
+    net, sde = config.network, config.sde
     classes, std, dtype = problem.num_classes, problem.data_std, config.dtype
     if net.kind == "mlp":
         return EpsMLP(sde, config.source.features, config.source.embedding, classes, std, dtype)
@@ -49,16 +53,36 @@ def denoiser(config: TrainingConfig, problem: Problem) -> Any:
     )
 
 
+def _pretrained_net(model: DiffusersUNet, dtype: Any, problem: Problem) -> TimestepUNet:
+    """Raises:
+    UserError: rows or labels are not what the model was trained on."""
+    size = tuple("any" if side is None else side for side in model.shape)
+    if len(problem.shape) != 3 or any(n not in ("any", m) for n, m in zip(size, problem.shape, strict=True)):
+        raise UserError(
+            f"the pretrained model is for images of shape {size} (height, width, channels) but a row has shape "
+            f"{problem.shape}: bring images to its size with --size, or take another model"
+        )
+    classes = model.net.num_classes
+    if classes and not problem.conditional:
+        raise UserError(f"the pretrained model is of {classes} classes and needs labels: add --conditional")
+    if problem.num_classes > classes:
+        raise UserError(
+            f"labels reach {problem.num_classes - 1} but the pretrained model "
+            + (f"has {classes} classes: merge some" if classes else "takes no labels: leave out --conditional")
+        )
+    return model.net.clone(unet=model.net.unet.clone(dtype=dtype))
+
+
 def denoiser_score(config: TrainingConfig, problem: Problem, tree: Any) -> ScoreFn:
     """Score function of a trained `denoiser`."""
     net = denoiser(config, problem)
-    return network_score(net, tree["params"], config.process.make(), prediction=config.source.prediction)
+    return network_score(net, tree["params"], config.sde, prediction=config.prediction)
 
 
 def guidance_net(config: TrainingConfig, problem: Problem) -> Any:
     """The network for g = log h, and for the noise-conditional domain classifier."""
-    g, sde = config.guidance, config.process.make()
-    if config.network.kind == "mlp":
+    g, sde = config.guidance, config.sde
+    if _is_mlp(config):
         return GuidanceMLP(sde, g.features, g.embedding, problem.num_classes, problem.data_std, config.dtype)
     return GuidanceHead(
         sde,
@@ -74,7 +98,7 @@ def guidance_net(config: TrainingConfig, problem: Problem) -> Any:
 def classifier_net(config: TrainingConfig, problem: Problem) -> Any:
     """The clean domain classifier."""
     features = config.classifier.features
-    if config.network.kind == "mlp":
+    if _is_mlp(config):
         return ClassifierMLP(features, problem.num_classes, problem.data_std, config.dtype)
     return ClassifierHead(
         config.head.channels,
@@ -88,9 +112,13 @@ def classifier_net(config: TrainingConfig, problem: Problem) -> Any:
 
 def shared_variables(config: TrainingConfig, trees: Trees) -> dict[str, Any]:
     """What heads take from the source model without training it; empty where they stand on their own."""
-    if config.network.kind == "mlp" or not config.head.on_source:
+    if _is_mlp(config) or not config.head.on_source:
         return {}
     return frozen(trees["source"]["params"])
+
+
+def _is_mlp(config: TrainingConfig) -> bool:
+    return config.network.kind == "mlp" and config.pretrained is None
 
 
 def _shared(config: TrainingConfig, problem: Problem) -> Any:

@@ -45,7 +45,7 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
         if settings.exact:
             if problem.exact is None:
                 raise UserError(f"problem {problem.name} has no closed-form ratio: run without --classifier.exact")
-            exact = ExactLogRatio(problem.exact.source, problem.exact.target, config.process.make())
+            exact = ExactLogRatio(problem.exact.source, problem.exact.target, config.sde)
             values = [exact.clean(part["x"], part.get("y")) for part in (source, target)]
             return StageResult({"source_log_r": values[0], "target_log_r": values[1]}, {}, {"exact": True})
         fitted = fit_log_ratio(
@@ -106,7 +106,7 @@ def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
         fitted = fit_guidance(
             key,
             guidance_net(config, problem),
-            config.process.make(),
+            config.sde,
             denoiser_score(config, problem, trees["source"]),
             source,
             target,
@@ -141,7 +141,7 @@ def guidance_stage(config: TrainingConfig, problem: Problem) -> Stage:
         fitted = fit_guidance(
             key,
             guidance_net(config, problem),
-            config.process.make(),
+            config.sde,
             denoiser_score(config, problem, trees["source"]),
             source,
             target,
@@ -174,7 +174,7 @@ def _guided(stage: str):
         log_h = noised_log_ratio(config, problem, trees, stage)
         guide = log_ratio_guidance(log_h, scale=config.sampling.scale, interval=config.sampling.interval)
         score = guide(denoiser_score(config, problem, trees["source"]))
-        return ScoreGenerator(score, config.process.make(), problem.shape, config.sampling)
+        return ScoreGenerator(score, config.sde, problem.shape, config.sampling)
 
     return generator
 

@@ -1,0 +1,58 @@
+"""A U-Net of diffusers as the source model, from the command line."""
+
+import numpy as np
+import pytest
+
+from tests import tiny
+from tests.e2e.tools import call, read, refused, strict_json
+from tests.interop.models import model
+from tgdp_jax.interop import save_unet
+
+RUN = ("run", "digits", "--method", "finetune", "--n-target", "12", *tiny.OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Of a small net for grey images of 8 x 8 pixels."""
+    folder = tmp_path_factory.mktemp("model") / "unet"
+    save_unet(folder, model("no attention, odd layers", sample_size=8, layers_per_block=1))
+    return folder
+
+
+@pytest.mark.slow
+def test_it_is_the_source_and_is_fine_tuned(folder, tmp_path):
+    options = ("--pretrained", folder, "--rival.learning-rates", "1e-12", "--out", tmp_path / "run")
+    call(*RUN, *options)
+    metrics = strict_json(tmp_path / "run" / "metrics.json")
+    assert set(metrics["metrics"]) == {"source", "finetune"}
+    assert metrics["stages"]["source"] == {"pretrained": str(folder)}
+    # A rate too small to move anything: what is tuned began where the pretrained net is.
+    call("run", "digits", "--method", "source", *RUN[4:], "--pretrained", folder, "--out", tmp_path / "source")
+    tuned, plain = (read(tmp_path / name / "samples.npz")["x"] for name in ("run", "source"))
+    assert plain.std() > 0.1
+    np.testing.assert_allclose(tuned, plain, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_weights_that_changed_make_another_run(folder, tmp_path):
+    copy = tmp_path / "unet"
+    copy.mkdir()
+    for file in folder.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    options = ("--method", "source", *RUN[4:], "--pretrained", copy, "--out", tmp_path / "run")
+    call("run", "digits", *options)
+    weights = next(copy.glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert "pretrained file have changed" in refused("run", "digits", *options)
+
+
+def test_what_does_not_fit_is_refused(folder, tmp_path):
+    out = ("--out", tmp_path / "run")
+    assert "is not a folder" in refused(*RUN, "--pretrained", tmp_path / "none", *out)
+    assert "leave out --process" in refused(*RUN, "--pretrained", folder, "--process.kind", "ve", *out)
+    assert "leave out --conditional" in refused(*RUN, "--conditional", "--pretrained", folder, *out)
+    said = refused("run", "gaussians", *tiny.OPTIONS, "--pretrained", folder, *out)
+    assert "images of shape (8, 8, 1)" in said and "(2,)" in said
+    assert not (tmp_path / "run").exists()  # so that the right options can follow

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from tgdp_jax.bench.flops import matmul_flops
-from tgdp_jax.bench.models import EMBEDDED, networks
+from tgdp_jax.bench.models import EMBEDDED, IMAGES, networks, sampler
 from tgdp_jax.bench.sampler import evaluation_flops
 from tgdp_jax.train.guidance import EnsembleLogRatio
 
@@ -26,6 +26,15 @@ def test_networks_take_what_the_closed_form_says(name, batch):
     # Forward, and the gradient by the input: the same products with transposed weights.
     assert evaluation_flops(case, case.unguided, batch) == plain
     assert evaluation_flops(case, case.guided, batch) == plain + 2 * forward(inputs, *guidance, 1)
+
+
+def test_an_image_sampler_has_a_guidance_network_to_pay_for():
+    case = sampler("unet16")
+    plain, guided = (evaluation_flops(case, score, 2) for score in (case.unguided, case.guided))
+    side, (width, *_), _ = IMAGES["unet16"]
+    # The last residual block: two convolutions of 3 x 3 at full resolution, the first of twice the width.
+    assert plain > 2 * 9 * side**2 * width * (2 * width + width)
+    assert 1.1 * plain < guided < 3 * plain
 
 
 def test_members_of_an_ensemble_count_each():

@@ -11,7 +11,7 @@ from tests.helpers import spread_params
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets import ClassifierHead, EpsDiT, EpsUNet, GuidanceHead
 from tgdp_jax.nets.dit import _unpatch, position_features
-from tgdp_jax.nets.heads import frozen
+from tgdp_jax.nets.heads import ConvBody, frozen
 from tgdp_jax.sde import VP
 
 SDE = VP()
@@ -55,6 +55,28 @@ def test_rows_do_not_interact(net):
     np.testing.assert_array_equal(others[::2], whole[::2])
     assert np.abs(others[1] - whole[1]).max() > 1e-3
     assert np.abs(np.diff(np.asarray(whole), axis=0)).max() > 1e-3
+
+
+def test_local_energy_starts_at_zero_and_moves_a_pixel_as_much_in_a_larger_picture():
+    body = ConvBody((8,))
+    small = jax.random.normal(jax.random.key(2), (1, 8, 8, 1))
+    large = jnp.tile(small, (1, 3, 3, 1))
+    known = jnp.ones((1, 3))
+    fresh = body.init(jax.random.key(0), small, known)
+    assert float(body.apply(fresh, small, known)[1][0]) == 0.0
+    params = spread_params(body.init, small, known)
+
+    def slopes(x, part):
+        return jax.grad(lambda x: jnp.mean(body.apply(params, x, known)[part]))(x)
+
+    # The middle tile sees what the small picture does, but for its border; all statistics over pictures agree.
+    inner = (slice(None), slice(11, 13), slice(11, 13))
+    pooled_part, energy = (
+        jnp.linalg.norm(slopes(large, part)[inner]) / jnp.linalg.norm(slopes(small, part)[:, 3:5, 3:5])
+        for part in (0, 1)
+    )
+    np.testing.assert_allclose(energy, 1.0, rtol=0.5)
+    assert pooled_part < 0.2  # a ninth, or less where another tile has the largest value
 
 
 @pytest.mark.parametrize("remat", [False, True])

@@ -17,7 +17,8 @@ RUN = ("run", "digits", "--conditional", "--n-target", "60", "--network.kind", "
 def light_features():
     """Features of a few steps: how good they are is another test's affair."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "fit_features", functools.partial(pipeline.fit_features, optimiser=tiny.OPTIMISER))
+        for name in ("fit_features", "utility"):
+            patch.setattr(pipeline, name, functools.partial(getattr(pipeline, name), optimiser=tiny.OPTIMISER))
         yield
 
 
@@ -36,7 +37,7 @@ def test_a_run_leaves_samples_metrics_and_pictures(finished):
     assert stages(folder) == {"source", "classifier", "guidance", "features"}
     metrics = strict_json(folder / "metrics.json")["metrics"]
     assert set(metrics) == {"source", "tgdp"}
-    assert {"frechet", "c2st", "precision", "recall", "label_accuracy", "mmd2"} <= set(metrics["tgdp"])
+    assert {"frechet", "c2st", "precision", "recall", "label_accuracy", "utility", "mmd2"} <= set(metrics["tgdp"])
     samples = read(folder / "samples.npz")
     assert samples["x"].shape == (64, 8, 8, 1) and np.isfinite(samples["x"]).all()
     assert set(samples["y"]) <= set(range(10))

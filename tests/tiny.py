@@ -13,9 +13,12 @@ from tgdp_jax.pipeline import load_problem
 from tgdp_jax.settings import (
     ClassifierConfig,
     DenoiserConfig,
+    DreamBoothConfig,
     GuidanceConfig,
+    LoraConfig,
     RivalConfig,
     SamplingConfig,
+    TextualInversionConfig,
     TrainingConfig,
 )
 from tgdp_jax.train.optimiser import OptimiserConfig
@@ -25,7 +28,15 @@ N_TARGET = 8
 OPTIMISER = OptimiserConfig(steps=20, batch_size=32, learning_rate=1e-2, steps_per_launch=10)
 TRAINING = TrainingConfig(
     source=DenoiserConfig(features=(16,), optimiser=OPTIMISER),
-    rival=RivalConfig(learning_rates=(1e-2,), folds=2, optimiser=dataclasses.replace(OPTIMISER, schedule="constant")),
+    rival=RivalConfig(
+        learning_rates=(1e-2,),
+        folds=2,
+        # With weight decay: what must not move has to withstand it.
+        optimiser=dataclasses.replace(OPTIMISER, schedule="constant", weight_decay=0.5),
+    ),
+    lora=LoraConfig(rank=2, learning_rates=(1e-2,)),
+    dreambooth=DreamBoothConfig(num_prior=64),
+    textual_inversion=TextualInversionConfig(learning_rates=(1e-1,)),
     classifier=ClassifierConfig(features=(16,), folds=2, regularisers=("weight_decay", "mixup"), optimiser=OPTIMISER),
     guidance=GuidanceConfig(features=(16,), folds=2, consistency=(0.1, 1.0), optimiser=OPTIMISER),
     sampling=SamplingConfig(num=NUM, steps=4, chunk=NUM),
@@ -38,6 +49,8 @@ OPTIONS = """
     --source.optimiser.learning-rate 0.01 --source.optimiser.ema 0.99 --source.optimiser.steps-per-launch 10
     --rival.learning-rates 0.01 --rival.folds 2 --rival.optimiser.steps 20 --rival.optimiser.batch-size 32
     --rival.optimiser.learning-rate 0.01 --rival.optimiser.steps-per-launch 10 --rival.optimiser.patience 0
+    --rival.optimiser.weight-decay 0.5
+    --lora.rank 2 --lora.learning-rates 0.01 --dreambooth.num-prior 64 --textual-inversion.learning-rates 0.1
     --classifier.features 16 --classifier.folds 2 --classifier.regularisers weight_decay mixup
     --classifier.optimiser.steps 20 --classifier.optimiser.batch-size 32 --classifier.optimiser.learning-rate 0.01
     --classifier.optimiser.steps-per-launch 10 --classifier.optimiser.patience 0

@@ -90,3 +90,16 @@ class CombinedScore:
 def combine_scores(first: ScoreFn, second: ScoreFn, *, scale: float) -> ScoreFn:
     """first + scale (second - first): the common form of classifier-free and domain guidance."""
     return CombinedScore(as_pytree(first), as_pytree(second), scale)
+
+
+def domain_guidance(tuned: ScoreFn, *, scale: float) -> Transform:
+    """Past a fine-tuned score, away from the source's: s_src + scale (s_ft - s_src) (Zhong et al. 2025).
+
+    Where the fine-tuned score is the target's exactly, that is the score of q_t (q_t/p_t)^(scale - 1): of the target,
+    with more weight where the source has less.
+
+    Args:
+      tuned: score of the fine-tuned model.
+      scale: w; 1 is the fine-tuned model, 0 the source.
+    """
+    return lambda score: combine_scores(score, tuned, scale=scale)

@@ -15,6 +15,13 @@ from tgdp_jax.interop import DiffusersUNet, load_unet
 from tgdp_jax.losses import GUIDANCE_LOSSES
 from tgdp_jax.nets.embedding import EMBEDDINGS
 from tgdp_jax.prediction import PREDICTIONS
+from tgdp_jax.rival_settings import (
+    DomainGuidanceConfig,
+    DreamBoothConfig,
+    LoraConfig,
+    TextualInversionConfig,
+    check_rates,
+)
 from tgdp_jax.sampling import GRIDS, SOLVERS
 from tgdp_jax.sde import SDE, SDES, VE, VP, CosineVP, SubVP
 from tgdp_jax.train.classifier import REGULARISERS
@@ -153,7 +160,7 @@ class DenoiserConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RivalConfig:
-    """Scratch and fine-tuning: the step count is cross-validated on the target, as is the learning rate.
+    """All that is trained on the target alone: the step count is cross-validated on it, as is the learning rate.
 
     Attributes:
       learning_rates: candidates; cross-validation chooses.
@@ -169,8 +176,7 @@ class RivalConfig:
 
     def __post_init__(self):
         _check_folds(self.folds, self.optimiser.batch_size)
-        if not self.learning_rates or not min(self.learning_rates) > 0:
-            raise UserError(f"learning-rates is {self.learning_rates}: give at least one positive rate")
+        check_rates(self.learning_rates)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -290,7 +296,11 @@ class TrainingConfig:
       network: denoising network.
       head: classifier and guidance network of image problems.
       source: source model.
-      rival: scratch and fine-tuning.
+      rival: training on the target: scratch, fine-tuning and the adaptations of the source below.
+      lora: low-rank adapters.
+      dreambooth: a new token and prior preservation.
+      textual_inversion: a new token alone.
+      domain_guidance: extrapolation past the fine-tuned model.
       classifier: domain classifier.
       guidance: guidance network.
       sampling: sampler.
@@ -307,6 +317,10 @@ class TrainingConfig:
     head: HeadConfig = HeadConfig()
     source: DenoiserConfig = DenoiserConfig()
     rival: RivalConfig = RivalConfig()
+    lora: LoraConfig = LoraConfig()
+    dreambooth: DreamBoothConfig = DreamBoothConfig()
+    textual_inversion: TextualInversionConfig = TextualInversionConfig()
+    domain_guidance: DomainGuidanceConfig = DomainGuidanceConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     guidance: GuidanceConfig = GuidanceConfig()
     sampling: SamplingConfig = SamplingConfig()
@@ -373,6 +387,8 @@ class ImageTrainingConfig(TrainingConfig):
             validation_rows=1024,
         ),
     )
+    lora: LoraConfig = LoraConfig(learning_rates=(3e-3,))
+    textual_inversion: TextualInversionConfig = TextualInversionConfig(learning_rates=(1e-2,))
     classifier: ClassifierConfig = ClassifierConfig(
         folds=3,
         regularisers=("mixup", "noise_0.3"),

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from tests import tiny
 from tests.e2e.tools import GAUSSIANS, call
 from tgdp_jax import pipeline
 from tgdp_jax.commands import pages
@@ -18,6 +19,15 @@ def light_metrics():
         patch.setattr(pipeline, "NUM_REFERENCE", 300)
         light = functools.partial(evaluate_closed_form, num_path=500, num_likelihood=20)
         patch.setattr(pipeline, "evaluate_closed_form", light)
+        yield
+
+
+@pytest.fixture(scope="module")
+def light_features():
+    """Classifiers of images after a few steps: how good they are is another test's affair."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("fit_features", "utility"):
+            patch.setattr(pipeline, name, functools.partial(getattr(pipeline, name), optimiser=tiny.OPTIMISER))
         yield
 
 

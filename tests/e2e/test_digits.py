@@ -1,29 +1,18 @@
 """`tgdp run digits`, from data to report, and what it leaves."""
 
-import functools
-
 import numpy as np
 import pytest
 
 from tests import tiny
 from tests.e2e.tools import LEFT, call, read, refused, stages, strict_json
-from tgdp_jax import pipeline
 
+pytestmark = pytest.mark.usefixtures("light_features")
 # Networks that compile fast: what is tried here is the way from data to report.
 RUN = ("run", "digits", "--conditional", "--n-target", "60", "--network.kind", "mlp", *tiny.OPTIONS)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def light_features():
-    """Features of a few steps: how good they are is another test's affair."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("fit_features", "utility"):
-            patch.setattr(pipeline, name, functools.partial(getattr(pipeline, name), optimiser=tiny.OPTIMISER))
-        yield
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, light_features):
     folder = tmp_path_factory.mktemp("digits") / "run"
     out, _ = call(*RUN, "--out", folder)
     return folder, out

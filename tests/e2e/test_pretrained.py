@@ -8,6 +8,7 @@ from tests.e2e.tools import call, read, refused, strict_json
 from tests.interop.models import model
 from tgdp_jax.interop import save_unet
 
+pytestmark = pytest.mark.usefixtures("light_features")
 RUN = ("run", "digits", "--method", "finetune", "--n-target", "12", *tiny.OPTIONS)
 
 

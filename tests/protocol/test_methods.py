@@ -7,16 +7,19 @@ from collections import Counter
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests import tiny
+from tests.helpers import evaluate
 from tgdp_jax import pipeline
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.evaluate import METRICS
-from tgdp_jax.settings import TrainingConfig
+from tgdp_jax.settings import DomainGuidanceConfig, TrainingConfig
 from tgdp_jax.train.checkpoint import Store
+from tgdp_jax.train.reparam import flat
 from tgdp_jax.transfer import METHODS
 
 KINDS = {"unconditional": tiny.GAUSSIANS, "conditional": tiny.CONDITIONAL}
@@ -224,6 +227,65 @@ def test_fine_tuning_starts_from_the_source_and_scratch_does_not(shop, tmp_path)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), tuned.trees["finetune"]["params"], source)
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), fresh.trees["scratch"]["params"], source)
     assert max(jax.tree.leaves(moved)) > 0.1
+
+
+def test_textual_inversion_moves_the_new_embedding_and_no_other_bit(shop):
+    assert tiny.TRAINING.rival.optimiser.weight_decay > 0
+    trained = shop.trained["textual_inversion"]
+    after, source = flat(trained.generator.score.params), flat(trained.trees["source"]["params"])
+    (path,) = flat(trained.trees["textual_inversion"]["params"])
+    assert set(after) == {*source, path} and path == "params/token/row" and np.abs(after[path]).min() > 0
+    for name, leaf in source.items():
+        assert np.asarray(after[name]).tobytes() == np.asarray(leaf).tobytes(), name
+
+
+def test_lora_leaves_adapters_that_merge_with_the_source(shop):
+    trained = shop.trained["lora"]
+    adapters, source = (flat(trained.trees[name]["params"]) for name in ("lora", "source"))
+    kernels = {name for name in source if name.endswith("kernel")}
+    assert set(adapters) == {f"{name}/{factor}" for name in kernels for factor in "ab"}
+    for name, leaf in flat(trained.generator.score.params).items():
+        if name not in kernels:
+            np.testing.assert_array_equal(leaf, source[name])
+            continue
+        product = np.asarray(adapters[f"{name}/a"]) @ np.asarray(adapters[f"{name}/b"])
+        np.testing.assert_allclose(leaf - source[name], 2.0 * product, atol=1e-6)  # alpha / rank = 4 / 2
+        assert 0 < np.linalg.matrix_rank(product, tol=1e-5) <= 2
+
+
+def test_dreambooth_starts_from_the_source_and_its_prior_is_the_sources(shop):
+    trained = shop.trained["dreambooth"]
+    prior, key = trained.trees["prior"], jax.random.split(pipeline.named_key(0, "prior"))[1]
+    labels = np.asarray(prior["y"]) if shop.problem.conditional else None
+    drawn = shop.trained["source"].generator.draw(key, np.arange(tiny.TRAINING.dreambooth.num_prior), labels)
+    np.testing.assert_array_equal(prior["x"], drawn)
+    assert labels is None or set(labels.tolist()) == set(shop.problem.target.y.tolist())
+    # Adam moves a weight by no more than about the rate a step (20 of 0.01); fresh weights would lie further off.
+    after, source = (flat(trained.trees[name]["params"]) for name in ("dreambooth", "source"))
+    fresh = flat(shop.trained["scratch"].trees["scratch"]["params"])
+    apart = [max(float(np.abs(params[name] - source[name]).max()) for name in source) for params in (after, fresh)]
+    assert set(after) == {*source, "params/token/row"} and 0 < apart[0] < 0.3 < apart[1]
+
+
+def test_domain_guidance_at_scale_one_is_the_fine_tuned_model(shop):
+    one = dataclasses.replace(tiny.TRAINING, domain_guidance=DomainGuidanceConfig(scale=1.0))
+    trees = shop.trained["domain_guidance"].trees
+    guided = METHODS["domain_guidance"].generator(one, shop.problem, trees)
+    x, t = jnp.asarray(shop.problem.source.x[:50]), jnp.linspace(0.1, 1, 50)
+    y = jnp.asarray(shop.problem.source.y[:50]) if shop.problem.conditional else None
+    tuned = shop.trained["finetune"].generator
+    np.testing.assert_allclose(evaluate(guided.score, x, t, y), evaluate(tuned.score, x, t, y), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_dreambooth_by_adapters_trains_these_and_the_token(tmp_path):
+    shop = Workshop(tmp_path, tiny.CONDITIONAL)
+    dreambooth = dataclasses.replace(tiny.TRAINING.dreambooth, lora=True)
+    trained = shop.train("dreambooth", training=dataclasses.replace(tiny.TRAINING, dreambooth=dreambooth))
+    kernels = {name for name in flat(trained.trees["source"]["params"]) if name.endswith("kernel")}
+    found = {name.split("/", 1)[1] for name in flat(trained.trees["dreambooth"]["params"])}
+    assert found == {f"{name}/{factor}" for name in kernels for factor in "ab"} | {"params/token/row"}
+    assert np.isfinite(shop.draw(trained)[0]).all()
 
 
 def test_every_method_can_be_judged(shop):

@@ -172,7 +172,7 @@ def test_the_display_hears_of_every_stage(toy, tmp_path):
 
 
 def test_unknown_methods_are_refused_with_the_list(tmp_path):
-    with pytest.raises(UserError, match="unknown method 'nope': choose one of discriminator_guidance, finetune"):
+    with pytest.raises(UserError, match="unknown method 'nope': choose one of discriminator_guidance, domain_guidance"):
         pipeline.train(tiny.TRAINING, tiny.problem(), {}, "nope", 0, Store(tmp_path), pipeline.silent)
     assert not list(tmp_path.iterdir())
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets.conv import Conv
-from tgdp_jax.nets.embedding import TimeFeatures, label_features
+from tgdp_jax.nets.embedding import TimeFeatures, TokenEmbedding, label_features
 from tgdp_jax.nets.mlp import silu
 from tgdp_jax.nets.precondition import noise_of_residual, scaled_input
 from tgdp_jax.sde import SDE
@@ -66,6 +66,7 @@ class EpsDiT(nn.Module):
       data_std: standard deviation of the data.
       dtype: what blocks compute in; parameters, norms, modulation, first and last layer are float32.
       remat: recompute blocks in the backward pass instead of keeping what they computed.
+      new_token: whether there is one, see `Prompt`; it is added to the embedding of time and label.
     """
 
     sde: SDE
@@ -77,16 +78,17 @@ class EpsDiT(nn.Module):
     data_std: float = 1.0
     dtype: Any = jnp.float32
     remat: bool = False
+    new_token: bool = False
 
-    def encode(self, x: Array, t: Array, cond: Array | None = None) -> list[Array]:
+    def encode(self, x: Array, t: Array, cond: Any = None) -> list[Array]:
         """Feature maps [B, H / patch, W / patch, width] after half of the blocks."""
         return [self._run(x, t, cond, blocks=(self.depth + 1) // 2)]
 
-    def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
+    def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
         return self._run(x, t, cond, blocks=None)
 
     @nn.compact
-    def _run(self, x: Array, t: Array, cond: Array | None, *, blocks: int | None) -> Array:
+    def _run(self, x: Array, t: Array, cond: Any, *, blocks: int | None) -> Array:
         """The tokens after so many blocks as a feature map; None: all of them and the output."""
         _, height, width, channels = x.shape
         if self.width % 4 or self.width % self.heads:
@@ -97,6 +99,8 @@ class EpsDiT(nn.Module):
         known = nn.Dense(self.width)(silu(known))
         for one_hot in label_features(cond, self.num_classes):
             known += nn.Dense(self.width, use_bias=False)(one_hot)
+        if self.new_token:
+            known += TokenEmbedding(self.width, name="token")(cond)
         to_tokens = Conv(self.width, size=self.patch, stride=self.patch, padding=((0, 0), (0, 0)))
         h = to_tokens(scaled_input(x, t, self.sde, self.data_std))
         rows, columns = h.shape[1:3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -45,7 +46,36 @@ class TimeFeatures(nn.Module):
         return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
 
 
-def label_features(cond: Array | None, num_classes: int) -> list[Array]:
+class Prompt(NamedTuple):
+    """What a network with a new token is told of rows of which only some carry it.
+
+    Labels alone (or None) say that all do: who asks such a network for samples asks for the new domain.
+
+    Attributes:
+      labels: [B], or None for an unconditional network.
+      token: whether a row carries the token, [B].
+    """
+
+    labels: Array | None
+    token: Array
+
+
+class TokenEmbedding(nn.Module):
+    """What the new token adds to an embedding: [dim] for all rows alike, or [B, dim] where cond is a `Prompt`.
+
+    It stands beside the embeddings of time and label ("class y in the style of the new domain"), and starts at zero,
+    where a row with the token is as good as one without.
+    """
+
+    dim: int
+
+    @nn.compact
+    def __call__(self, cond: Any) -> Array:
+        row = self.param("row", nn.initializers.zeros, (self.dim,))
+        return jnp.where(cond.token[:, None], row, 0.0) if isinstance(cond, Prompt) else row
+
+
+def label_features(cond: Array | Prompt | None, num_classes: int) -> list[Array]:
     """One-hot labels [B, num_classes] in a list, which is empty for an unconditional network.
 
     One label more than there are classes, `num_classes`, stands for "no label" and gives zeros.
@@ -53,6 +83,8 @@ def label_features(cond: Array | None, num_classes: int) -> list[Array]:
     Raises:
       UserError: a conditional network was called without labels, or an unconditional one with.
     """
+    if isinstance(cond, Prompt):
+        cond = cond.labels
     if num_classes == 0:
         if cond is not None:
             raise UserError("this network is unconditional but labels were given: pass cond=None")

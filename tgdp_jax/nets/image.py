@@ -30,6 +30,7 @@ class EpsUNet(nn.Module):
       data_std: standard deviation of the (centred) data, one number or one a channel.
       dtype: what inner layers compute in, see `UNet`.
       remat: see there.
+      new_token: see there.
     """
 
     sde: SDE
@@ -41,6 +42,7 @@ class EpsUNet(nn.Module):
     data_std: float | tuple[float, ...] = 1.0
     dtype: Any = jnp.float32
     remat: bool = False
+    new_token: bool = False
 
     def setup(self):
         levels = range(len(self.channels))
@@ -57,13 +59,14 @@ class EpsUNet(nn.Module):
             num_classes=self.num_classes,
             dtype=self.dtype,
             remat=self.remat,
+            new_token=self.new_token,
         )
 
-    def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
+    def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
         residual = self.unet(scaled_input(x, t, self.sde, self._std(x)), 1000.0 * t, cond)
         return noise_of_residual(residual, x, t, self.sde, self._std(x))
 
-    def encode(self, x: Array, t: Array, cond: Array | None = None) -> list[Array]:
+    def encode(self, x: Array, t: Array, cond: Any = None) -> list[Array]:
         """Feature maps [B, h, w, c], see `UNet.encode`."""
         return self.unet.encode(scaled_input(x, t, self.sde, self._std(x)), 1000.0 * t, cond)
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.nets.embedding import TimeFeatures, label_features
+from tgdp_jax.nets.embedding import TimeFeatures, TokenEmbedding, label_features
 from tgdp_jax.nets.precondition import noise_of_residual, scaled_input, signal_share
 from tgdp_jax.sde import SDE
 
@@ -38,11 +38,13 @@ class MLP(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, h: Array) -> Array:
+    def __call__(self, h: Array, shift: Array | None = None) -> Array:
+        """`shift`, [B, features[0]] or one for all rows, is added before the first activation."""
         # None: of the type of inputs and parameters.
         inner = None if self.dtype == jnp.float32 else self.dtype
         for i, width in enumerate(self.features):
             h = nn.Dense(width, dtype=inner if i else None)(h)
+            h = h + shift if shift is not None and not i else h
             h = silu(h if inner is None else h.astype(inner))
         init = nn.initializers.zeros if self.zero_output else nn.initializers.lecun_normal()
         return nn.Dense(self.out, kernel_init=init)(h)
@@ -70,6 +72,7 @@ class EpsMLP(nn.Module):
       num_classes: 0 for unconditional; else cond must be labels in [0, num_classes).
       data_std: standard deviation of the (centred) data, one number or one a coordinate.
       dtype: what the hidden layers compute in; parameters, times, preconditioning and output are float32.
+      new_token: whether there is one, see `Prompt`; it shifts the first hidden layer, as one more label would.
     """
 
     sde: SDE
@@ -78,21 +81,24 @@ class EpsMLP(nn.Module):
     num_classes: int = 0
     data_std: float | tuple[float, ...] = 1.0
     dtype: Any = jnp.float32
+    new_token: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
+    def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
         flat = x.reshape(x.shape[0], -1)
         std = _checked_std(flat, self.data_std)
         time = TimeFeatures(self.sde, self.embedding)(t)
         inputs = [scaled_input(flat, t, self.sde, std), time, *label_features(cond, self.num_classes)]
-        residual = MLP(self.features, flat.shape[1], zero_output=True, dtype=self.dtype)(jnp.concatenate(inputs, -1))
+        shift = TokenEmbedding(self.features[0], name="token")(cond) if self.new_token else None
+        layers = MLP(self.features, flat.shape[1], zero_output=True, dtype=self.dtype)
+        residual = layers(jnp.concatenate(inputs, -1), shift)
         return noise_of_residual(residual, flat, t, self.sde, std).reshape(x.shape)
 
 
 class GuidanceMLP(nn.Module):
     """Log-ratio on noised data, g(x, t, cond) [B]: guidance network and noise-conditional domain classifier.
 
-    Attributes: as `EpsMLP`.
+    Attributes: as `EpsMLP`, without a token.
     """
 
     sde: SDE

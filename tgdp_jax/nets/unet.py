@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.nets.blocks import TIME_NORMS, Downsample, ResnetBlock, SelfAttention, Upsample, group_norm
 from tgdp_jax.nets.conv import Conv
-from tgdp_jax.nets.embedding import label_features
+from tgdp_jax.nets.embedding import TokenEmbedding, label_features
 
 Array = jax.Array
 SAMPLERS = ("conv", "resnet")
@@ -207,6 +207,7 @@ class UNet(nn.Module):
       dtype: what the layers between the first and the last convolution compute in; parameters, the embedding of time
         and label, norms' statistics and these two are float32.
       remat: recompute residual blocks in the backward pass instead of keeping what they computed.
+      new_token: whether there is one, see `Prompt`; it is added to the embedding of time and label.
     """
 
     channels: tuple[int, ...]
@@ -230,6 +231,7 @@ class UNet(nn.Module):
     null_label: bool = True
     dtype: Any = jnp.float32
     remat: bool = False
+    new_token: bool = False
 
     def setup(self):
         self._check()
@@ -241,6 +243,8 @@ class UNet(nn.Module):
         self.time_embedding = TimeEmbedding(width)
         if self.num_classes:
             self.class_embedding = nn.Embed(self.num_classes + self.null_label, width)
+        if self.new_token:
+            self.token = TokenEmbedding(width)
         down, up = [], []
         for level, kind in enumerate(self.down_types):
             attention, sampler = DOWN_TYPES[kind]
@@ -255,7 +259,7 @@ class UNet(nn.Module):
         self.conv_norm_out = group_norm(self.groups, self.eps, None)
 
     @nn.compact
-    def __call__(self, x: Array, timesteps: Array, labels: Array | None = None) -> Array:
+    def __call__(self, x: Array, timesteps: Array, labels: Any = None) -> Array:
         embedded = self._embedded(timesteps, labels)
         kept, h = self._down(x, embedded)
         for block in self.up_blocks:
@@ -265,7 +269,7 @@ class UNet(nn.Module):
         h = Conv(features, kernel_init=nn.initializers.zeros, name="conv_out")(h)
         return h / timesteps[:, None, None, None] if self.time_kind == "fourier" else h
 
-    def encode(self, x: Array, timesteps: Array, labels: Array | None = None) -> list[Array]:
+    def encode(self, x: Array, timesteps: Array, labels: Any = None) -> list[Array]:
         """Feature maps [B, h, w, c]: the first layer's, all outputs on the way down, and last the middle's."""
         kept, h = self._down(x, self._embedded(timesteps, labels))
         return [*kept, h]
@@ -275,7 +279,7 @@ class UNet(nn.Module):
         # None: of the type of inputs and parameters.
         return None if self.dtype == jnp.float32 else self.dtype
 
-    def _embedded(self, timesteps: Array, labels: Array | None) -> Array:
+    def _embedded(self, timesteps: Array, labels: Any) -> Array:
         """What is known of time and label, [B, 4 channels[0]]."""
         embedded = self.time_embedding(self.time_proj(timesteps))
         for one_hot in label_features(labels, self.num_classes):
@@ -284,6 +288,8 @@ class UNet(nn.Module):
                 one_hot = jnp.concatenate([one_hot, 1.0 - one_hot.sum(-1, keepdims=True)], -1)
             # Rows of the table as they are, also where products are rounded by default.
             embedded += jnp.dot(one_hot, table, precision=jax.lax.Precision.HIGHEST)
+        if self.new_token:
+            embedded += self.token(labels)
         return embedded if self._inner is None else embedded.astype(self._inner)
 
     def _down(self, x: Array, embedded: Array) -> tuple[list[Array], Array]:

@@ -5,6 +5,7 @@ min_theta E || eps_theta(alpha x_0 + sigma eps, t, y) - eps ||^2,      t = u^2 s
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -13,10 +14,12 @@ import jax.numpy as jnp
 
 from tgdp_jax import losses
 from tgdp_jax.data.augment import augment
+from tgdp_jax.nets.embedding import Prompt
 from tgdp_jax.prediction import to_eps
 from tgdp_jax.sde import SDE, expand
 from tgdp_jax.train.batches import Rows, draw_rows, mean_weights, stratified_times
 from tgdp_jax.train.fit import Task
+from tgdp_jax.train.reparam import Reparam
 
 Array = jax.Array
 
@@ -56,6 +59,12 @@ def held_out_rows(data: dict[str, Array], held: Rows, sde: SDE, least: int) -> t
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batch), weights
 
 
+def fresh_params(key: Array, net: Any, dim: tuple[int, ...]) -> Any:
+    """Parameters of a noise prediction network of rows [B, *dim] before training."""
+    labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
+    return net.init(key, jnp.zeros((1, *dim)), jnp.ones((1,)), labels)
+
+
 @functools.cache
 def denoising_task(
     net: Any,
@@ -65,12 +74,16 @@ def denoising_task(
     dim: tuple[int, ...],
     validation_rows: int = 4096,
     augmentation: str = "none",
+    reparam: Reparam | None = None,
 ) -> Task:
-    """Trains `net` on data {"x", "y"?, "train": Rows, "held": Rows}; a member's own "train"/"held" take precedence."""
+    """Trains `net` on data {"x", "y"?, "train": Rows, "held": Rows}; a member's own "train"/"held" take precedence.
+
+    What is trained are the net's parameters, or with a `reparam` what is merged with its base, the frozen tree; it then
+    starts from what `reparam.init` makes of that.
+    """
 
     def init(key: Array) -> Any:
-        labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
-        return net.init(key, jnp.zeros((1, *dim)), jnp.ones((1,)), labels)
+        return fresh_params(key, net, dim)
 
     def rows(data: Any, member: Any, name: str) -> Rows:
         return data[name] if member is None else member[name]
@@ -80,9 +93,6 @@ def denoising_task(
         drawn = draw_rows(row_key, rows(data, member, "train"), batch_size)
         return noised_rows(noise_key, data, drawn, sde, augmentation=augmentation)
 
-    def eps_fn(params: Any, x: Array, t: Array, y: Array | None) -> Array:
-        return to_eps(prediction, net.apply(params, x, t, y), x, t, sde)
-
     def loss(params: Any, frozen: Any, batch: Any, step: Array, member: Any) -> dict[str, Array]:
         return {"denoising": judge(params, frozen, batch)}
 
@@ -91,7 +101,8 @@ def denoising_task(
 
     def judge(params: Any, frozen: Any, batch: Any) -> Array:
         x, t, eps, y = batch
-        return losses.denoising(eps_fn(params, x, t, y), eps)
+        out = net.apply(params if reparam is None else reparam.merge(frozen, params), x, t, y)
+        return losses.denoising(to_eps(prediction, out, x, t, sde), eps)
 
     return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
 
@@ -99,3 +110,33 @@ def denoising_task(
 def noise_prediction(score: Any, x: Array, t: Array, cond: Any, sde: SDE) -> Array:
     """eps_hat [B, *D] = -sigma score."""
     return -expand(sde.sigma(t), x) * score(x, t, cond)
+
+
+@functools.cache
+def prior_preservation_task(plain: Task, weight: float) -> Task:
+    """DreamBooth's loss for a network with a new token: a denoising task's rows with it, the source's own without.
+
+        E || eps(x_t, c_new) - eps ||^2 + weight E || eps(x_t^pr, c_class) - eps ||^2      (Ruiz et al. 2023)
+
+    Rows of both kinds share one forward pass. Minimiser at c_new: E_q[eps | x_t], and at c_class: E_p[eps | x_t].
+
+    Args:
+      plain: a `denoising_task`; its batch size is that of either kind.
+      weight: lambda.
+
+    Returns:
+      A task on plain's data and "prior": {"x", "y"?, "train": Rows}, drawn from the source.
+    """
+
+    def draw(key: Array, data: Any, member: Any) -> Any:
+        own_key, prior_key = jax.random.split(key)
+        return plain.draw(own_key, data, member), plain.draw(prior_key, data["prior"], None)
+
+    def loss(params: Any, frozen: Any, batch: Any, step: Array, member: Any) -> dict[str, Array]:
+        num = batch[0][0].shape[0]
+        x, t, eps, labels = jax.tree.map(lambda *kinds: jnp.concatenate(kinds), *batch)
+        prompt = Prompt(labels, jnp.arange(2 * num) < num)
+        errors = plain.judge(params, frozen, (x, t, eps, prompt))
+        return {"denoising": errors[:num], "prior": weight * errors[num:]}
+
+    return dataclasses.replace(plain, draw=draw, loss=loss)

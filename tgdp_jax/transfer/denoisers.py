@@ -1,8 +1,9 @@
 """Methods that are one denoising network: the source as it is, training from scratch, full fine-tuning.
 
-Both rivals get what early stopping can give them from n rows: step count and learning rate are cross-validated over
-K folds of the target (mean held-out denoising loss of the averaged weights), then the network is trained on all n rows
-for the chosen number of steps.
+Whatever is trained on the target (`fit_on_target`: these two rivals, and the other ways of adapting the source's
+weights) gets what early stopping can give it from n rows: step count and learning rate are cross-validated over K folds
+of the target (mean held-out denoising loss of the averaged weights), then the network is trained on all n rows for the
+chosen number of steps.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import numpy as np
 
 from tgdp_jax.config import to_json
 from tgdp_jax.data.problem import Problem
+from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.settings import RivalConfig, TrainingConfig
 from tgdp_jax.train.batches import Rows, all_rows, fold_rows, num_folds
 from tgdp_jax.train.denoising import denoising_task
 from tgdp_jax.train.fit import Fitted, Task, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.reparam import Reparam, started
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
 from tgdp_jax.transfer.networks import denoiser, denoiser_score
@@ -29,15 +32,23 @@ from tgdp_jax.transfer.networks import denoiser, denoiser_score
 Array = jax.Array
 
 
-def _task(config: TrainingConfig, problem: Problem, optimiser: OptimiserConfig) -> Task:
+def _task(
+    config: TrainingConfig,
+    problem: Problem,
+    optimiser: OptimiserConfig,
+    *,
+    new_token: bool = False,
+    reparam: Reparam | None = None,
+) -> Task:
     return denoising_task(
-        denoiser(config, problem),
+        denoiser(config, problem, new_token=new_token),
         config.sde,
         config.prediction,
         optimiser.batch_size,
         problem.shape,
         optimiser.validation_rows,
         config.augment,
+        reparam,
     )
 
 
@@ -64,23 +75,41 @@ def source_stage(config: TrainingConfig, problem: Problem) -> Stage:
     return Stage("source", (), uses, uses_target=False, run=run)
 
 
-def fit_on_target(key: Array, config: TrainingConfig, problem: Problem, initial: Any, session: Session) -> StageResult:
+def target_task(
+    config: TrainingConfig, problem: Problem, *, new_token: bool = False, reparam: Reparam | None = None
+) -> Task:
+    """Denoising of target rows by the source's network: all of it, or with a `reparam` what that trains."""
+    return _task(config, problem, config.rival.optimiser, new_token=new_token, reparam=reparam)
+
+
+def fit_on_target(
+    key: Array,
+    task: Task,
+    settings: RivalConfig,
+    data: dict[str, Any],
+    session: Session,
+    *,
+    base: Any = None,
+    reparam: Reparam | None = None,
+) -> StageResult:
     """Cross-validates step count and learning rate on the target rows, then trains on all of them.
 
     Args:
       key: PRNG key.
-      config: settings.
-      problem: data.
-      initial: starting weights, or None for a fresh network.
+      task: a denoising task.
+      settings: candidates, folds and optimiser.
+      data: what the task draws from: target rows {"x", "y"?}, and whatever else it knows by name.
       session: what training reports to and continues from.
+      base: weights to start from; None: a fresh network's.
+      reparam: the task's; what it trains beside `base` is what the result holds. None: the weights themselves.
     """
-    settings: RivalConfig = config.rival
-    optimiser = settings.optimiser
-    task = _task(config, problem, optimiser)
-    data = jax.tree.map(jnp.asarray, problem.target.arrays(problem.conditional))
-    folds = num_folds(settings.folds, len(problem.target))
-    train, held = fold_rows(len(problem.target), folds, seed=0)
+    optimiser, rows = settings.optimiser, len(data["x"])
     parts = len(settings.learning_rates) + 1
+    initial, frozen = base, None
+    if reparam is not None:
+        initial, frozen = started(reparam, jax.random.fold_in(key, parts), base), base
+    data = jax.tree.map(jnp.asarray, data)
+    train, held = fold_rows(rows, num_folds(settings.folds, rows), seed=0)
     best: tuple[float, float, Fitted] | None = None
     for i, rate in enumerate(settings.learning_rates):
         trial = fit(
@@ -88,6 +117,7 @@ def fit_on_target(key: Array, config: TrainingConfig, problem: Problem, initial:
             task,
             dataclasses.replace(optimiser, learning_rate=rate),
             data=data,
+            frozen=frozen,
             members={"train": train, "held": held},
             initial=initial,
             session=session.part(f"rate{i}", index=i, parts=parts),
@@ -98,12 +128,12 @@ def fit_on_target(key: Array, config: TrainingConfig, problem: Problem, initial:
     value, rate, trial = best
     steps = int(trial.best_step[0])
     # The last weights are kept: the step count is already chosen, and no row is left to judge by.
-    everything = {**data, "train": all_rows(len(problem.target)), "held": all_rows(len(problem.target))}
     final = fit(
         jax.random.fold_in(key, len(settings.learning_rates)),
         task,
         dataclasses.replace(optimiser, learning_rate=rate, steps=max(steps, 1), patience=0),
-        data=everything,
+        data={**data, "train": all_rows(rows), "held": all_rows(rows)},
+        frozen=frozen,
         initial=initial,
         keep="last",
         session=session.part("all_rows", index=parts - 1, parts=parts),
@@ -112,31 +142,40 @@ def fit_on_target(key: Array, config: TrainingConfig, problem: Problem, initial:
     return StageResult({"params": final.params}, trial.history, info)
 
 
+def rival_uses(config: TrainingConfig, settings: RivalConfig) -> dict[str, Any]:
+    """The settings that `fit_on_target` of the source's network depends on."""
+    return {
+        "process": to_json(config.process),
+        "network": to_json(config.network),
+        "augment": config.augment,
+        "source": [config.source.features, config.source.embedding, config.source.prediction],
+        "rival": to_json(settings),
+    }
+
+
 def _rival_stage(name: str, needs: tuple[str, ...]):
     def stage(config: TrainingConfig, problem: Problem) -> Stage:
         def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
-            initial = trees["source"]["params"] if "source" in needs else None
-            return fit_on_target(key, config, problem, initial, session)
+            task, data = target_task(config, problem), problem.target.arrays(problem.conditional)
+            base = trees["source"]["params"] if "source" in needs else None
+            return fit_on_target(key, task, config.rival, data, session, base=base)
 
-        uses = {
-            "process": to_json(config.process),
-            "network": to_json(config.network),
-            "augment": config.augment,
-            "source": [config.source.features, config.source.embedding, config.source.prediction],
-            "rival": to_json(config.rival),
-        }
-        return Stage(name, needs, uses, uses_target=True, run=run)
+        return Stage(name, needs, rival_uses(config, config.rival), uses_target=True, run=run)
 
     return stage
 
 
-def _generator(config: TrainingConfig, problem: Problem, trees: Trees, *, stage: str) -> ScoreGenerator:
-    score = denoiser_score(config, problem, trees[stage])
+def score_generator(config: TrainingConfig, problem: Problem, score: ScoreFn) -> ScoreGenerator:
+    """Samples of a score, as the settings say."""
     return ScoreGenerator(score, config.sde, problem.shape, config.sampling)
 
 
+def _generator(config: TrainingConfig, problem: Problem, trees: Trees, *, stage: str) -> ScoreGenerator:
+    return score_generator(config, problem, denoiser_score(config, problem, trees[stage]))
+
+
 _scratch_stage = _rival_stage("scratch", ())
-_finetune_stage = _rival_stage("finetune", ("source",))
+finetune_stage = _rival_stage("finetune", ("source",))
 
 SOURCE = TransferMethod(
     "source",
@@ -153,6 +192,6 @@ SCRATCH = TransferMethod(
 FINETUNE = TransferMethod(
     "finetune",
     "all weights of the source model trained on the target rows, step count cross-validated",
-    lambda config, problem: (source_stage(config, problem), _finetune_stage(config, problem)),
+    lambda config, problem: (source_stage(config, problem), finetune_stage(config, problem)),
     functools.partial(_generator, stage="finetune"),
 )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop import DiffusersUNet
@@ -20,27 +23,30 @@ from tgdp_jax.nets.heads import frozen
 from tgdp_jax.nets.image import TimestepUNet
 from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.settings import TrainingConfig
+from tgdp_jax.train.denoising import fresh_params
+from tgdp_jax.train.reparam import flat, nested
 from tgdp_jax.transfer.base import Trees
 
 
-def denoiser(config: TrainingConfig, problem: Problem) -> Any:
-    """The noise-prediction network of source, scratch and fine-tuning.
+def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = False) -> Any:
+    """The noise-prediction network of the source and all that starts from it; with a `new_token`, see `Prompt`.
 
     Raises:
       UserError: an image network for rows that are no images.
     """
     if config.model is not None:
-        return _pretrained_net(config.model, config.dtype, problem)
+        return _pretrained_net(config.model, config.dtype, problem, new_token)
     net, sde = config.network, config.sde
     classes, std, dtype = problem.num_classes, problem.data_std, config.dtype
     if net.kind == "mlp":
-        return EpsMLP(sde, config.source.features, config.source.embedding, classes, std, dtype)
+        return EpsMLP(sde, config.source.features, config.source.embedding, classes, std, dtype, new_token)
     if len(problem.shape) != 3:
         raise UserError(
             f"network {net.kind} is for images [H, W, C] but a row has shape {problem.shape}: use --network.kind mlp"
         )
     if net.kind == "dit":
-        return EpsDiT(sde, net.patch, net.width, net.depth, net.heads, classes, std, dtype=dtype, remat=net.remat)
+        sizes = net.patch, net.width, net.depth, net.heads
+        return EpsDiT(sde, *sizes, classes, std, dtype=dtype, remat=net.remat, new_token=new_token)
     return EpsUNet(
         sde,
         net.channels,
@@ -50,10 +56,11 @@ def denoiser(config: TrainingConfig, problem: Problem) -> Any:
         data_std=std,
         dtype=dtype,
         remat=net.remat,
+        new_token=new_token,
     )
 
 
-def _pretrained_net(model: DiffusersUNet, dtype: Any, problem: Problem) -> TimestepUNet:
+def _pretrained_net(model: DiffusersUNet, dtype: Any, problem: Problem, new_token: bool) -> TimestepUNet:
     """Raises:
     UserError: rows or labels are not what the model was trained on."""
     size = tuple("any" if side is None else side for side in model.shape)
@@ -70,13 +77,21 @@ def _pretrained_net(model: DiffusersUNet, dtype: Any, problem: Problem) -> Times
             f"labels reach {problem.num_classes - 1} but the pretrained model "
             + (f"has {classes} classes: merge some" if classes else "takes no labels: leave out --conditional")
         )
-    return model.net.clone(unet=model.net.unet.clone(dtype=dtype))
+    return model.net.clone(unet=model.net.unet.clone(dtype=dtype, new_token=new_token))
 
 
-def denoiser_score(config: TrainingConfig, problem: Problem, tree: Any) -> ScoreFn:
-    """Score function of a trained `denoiser`."""
-    net = denoiser(config, problem)
+def denoiser_score(config: TrainingConfig, problem: Problem, tree: Any, *, new_token: bool = False) -> ScoreFn:
+    """Score function of a trained `denoiser`; one with a new token answers for that."""
+    net = denoiser(config, problem, new_token=new_token)
     return network_score(net, tree["params"], config.sde, prediction=config.prediction)
+
+
+def with_token(config: TrainingConfig, problem: Problem, params: Any) -> Any:
+    """Parameters of the `denoiser` with a new token, whose embedding is zero, from those of the one without."""
+    net = denoiser(config, problem, new_token=True)
+    shapes = jax.eval_shape(lambda key: fresh_params(key, net, problem.shape), jax.random.key(0))
+    known = flat(params)
+    return nested({path: known.get(path, jnp.zeros(leaf.shape)) for path, leaf in flat(shapes).items()})
 
 
 def guidance_net(config: TrainingConfig, problem: Problem) -> Any:

@@ -1,0 +1,90 @@
+"""Low-rank adapters alone in a safetensors file: what an adapted model is beside a source that others have already.
+
+A tensor is named as the kernel that it changes, `params/MLP_0/Dense_0/kernel/a` and `.../b`. The file's metadata say
+rank, alpha and targets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from tgdp_jax.errors import UserError
+from tgdp_jax.interop.tensors import read_tensors
+from tgdp_jax.parallel import is_primary
+from tgdp_jax.train.reparam import LowRank, flat, matrix_shape, nested
+
+FORMAT = "tgdp_jax.lora"
+
+
+def save_adapters(path: str | Path, reparam: LowRank, adapters: Any) -> None:
+    """Writes adapters, atomically.
+
+    Args:
+      path: the file; one that is there is replaced.
+      reparam: what they are adapters of.
+      adapters: a trainable tree of it.
+
+    Raises:
+      UserError: the place can not be written.
+    """
+    if not is_primary():
+        return
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    metadata = {"format": FORMAT, **{name: str(value) for name, value in vars(reparam).items()}}
+    arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in flat(adapters).items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        safetensors.numpy.save_file(arrays, part, metadata=metadata)
+        os.replace(part, path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"{path} can not be written ({error}): free some space or choose another place") from error
+    finally:
+        # Gone already where all went well; where the folder is none, even looking fails.
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def load_adapters(path: str | Path, base: Any) -> tuple[LowRank, Any]:
+    """(reparametrisation, adapters) of a file of `save_adapters`; `reparam.merge(base, adapters)` is the adapted model.
+
+    Args:
+      path: the file.
+      base: parameters that the adapters change, anything with their shapes.
+
+    Raises:
+      UserError: the file can not be read, is damaged or something else, or its adapters do not fit `base`.
+    """
+    path = Path(path)
+    tensors = read_tensors(path)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+    if metadata.get("format") != FORMAT or not tensors:
+        raise UserError(f"{path} holds no low-rank adapters of tgdp_jax: give a file that save_adapters wrote")
+    try:
+        reparam = LowRank(int(metadata["rank"]), float(metadata["alpha"]), metadata["targets"])
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} does not say its rank, alpha and targets: write it anew with save_adapters") from error
+    shapes = {name: tuple(leaf.shape) for name, leaf in flat(base).items()}
+    out = {}
+    for name, value in tensors.items():
+        kernel, _, factor = name.rpartition("/")
+        other = tensors.get(f"{kernel}/{'b' if factor == 'a' else 'a'}")
+        if factor not in ("a", "b") or other is None or kernel not in shapes:
+            raise UserError(f"{path} holds {name}, which fits no kernel of the base: use the source that it is of")
+        inputs, outputs = matrix_shape(kernel, shapes[kernel])
+        rank = other.shape[0 if factor == "a" else -1] if other.ndim else 0
+        if value.shape != ((inputs, rank) if factor == "a" else (rank, outputs)):
+            raise UserError(
+                f"{path}: {name} is {list(value.shape)}, which does not fit the base's kernel {list(shapes[kernel])}: "
+                "use the source that it is of"
+            )
+        out[name] = value.astype(np.float32)
+    return reparam, nested(out)

@@ -1,0 +1,181 @@
+"""Trained numbers apart from frozen ones: how a network's parameters are made of both.
+
+A `Reparam` is a pair of pure functions on trees,
+
+    trainable = init(key, base),      params = merge(base, trainable),      merge(base, init(key, base)) = base,
+
+so that training starts where the base stands. An optimiser is handed the trainable tree alone: gradients, clipping,
+weight decay and moments can not reach the base. Low-rank adaptation (LoRA, Hu et al. 2022) is
+
+    W = W_0 + (alpha / rank) B A,      B = 0 at the start,
+
+for a kernel W_0 of Linen, whose rows are inputs: there the product is A B with A [inputs, rank], B [rank, outputs].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+from typing import Any, Protocol
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tgdp_jax.errors import UserError
+
+Array = jax.Array
+Tree = Any
+
+
+class Reparam(Protocol):
+    """Hashable, so that a training task can hold one. Trees are nested dicts of arrays, as Linen's parameters."""
+
+    def init(self, key: Array, base: Tree) -> Tree:
+        """What is trained, at its start."""
+        ...
+
+    def merge(self, base: Tree, trainable: Tree) -> Tree:
+        """The parameters, shaped as `base`."""
+        ...
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def started(reparam: Reparam, key: Array, base: Tree) -> Tree:
+    """`reparam.init`, compiled."""
+    return reparam.init(key, base)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def merged(reparam: Reparam, base: Tree, trainable: Tree) -> Tree:
+    """`reparam.merge`, compiled."""
+    return reparam.merge(base, trainable)
+
+
+def flat(tree: Tree) -> dict[str, Any]:
+    """Leaves by their path, such as params/MLP_0/Dense_0/kernel."""
+    return flax.traverse_util.flatten_dict(tree, sep="/")
+
+
+def nested(leaves: dict[str, Any]) -> Tree:
+    """Inverse of `flat`."""
+    return flax.traverse_util.unflatten_dict(leaves, sep="/")
+
+
+def check_pattern(pattern: str) -> None:
+    """Raises:
+    UserError: not a regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"{pattern!r} is not a regular expression ({error}): give one such as 'kernel$'") from error
+
+
+def _chosen(pattern: str, leaves: dict[str, Any]) -> list[str]:
+    """Paths in which the pattern is found.
+
+    Raises:
+      UserError: there is none.
+    """
+    found = sorted(path for path in leaves if re.search(pattern, path))
+    if not found:
+        raise UserError(
+            f"no parameters match {pattern!r}: choose among {', '.join(sorted(leaves)[:4])} and {len(leaves)} in all"
+        )
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """Some leaves are trained as they are: those whose path has the regular expression `pattern` in it."""
+
+    pattern: str
+
+    def init(self, key: Array, base: Tree) -> Tree:
+        leaves = flat(base)
+        return nested({path: leaves[path] for path in _chosen(self.pattern, leaves)})
+
+    def merge(self, base: Tree, trainable: Tree) -> Tree:
+        return nested({**flat(base), **flat(trainable)})
+
+
+@dataclasses.dataclass(frozen=True)
+class LowRank:
+    """Low-rank adapters beside kernels of dense, convolutional and attention layers.
+
+    A trainable tree has, in the place of a kernel, {"a": [inputs, r], "b": [r, outputs]}. A convolution's inputs are
+    windows; an attention projection's inputs or outputs are all heads together. r is `rank`, or as many rows or columns
+    as the kernel has where that is less.
+
+    Attributes:
+      rank: of the change to a kernel.
+      alpha: the change is scaled by alpha / rank.
+      targets: regular expression, found in the paths of the kernels that are adapted.
+    """
+
+    rank: int
+    alpha: float
+    targets: str = "kernel$"
+
+    @property
+    def scale(self) -> float:
+        """alpha / rank."""
+        return self.alpha / self.rank
+
+    def init(self, key: Array, base: Tree) -> Tree:
+        """A normal with variance 1 / inputs, B zero.
+
+        Raises:
+          UserError: no kernel matches.
+        """
+        leaves = {path: leaf for path, leaf in flat(base).items() if leaf.ndim > 1}
+        sizes = {path: matrix_shape(path, leaves[path].shape) for path in _chosen(self.targets, leaves)}
+        ranks = {path: min(self.rank, *size) for path, size in sizes.items()}
+        ends = np.cumsum([size[0] * rank for size, rank in zip(sizes.values(), ranks.values(), strict=True)])
+        # One draw for all: it compiles once, not once a kernel.
+        draws = jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1])
+        out = {}
+        for (path, (inputs, outputs)), draw in zip(sizes.items(), draws, strict=True):
+            out[f"{path}/a"] = draw.reshape(inputs, ranks[path]) / math.sqrt(inputs)
+            out[f"{path}/b"] = jnp.zeros((ranks[path], outputs))
+        return nested(out)
+
+    def merge(self, base: Tree, trainable: Tree) -> Tree:
+        return self._moved(base, trainable, self.scale)
+
+    def unmerge(self, params: Tree, trainable: Tree) -> Tree:
+        """The base of merged parameters, up to rounding."""
+        return self._moved(params, trainable, -self.scale)
+
+    def _moved(self, params: Tree, trainable: Tree, scale: float) -> Tree:
+        leaves, factors = flat(params), flat(trainable)
+        for path in dict.fromkeys(name.rsplit("/", 1)[0] for name in factors):
+            a, b = factors[f"{path}/a"], factors[f"{path}/b"]
+            change = jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+            leaves[path] = leaves[path] + scale * change.reshape(leaves[path].shape)
+        return nested(leaves)
+
+
+def matrix_shape(path: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    """(inputs, outputs) of a kernel of this shape: the last axis is outputs, except in Linen's query, key and value
+    projections [inputs, heads, channels]."""
+    split = 1 if len(shape) == 3 and path.split("/")[-2] in ("query", "key", "value") else len(shape) - 1
+    return math.prod(shape[:split]), math.prod(shape[split:])
+
+
+@dataclasses.dataclass(frozen=True)
+class Joint:
+    """Several reparametrisations of disjoint leaves together."""
+
+    parts: tuple[Reparam, ...]
+
+    def init(self, key: Array, base: Tree) -> Tree:
+        return {str(i): part.init(jax.random.fold_in(key, i), base) for i, part in enumerate(self.parts)}
+
+    def merge(self, base: Tree, trainable: Tree) -> Tree:
+        for i, part in enumerate(self.parts):
+            base = part.merge(base, trainable[str(i)])
+        return base

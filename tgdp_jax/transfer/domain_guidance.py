@@ -1,0 +1,41 @@
+"""Domain guidance: the fine-tuned score pushed further away from the source's (Zhong et al. 2025).
+
+    s = s_src + w (s_ft - s_src),      w > 1
+
+Both scores see the same label. Nothing is trained but the fine-tuned model, whose stages are those of `finetune`.
+
+Why w is an option and not chosen on held-out target rows: the denoising loss of s is quadratic in w, least at
+
+    w* = E[<eps_ft - eps_src, eps - eps_src>] / E[||eps_ft - eps_src||^2],
+
+which is 1 where the fine-tuned score is right, and below 1 where it has overfitted. Domain guidance gives up that loss
+for samples further inside the target, so the loss can only choose fine-tuning itself. Measured on `gaussians` with 100
+rows (seed 0), w* pooled over the folds is 0.98, and fine-tuning is best there by the truth too:
+
+    w            1      1.1    1.25   1.5    2
+    path KL      0.153  0.193  0.369  0.975  3.35
+    sliced W2    0.088  0.103  0.140  0.212  0.341
+"""
+
+from __future__ import annotations
+
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.guidance import domain_guidance
+from tgdp_jax.settings import TrainingConfig
+from tgdp_jax.transfer.base import ScoreGenerator, TransferMethod, Trees
+from tgdp_jax.transfer.denoisers import finetune_stage, score_generator, source_stage
+from tgdp_jax.transfer.networks import denoiser_score
+
+
+def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
+    source, tuned = (denoiser_score(config, problem, trees[name]) for name in ("source", "finetune"))
+    guide = domain_guidance(tuned, scale=config.domain_guidance.scale)
+    return score_generator(config, problem, guide(source))
+
+
+DOMAIN_GUIDANCE = TransferMethod(
+    "domain_guidance",
+    "source score plus more than the whole difference that fine-tuning made to it",
+    lambda config, problem: (source_stage(config, problem), finetune_stage(config, problem)),
+    _generator,
+)

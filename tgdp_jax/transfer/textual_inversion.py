@@ -1,0 +1,55 @@
+"""Textual inversion: the embedding of one new token is trained, and no other number moves (Gal et al. 2023).
+
+The token is a vector v beside the embeddings of time and label, so that c_new is "class y in the style of the target"
+(`nets.embedding`). In an unconditional network, which has no words, it is the flag of the new domain: v is added to the
+embedding of time alone. In a multilayer perceptron it shifts the first hidden layer, as one more one-hot label would.
+Either way the method asks whether the frozen network can make the target already and only has to be told: v is as many
+numbers as an embedding has, and can not teach the network what it never learned.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.settings import RivalConfig, TrainingConfig
+from tgdp_jax.train.reparam import Chosen, merged
+from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.denoisers import fit_on_target, rival_uses, score_generator, source_stage, target_task
+from tgdp_jax.transfer.networks import denoiser_score, with_token
+
+Array = jax.Array
+TOKEN = Chosen("(^|/)token/row$")
+
+
+def _settings(config: TrainingConfig) -> RivalConfig:
+    return dataclasses.replace(config.rival, learning_rates=config.textual_inversion.learning_rates)
+
+
+def _inversion_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    settings = _settings(config)
+
+    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
+        task = target_task(config, problem, new_token=True, reparam=TOKEN)
+        base = with_token(config, problem, trees["source"]["params"])
+        data = problem.target.arrays(problem.conditional)
+        return fit_on_target(key, task, settings, data, session, base=base, reparam=TOKEN)
+
+    return Stage("textual_inversion", ("source",), rival_uses(config, settings), uses_target=True, run=run)
+
+
+def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
+    base = with_token(config, problem, trees["source"]["params"])
+    params = merged(TOKEN, base, trees["textual_inversion"]["params"])
+    return score_generator(config, problem, denoiser_score(config, problem, {"params": params}, new_token=True))
+
+
+TEXTUAL_INVERSION = TransferMethod(
+    "textual_inversion",
+    "the source model told of the target by the embedding of one new token, the only thing trained",
+    lambda config, problem: (source_stage(config, problem), _inversion_stage(config, problem)),
+    _generator,
+)

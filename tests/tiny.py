@@ -14,6 +14,7 @@ from tgdp_jax.settings import (
     ClassifierConfig,
     DenoiserConfig,
     DreamBoothConfig,
+    GanConfig,
     GuidanceConfig,
     LoraConfig,
     RivalConfig,
@@ -39,6 +40,13 @@ TRAINING = TrainingConfig(
     textual_inversion=TextualInversionConfig(learning_rates=(1e-1,)),
     classifier=ClassifierConfig(features=(16,), folds=2, regularisers=("weight_decay", "mixup"), optimiser=OPTIMISER),
     guidance=GuidanceConfig(features=(16,), folds=2, consistency=(0.1, 1.0), optimiser=OPTIMISER),
+    gan=GanConfig(
+        features=(16, 16),
+        latent=4,
+        folds=2,
+        source=OPTIMISER,
+        target=dataclasses.replace(OPTIMISER, schedule="constant"),
+    ),
     sampling=SamplingConfig(num=NUM, steps=4, chunk=NUM),
 )
 GAUSSIANS = GaussiansConfig(num_source=200)
@@ -57,6 +65,10 @@ OPTIONS = """
     --guidance.features 16 --guidance.folds 2 --guidance.consistency 0.1 1.0
     --guidance.optimiser.steps 20 --guidance.optimiser.batch-size 32 --guidance.optimiser.learning-rate 0.01
     --guidance.optimiser.steps-per-launch 10 --guidance.optimiser.patience 0
+    --gan.features 16 16 --gan.latent 4 --gan.folds 2
+    --gan.source.steps 20 --gan.source.batch-size 32 --gan.source.learning-rate 0.01 --gan.source.ema 0.99
+    --gan.source.steps-per-launch 10 --gan.target.steps 20 --gan.target.batch-size 32
+    --gan.target.learning-rate 0.01 --gan.target.steps-per-launch 10 --gan.target.patience 0
     --sampling.num 64 --sampling.steps 4 --sampling.chunk 64
 """.split()
 

@@ -39,7 +39,7 @@ class RunConfig(TrainingConfig):
     Attributes:
       problem: the data.
       method: tgdp, discriminator_guidance, finetune, lora, dreambooth, textual_inversion, domain_guidance, scratch,
-        source, kde or sir.
+        source, gan, kde or sir.
       n_target: target rows to learn from. Default: 100 for gaussians, 50 for digits; four fifths of other data.
       seed: fixes data, training and samples.
     """

@@ -12,11 +12,17 @@ d/dg E[loss | x_t] = 0 is linear in r, which is why E[r | x_t] comes out and not
 
 The losses take log r and two log weights, so that x_0 may come from any proposal: `log_w` is log p/proposal and
 `log_w + log_r` is then log q/proposal. With plain source samples log_w = 0.
+
+Adversarial losses compare data x ~ q with a generator's samples x' ~ g through a discriminator D. Pointwise,
+d/dD [ q softplus(-D) + g softplus(D) ] = 0 gives D = log q/g, and the value there is 2 log 2 - 2 JS(q, g) (Goodfellow
+et al. 2014). A critic minimises E D(x') - E D(x) instead, over D with slopes of at most one: the value is -W_1(q, g)
+(Arjovsky et al. 2017).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -106,3 +112,98 @@ def cycle(g_target: Array, log_ratio_target: Array) -> Array:
     """
     weight = jax.nn.sigmoid(log_ratio_target)
     return weight * jax.nn.softplus(-g_target) + (1 - weight) * jax.nn.softplus(g_target)
+
+
+def logistic_discriminator(real: Array, fake: Array) -> Array:
+    """softplus(-D(x)) + softplus(D(x')) [B]. Minimiser: D = log q/g; value there 2 log 2 - 2 JS(q, g)."""
+    return jax.nn.softplus(-real) + jax.nn.softplus(fake)
+
+
+def non_saturating(fake: Array) -> Array:
+    """softplus(-D(x')) [B] of the generator (Goodfellow et al. 2014). At D = log q/g stationary where g = q.
+
+    Its slope stays where the discriminator is sure, other than that of the game's own -softplus(D(x')).
+    """
+    return jax.nn.softplus(-fake)
+
+
+def wasserstein_critic(real: Array, fake: Array) -> Array:
+    """D(x') - D(x) [B] (Arjovsky et al. 2017). Minimiser over D with slopes of at most 1: value -W_1(q, g)."""
+    return fake - real
+
+
+def wasserstein_generator(fake: Array) -> Array:
+    """-D(x') [B]. At the best critic its gradient is that of W_1(q, g)."""
+    return -fake
+
+
+def _square_norm(x: Array) -> Array:
+    return jnp.sum(jnp.square(x).reshape(x.shape[0], -1), -1)
+
+
+def r1(slope: Array) -> Array:
+    """|grad_x D(x)|^2 / 2 at data x, [B] (Mescheder et al. 2018, eq. 9). Minimiser: D flat on the data, as it is at
+    the equilibrium g = q; without it the game's gradient flow need not get there.
+
+    Args:
+      slope: grad_x D [B, *D].
+    """
+    return 0.5 * _square_norm(slope)
+
+
+def gradient_penalty(slope: Array) -> Array:
+    """(|grad_x D| - 1)^2 between data and samples, [B] (Gulrajani et al. 2017, eq. 3). Minimiser: slopes of norm 1, as
+    the best critic has along the lines of transport.
+
+    Args:
+      slope: grad_x D [B, *D].
+    """
+    # The root has no derivative at zero.
+    return jnp.square(jnp.sqrt(_square_norm(slope) + 1e-12) - 1.0)
+
+
+class AdversarialLoss(NamedTuple):
+    """What the two players of a GAN minimise.
+
+    Attributes:
+      discriminator: (D(x) [B], D(x') [B]) -> [B].
+      generator: D(x') [B] -> [B].
+      penalty: grad_x D [B, *D] -> [B], of the discriminator.
+      between: the penalty is taken on lines between data and samples, not at the data.
+    """
+
+    discriminator: Callable[[Array, Array], Array]
+    generator: Callable[[Array], Array]
+    penalty: Callable[[Array], Array]
+    between: bool
+
+
+ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
+    "non_saturating": AdversarialLoss(logistic_discriminator, non_saturating, r1, between=False),
+    "wasserstein": AdversarialLoss(wasserstein_critic, wasserstein_generator, gradient_penalty, between=True),
+}
+
+
+def energy_score(x: Array, fake: Array) -> Array:
+    """mean_j |x_i - x'_j| - 1/2 mean_{j != k} |x'_j - x'_k|, [B]: how well samples forecast rows x ~ q.
+
+    Minimiser over the samples' distribution g, in expectation: g = q, which it exceeds elsewhere by half the energy
+    distance of Szekely (Gneiting & Raftery 2007, section 4.3). It judges sets of samples row by row, without a density.
+
+    Args:
+      x: rows [B, *D].
+      fake: samples [M, *D] from g, M >= 2.
+    """
+    num = fake.shape[0]
+    within = jnp.sum(distances(fake, fake)) / (num * (num - 1))
+    return jnp.mean(distances(x, fake), -1) - 0.5 * within
+
+
+def distances(x: Array, y: Array) -> Array:
+    """Euclidean distances [N, M] of rows x [N, *D] and y [M, *D], through their products."""
+    # Shifted by one vector, so that |x|^2 + |y|^2 - 2 x.y cancels less; all in float32.
+    middle = jnp.mean(y, 0)
+    x, y = (a.reshape(a.shape[0], -1) for a in (x - middle, y - middle))
+    product = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
+    square = jnp.sum(x**2, -1)[:, None] + jnp.sum(y**2, -1) - 2 * product
+    return jnp.sqrt(jnp.maximum(square, 0.0))

@@ -146,7 +146,7 @@ def train(
     seconds = 0.0
     model = _model_digest(config)
     for stage in METHODS[method].stages(config, problem):
-        own_seed = config.source_seed if stage.name == "source" and config.source_seed is not None else seed
+        own_seed = seed if stage.uses_target or config.source_seed is None else config.source_seed
         marks[stage.name] = fingerprint(
             {
                 "stage": stage.name,

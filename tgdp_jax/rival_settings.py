@@ -1,10 +1,13 @@
-"""Settings of the rivals that adapt the source's weights, beside `RivalConfig` in `settings`."""
+"""Settings of the rivals that adapt the source's weights or bring their own, beside `RivalConfig` in `settings`."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import UserError, choose
+from tgdp_jax.losses import ADVERSARIAL_LOSSES
+from tgdp_jax.nets.embedding import EMBEDDINGS
+from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.reparam import LowRank, check_pattern
 
 
@@ -13,6 +16,19 @@ def check_rates(learning_rates: tuple[float, ...]) -> None:
     UserError: no rate, or one that is not positive."""
     if not learning_rates or not min(learning_rates) > 0:
         raise UserError(f"learning-rates is {learning_rates}: give at least one positive rate")
+
+
+def check_network(features: tuple[int, ...], embedding: str = EMBEDDINGS[0]) -> None:
+    choose("time embedding", embedding, EMBEDDINGS)
+    if not features or min(features) < 1:
+        raise UserError(f"features is {features}: give at least one width of at least 1")
+
+
+def check_folds(folds: int, batch_size: int) -> None:
+    if folds < 2:
+        raise UserError(f"folds is {folds}: at least 2 are needed to hold rows out")
+    if batch_size < 2:
+        raise UserError(f"batch_size is {batch_size}: source and target rows share a batch, give at least 2")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,3 +108,60 @@ class DomainGuidanceConfig:
     def __post_init__(self):
         if not self.scale >= 1:
             raise UserError(f"domain-guidance scale is {self.scale}: it must be at least 1, the fine-tuned model")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GanConfig:
+    """A generative adversarial network, trained on the source and carried over to the target.
+
+    Attributes:
+      loss: non_saturating (with the penalty R1) or wasserstein (with the penalty that gives it its name, WGAN-GP).
+      penalty: weight of the penalty on the discriminator's slope; with wasserstein, 1 at these learning rates.
+      latent: numbers in a latent vector.
+      features: widths of the hidden layers of generator and discriminator.
+      channels: images: widths of their levels, each of half the resolution of the one before.
+      discriminator_steps: steps of the discriminator for one of the generator; WGAN-GP had 5.
+      freeze: first layers of the discriminator (of images: levels) that the target leaves as they are (FreezeD).
+      from_scratch: start from fresh weights on the target instead of the source's, for comparison.
+      held_out: share of the source rows kept back, by which its step is chosen.
+      folds: folds of the target rows, twice as many up to 20, by which the step count is cross-validated.
+      source: optimiser and length on the source; steps are the discriminator's.
+      target: optimiser and greatest length on the target.
+    """
+
+    loss: str = "non_saturating"
+    penalty: float = 10.0
+    latent: int = 16
+    features: tuple[int, ...] = (64, 64, 64)
+    channels: tuple[int, ...] = (16, 32)
+    discriminator_steps: int = 1
+    freeze: int = 0
+    from_scratch: bool = False
+    held_out: float = 0.05
+    folds: int = 5
+    source: OptimiserConfig = OptimiserConfig(
+        steps=3000, batch_size=256, learning_rate=1e-3, ema=0.999, steps_per_launch=100
+    )
+    target: OptimiserConfig = OptimiserConfig(
+        steps=2000,
+        batch_size=128,
+        learning_rate=3e-4,
+        schedule="constant",
+        ema=0.99,
+        steps_per_launch=50,
+        patience=500,
+    )
+
+    def __post_init__(self):
+        choose("adversarial loss", self.loss, ADVERSARIAL_LOSSES)
+        check_network(self.features)
+        check_network(self.channels)
+        check_folds(self.folds, self.target.batch_size)
+        if self.latent < 1 or self.discriminator_steps < 1:
+            raise UserError("a GAN needs a latent vector of at least one number and at least one discriminator step")
+        if not self.penalty >= 0:
+            raise UserError(f"penalty is {self.penalty}: the weight must not be negative")
+        if not 0 < self.held_out < 1:
+            raise UserError(f"held-out is {self.held_out}: it must lie between 0 and 1")
+        if self.freeze < 0 or (self.freeze and self.from_scratch):
+            raise UserError(f"freeze is {self.freeze}: give 0 or more layers, and none with from-scratch")

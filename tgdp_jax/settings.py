@@ -13,13 +13,15 @@ from tgdp_jax.data.augment import AUGMENTATIONS
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.interop import DiffusersUNet, load_unet
 from tgdp_jax.losses import GUIDANCE_LOSSES
-from tgdp_jax.nets.embedding import EMBEDDINGS
 from tgdp_jax.prediction import PREDICTIONS
 from tgdp_jax.rival_settings import (
     DomainGuidanceConfig,
     DreamBoothConfig,
+    GanConfig,
     LoraConfig,
     TextualInversionConfig,
+    check_folds,
+    check_network,
     check_rates,
 )
 from tgdp_jax.sampling import GRIDS, SOLVERS
@@ -29,19 +31,6 @@ from tgdp_jax.train.optimiser import OptimiserConfig
 
 NETWORKS = ("mlp", "unet", "dit")
 PRECISIONS: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-
-def _check_network(features: tuple[int, ...], embedding: str = EMBEDDINGS[0]) -> None:
-    choose("time embedding", embedding, EMBEDDINGS)
-    if not features or min(features) < 1:
-        raise UserError(f"features is {features}: give at least one width of at least 1")
-
-
-def _check_folds(folds: int, batch_size: int) -> None:
-    if folds < 2:
-        raise UserError(f"folds is {folds}: at least 2 are needed to hold rows out")
-    if batch_size < 2:
-        raise UserError(f"batch_size is {batch_size}: source and target rows share a batch, give at least 2")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,7 +142,7 @@ class DenoiserConfig:
 
     def __post_init__(self):
         choose("prediction", self.prediction, PREDICTIONS)
-        _check_network(self.features, self.embedding)
+        check_network(self.features, self.embedding)
         if not 0 < self.held_out < 1:
             raise UserError(f"held-out is {self.held_out}: it must lie between 0 and 1")
 
@@ -175,7 +164,7 @@ class RivalConfig:
     )
 
     def __post_init__(self):
-        _check_folds(self.folds, self.optimiser.batch_size)
+        check_folds(self.folds, self.optimiser.batch_size)
         check_rates(self.learning_rates)
 
 
@@ -200,8 +189,8 @@ class ClassifierConfig:
     )
 
     def __post_init__(self):
-        _check_network(self.features)
-        _check_folds(self.folds, self.optimiser.batch_size)
+        check_network(self.features)
+        check_folds(self.folds, self.optimiser.batch_size)
         if not self.regularisers:
             raise UserError(f"regularisers is empty: give at least one of {', '.join(REGULARISERS)}")
         for name in self.regularisers:
@@ -239,8 +228,8 @@ class GuidanceConfig:
 
     def __post_init__(self):
         choose("guidance loss", self.loss, GUIDANCE_LOSSES)
-        _check_network(self.features, self.embedding)
-        _check_folds(self.folds, self.optimiser.batch_size)
+        check_network(self.features, self.embedding)
+        check_folds(self.folds, self.optimiser.batch_size)
         if not self.consistency or min(self.consistency) < 0 or self.cycle < 0:
             raise UserError("consistency and cycle weights must be non-negative, with at least one consistency weight")
         if self.draws < 1 or self.optimiser.batch_size // 2 % self.draws:
@@ -303,11 +292,13 @@ class TrainingConfig:
       domain_guidance: extrapolation past the fine-tuned model.
       classifier: domain classifier.
       guidance: guidance network.
+      gan: generative adversarial network, a rival.
       sampling: sampler.
       precision: what networks compute in: float32 or bfloat16. Parameters, times, log-ratios, optimiser and sampler
         states are float32 in both.
       augment: none, shift (images: by up to a pixel in 8) or shift_flip (mirrored too); of all rows that train.
-      source_seed: of the source's training; default the run's. One for all seeds makes them share one source model.
+      source_seed: of training on source rows alone; default the run's. One for all seeds makes them share one source
+        model.
       pretrained: folder of a U-Net that diffusers' `save_pretrained` wrote, with its scheduler. It is the source model:
         nothing is trained on source rows, and it says what process, network and prediction are.
     """
@@ -323,6 +314,7 @@ class TrainingConfig:
     domain_guidance: DomainGuidanceConfig = DomainGuidanceConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     guidance: GuidanceConfig = GuidanceConfig()
+    gan: GanConfig = GanConfig()
     sampling: SamplingConfig = SamplingConfig()
     precision: str = "float32"
     augment: str = "none"
@@ -400,6 +392,20 @@ class ImageTrainingConfig(TrainingConfig):
         folds=3,
         optimiser=OptimiserConfig(
             steps=800, batch_size=64, learning_rate=1e-3, steps_per_launch=50, patience=200, validation_rows=512
+        ),
+    )
+    gan: GanConfig = GanConfig(
+        latent=32,
+        folds=3,
+        source=OptimiserConfig(steps=2000, batch_size=64, learning_rate=5e-4, ema=0.999, steps_per_launch=50),
+        target=OptimiserConfig(
+            steps=600,
+            batch_size=64,
+            learning_rate=3e-4,
+            schedule="constant",
+            ema=0.99,
+            steps_per_launch=50,
+            patience=200,
         ),
     )
     sampling: SamplingConfig = SamplingConfig(num=1000, clip=1.0, chunk=256)

@@ -128,7 +128,7 @@ def _lighten() -> None:
 class _Doer:
     """Does a deed once its place is reached."""
 
-    stages = ("source", "classifier", "noisy_classifier", "guidance", "finetune")
+    stages = ("source", "classifier", "noisy_classifier", "guidance", "finetune", "gan_source", "gan_target")
 
     def __init__(self, deed: Deed):
         self.deed, self.done = deed, False

@@ -26,8 +26,12 @@ from tgdp_jax.train.session import Session
 STEPS = 16
 SMALL_STAGES = tuple(
     option
-    for stage in ("source", "classifier", "guidance", "rival")
-    for option in (f"--{stage}.optimiser.steps", STEPS, f"--{stage}.optimiser.steps-per-launch", 2)
+    for name in (
+        *(f"{stage}.optimiser" for stage in ("source", "classifier", "guidance", "rival")),
+        "gan.source",
+        "gan.target",
+    )
+    for option in (f"--{name}.steps", STEPS, f"--{name}.steps-per-launch", 2)
 )
 RUN = (*GAUSSIANS, *SMALL_STAGES)
 ALWAYS, NEVER = ("--checkpoint-seconds", "0"), ("--checkpoint-seconds", "1e9")
@@ -148,6 +152,25 @@ def test_a_stage_of_several_parts_goes_on_in_the_part_where_it_was(nursery, whol
     code, _, err = nursery.run(*command)
     assert code == 0, err
     assert_same_end(folder, whole_finetune)
+
+
+@pytest.mark.slow
+def test_two_players_go_on_where_they_were(nursery, tmp_path):
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    command = (*RUN, "--method", "gan", "--gan.freeze", "1", "--gan.discriminator-steps", "3")
+    assert nursery.run(*command, *NEVER, "--out", whole)[0] == 0
+    # After steps at which the generator moves and does not; the last where, folds being done, all rows train.
+    for deed in (
+        Deed("gan_source", 4, "save"),
+        Deed("gan_source", 10, "report"),
+        Deed("gan_target", 8, "save"),
+        Deed("gan_target", 16, "save"),
+        Deed("gan_target", 2, "report"),
+    ):
+        assert nursery.run(*command, *ALWAYS, "--out", folder, deed=deed)[0] == -signal.SIGKILL
+    code, _, err = nursery.run(*command, *ALWAYS, "--out", folder)
+    assert code == 0, err
+    assert_same_end(folder, whole)
 
 
 def test_a_run_goes_on_from_its_last_checkpoint_and_not_from_the_start(nursery, tmp_path):

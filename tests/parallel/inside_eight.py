@@ -17,7 +17,7 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.functions import as_pytree
 from tgdp_jax.guidance import log_ratio_guidance
 from tgdp_jax.metrics.closed_form import path_kl
-from tgdp_jax.nets import ClassifierMLP, EpsMLP, GuidanceMLP
+from tgdp_jax.nets import ClassifierMLP, DiscriminatorMLP, EpsMLP, GeneratorMLP, GuidanceMLP
 from tgdp_jax.prediction import network_score
 from tgdp_jax.sampling import SOLVERS, log_likelihood, sample
 from tgdp_jax.sampling.grids import make_grid
@@ -27,6 +27,7 @@ from tgdp_jax.train import fit
 from tgdp_jax.train.batches import Rows, all_rows, fold_rows
 from tgdp_jax.train.classifier import classifier_task, fit_log_ratio
 from tgdp_jax.train.denoising import denoising_task
+from tgdp_jax.train.gan import Game, Players, gan_task, shown_rows
 from tgdp_jax.train.guidance import EnsembleLogRatio, GuidanceLoss, guidance_task
 from tgdp_jax.train.optimiser import OptimiserConfig
 
@@ -117,6 +118,14 @@ def network(num_classes: int, seed: int = 0):
     return network_score(net, spread_params(net.init, jnp.zeros((1, 2)), jnp.ones(1), y, seed=seed), SDE)
 
 
+def gan(batch_size: int):
+    pair = Players(GeneratorMLP((2,), 3, (16,), 3), DiscriminatorMLP((16, 16), 3))
+    task = gan_task(pair, Game(discriminator_steps=2), batch_size, (2,))
+    split = {"train": all_rows(40), "held": Rows(jnp.arange(5), jnp.asarray(5)), "shown": shown_rows(40)}
+    layer = {"layer_0": spread_params(pair.discriminator.init, jnp.zeros((1, 2)), labels(1))["params"]["layer_0"]}
+    return task, {"x": points(40, 0), "y": labels(40), **split}, layer, None
+
+
 # Batches that no count of devices divides, too; the softmax of "cep" compares rows that must stay on one device.
 TASKS = {
     "denoiser, labels": functools.partial(denoiser, 29, 3),
@@ -125,6 +134,7 @@ TASKS = {
     "guidance": functools.partial(guidance, 26, use_cycle=True),
     "guidance, two draws": functools.partial(guidance, 28, draws=2, name="kl", pooled=False),
     "guidance, cep in 3 groups of 4": functools.partial(guidance, 24, name="cep"),
+    "two players, labels and a frozen layer": functools.partial(gan, 29),
     "classification of noised rows": functools.partial(guidance, 26, name="classification", use_consistency=False),
 }
 

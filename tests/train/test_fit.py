@@ -1,10 +1,12 @@
 """The training loop, on one-number tasks whose course is known by hand."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tgdp_jax.errors import UserError
@@ -270,3 +272,33 @@ def test_weights_of_candidates():
     np.testing.assert_allclose(candidate_weights(loss + 100, 10), weights, rtol=1e-9)
     # More rows make the choice sharper.
     assert candidate_weights(loss, 1000).tolist() == [0.5, 0.5, 0.0, 0.0]
+
+
+# Hooks of a task
+
+
+def _plain_gradient(config, weight_decay):
+    assert weight_decay is None
+    return optax.sgd(config.learning_rate)
+
+
+def test_a_tasks_own_optimiser_makes_the_updates():
+    task = dataclasses.replace(RANDOM, optimiser=_plain_gradient)
+    fitted = fit(KEY, task, replaced(steps=1), data={"x": jnp.full(3, 2.0)}, initial={"w": jnp.asarray(7.0)})
+    np.testing.assert_allclose(fitted.params["w"], 7.0 - RATE * 2 * (7.0 - 2.0), rtol=1e-6)
+
+
+def _watch(params, frozen, data, held):
+    goals, weights = held
+    return {"gap": params["w"] - goals[0], "total": weights.sum()}
+
+
+def test_what_a_task_monitors_is_in_its_curves():
+    task = dataclasses.replace(MARCH, monitor=_watch)
+    fitted = fit(KEY, task, replaced(ema=0.9), data={"goal": jnp.asarray(2.0)})
+    # Of averaged weights, at the end of every launch.
+    np.testing.assert_allclose(fitted.history["gap"] ** 2, fitted.history["validation"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(fitted.history["total"], 1.0)
+    # Over members, their mean.
+    both = fit(KEY, task, PLAIN, data={}, members={"goal": jnp.asarray([1.0, 3.0])})
+    np.testing.assert_allclose(both.history["gap"][-1], 60 * RATE - 2.0, rtol=1e-4)

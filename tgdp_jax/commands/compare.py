@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tgdp_jax.commands import pages
-from tgdp_jax.commands.run import FLOOR, overlap_warning
+from tgdp_jax.commands.run import FLOOR, stage_warnings
 from tgdp_jax.config import CompareConfig, to_json
 from tgdp_jax.console import Display, print_table
 from tgdp_jax.data.arrays import read_rows
@@ -143,8 +143,8 @@ def _cell(
         samples, labels = draw_samples(trained.generator, problem, seed, config.sampling.num, display)
         values = judge(config, problem, samples, labels, trained.generator.score, seed, features)
         values["seconds"] = Value(trained.seconds, math.nan)
-        warning = overlap_warning(trained, len(problem.target))
-        warnings = [] if warning is None else [f"n={len(problem.target)}, seed {seed}: {warning}"]
+        n = len(problem.target)
+        warnings = [f"n={n}, seed {seed}: {warning}" for warning in stage_warnings(trained, n)]
         parameters = num_parameters(trained.trees)
         if seed == 0:
             _keep_samples(_samples_path(out, method, len(problem.target)), samples, labels)

@@ -44,13 +44,15 @@ from tgdp_jax.transfer.networks import denoiser
 FLOOR = "fresh target data"
 
 
-def overlap_warning(trained: Trained, num_target: int) -> str | None:
-    """A sentence where the domain classifier says that density-ratio transfer will fail; None where it does not."""
+def stage_warnings(trained: Trained, num_target: int) -> list[str]:
+    """What the stages warn of, and what the domain classifier says where density-ratio transfer will fail."""
+    out: list[str] = []
     for result in trained.results.values():
+        out += result.info.get("warnings", [])
         if "calibration" in result.info:
             advice = advise(Calibration(**result.info["calibration"]), num_target=num_target)
-            return None if advice.kind == "transfer" else advice.sentence
-    return None
+            out += [] if advice.kind == "transfer" else [advice.sentence]
+    return out
 
 
 def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> None:
@@ -96,7 +98,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
             values["source"]["seconds"] = Value(plain.seconds, float("nan"))
         values[config.method] = judge(config, problem, samples, labels, trained.generator.score, config.seed, features)
         values[config.method]["seconds"] = Value(trained.seconds, float("nan"))
-        warnings = [w for w in [overlap_warning(trained, len(problem.target))] if w]
+        warnings = stage_warnings(trained, len(problem.target))
         if problem.reference is None:
             warnings.append(
                 "no target rows were left to judge by: give --reference FILE or a smaller --n-target to get metrics"

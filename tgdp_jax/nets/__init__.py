@@ -1,6 +1,7 @@
 """Flax Linen networks; the only place where Linen is used."""
 
 from tgdp_jax.nets.dit import EpsDiT
+from tgdp_jax.nets.gan import DiscriminatorConv, DiscriminatorMLP, GeneratorConv, GeneratorMLP
 from tgdp_jax.nets.heads import ClassifierHead, GuidanceHead
 from tgdp_jax.nets.image import EpsUNet
 from tgdp_jax.nets.mlp import MLP, ClassifierMLP, EpsMLP, GuidanceMLP
@@ -9,9 +10,13 @@ __all__ = [
     "MLP",
     "ClassifierHead",
     "ClassifierMLP",
+    "DiscriminatorConv",
+    "DiscriminatorMLP",
     "EpsDiT",
     "EpsMLP",
     "EpsUNet",
+    "GeneratorConv",
+    "GeneratorMLP",
     "GuidanceHead",
     "GuidanceMLP",
 ]

@@ -27,6 +27,21 @@ Array = jax.Array
 CHUNK = 1024
 
 
+def checked_ids(ids: Any, cond: Any) -> np.ndarray:
+    """Sample identities [N] as they are folded into keys, uint32.
+
+    Raises:
+      UserError: not integers in [0, 2^32), or a cond that does not match them.
+    """
+    ids = np.asarray(ids).reshape(-1)
+    if ids.size and not (np.issubdtype(ids.dtype, np.integer) and ids.min() >= 0 and ids.max() < 2**32):
+        raise UserError("ids must be integers in [0, 2^32): give each sample a number of its own, such as range(n)")
+    for leaf in jax.tree.leaves(cond):
+        if np.shape(leaf)[:1] != ids.shape:
+            raise UserError(f"cond has leading shape {np.shape(leaf)[:1]} but {ids.size} samples were asked for")
+    return ids.astype(np.uint32)
+
+
 def sample(
     key: Array,
     score_fn: ScoreFn,
@@ -70,13 +85,7 @@ def sample(
         solver = SOLVERS[solver]
     if chunk < 1:
         raise UserError(f"chunk must be at least 1, got {chunk}")
-    ids = np.asarray(ids).reshape(-1)
-    if ids.size and not (np.issubdtype(ids.dtype, np.integer) and ids.min() >= 0 and ids.max() < 2**32):
-        raise UserError("ids must be integers in [0, 2^32): give each sample a number of its own, such as range(n)")
-    ids = ids.astype(np.uint32)
-    for leaf in jax.tree.leaves(cond):
-        if np.shape(leaf)[:1] != ids.shape:
-            raise UserError(f"cond has leading shape {np.shape(leaf)[:1]} but {ids.size} samples were asked for")
+    ids = checked_ids(ids, cond)
     if not ids.size:
         return np.empty((0, *shape), np.float32)
     return in_chunks(

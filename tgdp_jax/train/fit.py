@@ -1,6 +1,6 @@
 """One training loop for every stage: several optimiser steps a launch, validation between launches, early stopping.
 
-A stage is a `Task`: five pure functions and an optimiser. Data live on the devices and batches are drawn there: every
+A stage is a `Task`: pure functions and an optimiser. Data live on the devices and batches are drawn there: every
 device draws the whole batch, with the same keys, and computes the loss of its own rows; gradients are summed over
 devices. So the batches, and up to rounding the training, do not depend on the number of devices. Launches scan K steps;
 at the end of one the validation loss of the averaged weights decides whether they are the best so far. Between two the
@@ -30,6 +30,10 @@ Tree = Any
 Parts = dict[str, Array]
 
 
+def _adam(config: OptimiserConfig, weight_decay: Array | None) -> optax.GradientTransformation:
+    return make_optimiser(config, weight_decay=weight_decay)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
     """What one stage optimises. Static: two runs with equal tasks share one compiled program.
@@ -40,6 +44,10 @@ class Task:
       loss: (trainable, frozen, batch, step, member) -> named terms, each [U]; the loss is the mean of their sum.
       held: (data, member) -> (batch, weights [V]): what is held out, the same at every call; weights sum to one.
       judge: (trainable, frozen, held-out batch) -> [V]; lower is better.
+      optimiser: (config, weight decay or None) -> what makes updates of gradients. One with a part for each of several
+        players, whose losses hold one another's weights constant, plays a game in place of descending a loss.
+      monitor: (averaged trainable, frozen, data, held-out batch with weights) -> further numbers by name, added to the
+        curves after each launch; every device computes them whole.
     """
 
     init: Callable[[Array], Tree]
@@ -47,6 +55,8 @@ class Task:
     loss: Callable[[Tree, Tree, Tree, Array, Tree], Parts]
     held: Callable[[Tree, Tree], tuple[Tree, Array]]
     judge: Callable[[Tree, Tree, Tree], Array]
+    optimiser: Callable[[OptimiserConfig, Array | None], optax.GradientTransformation] = _adam
+    monitor: Callable[[Tree, Tree, Tree, tuple[Tree, Array]], Parts] | None = None
 
 
 class TrainState(NamedTuple):
@@ -81,7 +91,8 @@ class Fitted(NamedTuple):
       params: averaged weights at the chosen step; leading axis M for an ensemble.
       best_step: chosen step a group, [G].
       best_value: validation loss there, [G].
-      history: curves: "step", "loss", "validation" (one row a launch, averaged over members), and the loss's parts.
+      history: curves: "step", "loss", "validation" (one row a launch, averaged over members), the loss's parts and what
+        the task monitors.
     """
 
     params: Tree
@@ -112,7 +123,7 @@ def _step(
     (value, terms), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
     value, terms, grads = parallel.total((value, terms, grads), place)
     decay = None if member is None else member.get("weight_decay")
-    updates, opt_state = make_optimiser(config, weight_decay=decay).update(grads, state.opt_state, state.params)
+    updates, opt_state = task.optimiser(config, decay).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     # A running average that forgets its start: short runs are not averages over random weights.
     rate = jnp.minimum(config.ema, (1.0 + state.step) / (10.0 + state.step))
@@ -141,7 +152,7 @@ def start(
     def one(key: Array, params: Tree, member: Tree) -> TrainState:
         params = task.init(key) if params is None else params
         decay = None if member is None else member.get("weight_decay")
-        opt_state = make_optimiser(config, weight_decay=decay).init(params)
+        opt_state = task.optimiser(config, decay).init(params)
         return TrainState(params, params, opt_state, jnp.zeros((), jnp.int32))
 
     if members is None:
@@ -179,7 +190,10 @@ def launch(
 
         state, terms = jax.lax.scan(body, state, None, length=steps)
         value = _validation(task, state.ema, frozen, held, place)
-        return state, jax.tree.map(lambda m: jnp.mean(m, 0), terms), value
+        terms = jax.tree.map(lambda m: jnp.mean(m, 0), terms)
+        if task.monitor is not None:
+            terms |= task.monitor(state.ema, frozen, data, held)
+        return state, terms, value
 
     all_members = one if members is None else parallel.over_members(one, (0, None, None, 0, 0, 0))
     state, terms, value = all_members(carry.state, frozen, data, held, members, keys)

@@ -51,12 +51,16 @@ class OptimiserConfig:
             raise UserError(f"ema must lie in [0, 1), got {self.ema}")
 
 
-def make_optimiser(config: OptimiserConfig, *, weight_decay: jax.Array | None = None) -> optax.GradientTransformation:
+def make_optimiser(
+    config: OptimiserConfig, *, weight_decay: jax.Array | None = None, b1: float = 0.9, b2: float = 0.999
+) -> optax.GradientTransformation:
     """clip -> Adam -> decoupled weight decay -> learning rate.
 
     Args:
       config: settings.
       weight_decay: overrides the configured one; may be traced, so that the members of an ensemble differ in it.
+      b1: Adam's decay of the gradients' average.
+      b2: Adam's decay of the squared gradients' average.
     """
     if config.schedule == "cosine":
         rate = optax.warmup_cosine_decay_schedule(
@@ -69,7 +73,7 @@ def make_optimiser(config: OptimiserConfig, *, weight_decay: jax.Array | None = 
     decay = config.weight_decay if weight_decay is None else weight_decay
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.scale_by_adam(),
+        optax.scale_by_adam(b1, b2),
         optax.add_decayed_weights(decay, mask=lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree)),
         optax.scale_by_learning_rate(rate),
     )

@@ -4,6 +4,7 @@ from tgdp_jax.transfer.base import TransferMethod
 from tgdp_jax.transfer.denoisers import FINETUNE, SCRATCH, SOURCE
 from tgdp_jax.transfer.domain_guidance import DOMAIN_GUIDANCE
 from tgdp_jax.transfer.dreambooth import DREAMBOOTH
+from tgdp_jax.transfer.gan import GAN
 from tgdp_jax.transfer.lora import LORA
 from tgdp_jax.transfer.references import KDE_REFERENCE, SIR_REFERENCE
 from tgdp_jax.transfer.textual_inversion import TEXTUAL_INVERSION
@@ -21,6 +22,7 @@ METHODS: dict[str, TransferMethod] = {
         DOMAIN_GUIDANCE,
         SCRATCH,
         SOURCE,
+        GAN,
         KDE_REFERENCE,
         SIR_REFERENCE,
     )

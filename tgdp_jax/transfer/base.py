@@ -31,7 +31,8 @@ class StageResult(NamedTuple):
     Attributes:
       tree: nested dicts of arrays; checkpointed.
       history: curves by name, the first being "step"; for reports.
-      info: JSON-able facts (chosen step, calibration ...); for reports.
+      info: JSON-able facts (chosen step, calibration ...); for reports. Sentences in a list "warnings" are shown to
+        whoever asked for the stage.
     """
 
     tree: Any

@@ -8,7 +8,6 @@ chosen number of steps.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -20,9 +19,10 @@ from tgdp_jax.config import to_json
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.settings import RivalConfig, TrainingConfig
-from tgdp_jax.train.batches import Rows, all_rows, fold_rows, num_folds
+from tgdp_jax.train.batches import Rows
+from tgdp_jax.train.cross_validation import fit_cross_validated
 from tgdp_jax.train.denoising import denoising_task
-from tgdp_jax.train.fit import Fitted, Task, fit
+from tgdp_jax.train.fit import Task, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.reparam import Reparam, started
 from tgdp_jax.train.session import Session
@@ -52,6 +52,18 @@ def _task(
     )
 
 
+def split_source(problem: Problem, held_out: float) -> dict[str, Any]:
+    """The source rows, a share of them held out: {"x", "y"?, "train": Rows, "held": Rows}."""
+    num = len(problem.source)
+    held = max(1, int(held_out * num))
+    order = np.random.default_rng(0).permutation(num)
+    return {
+        **jax.tree.map(jnp.asarray, problem.source.arrays(problem.conditional)),
+        "train": Rows(jnp.asarray(order[held:]), jnp.asarray(num - held)),
+        "held": Rows(jnp.asarray(order[:held]), jnp.asarray(held)),
+    }
+
+
 def source_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Trains the source model on the source rows, stopped on a held-out part; a pretrained one it takes as it is."""
 
@@ -59,14 +71,7 @@ def source_stage(config: TrainingConfig, problem: Problem) -> Stage:
         if config.model is not None:
             return StageResult({"params": config.model.variables}, {}, {"pretrained": str(config.pretrained)})
         settings = config.source
-        num = len(problem.source)
-        held = max(1, int(settings.held_out * num))
-        order = np.random.default_rng(0).permutation(num)
-        data = {
-            **jax.tree.map(jnp.asarray, problem.source.arrays(problem.conditional)),
-            "train": Rows(jnp.asarray(order[held:]), jnp.asarray(num - held)),
-            "held": Rows(jnp.asarray(order[:held]), jnp.asarray(held)),
-        }
+        data = split_source(problem, settings.held_out)
         task = _task(config, problem, settings.optimiser)
         fitted = fit(key, task, settings.optimiser, data=data, session=session)
         return StageResult({"params": fitted.params}, fitted.history, {"best_step": int(fitted.best_step[0])})
@@ -103,43 +108,21 @@ def fit_on_target(
       base: weights to start from; None: a fresh network's.
       reparam: the task's; what it trains beside `base` is what the result holds. None: the weights themselves.
     """
-    optimiser, rows = settings.optimiser, len(data["x"])
-    parts = len(settings.learning_rates) + 1
     initial, frozen = base, None
     if reparam is not None:
-        initial, frozen = started(reparam, jax.random.fold_in(key, parts), base), base
-    data = jax.tree.map(jnp.asarray, data)
-    train, held = fold_rows(rows, num_folds(settings.folds, rows), seed=0)
-    best: tuple[float, float, Fitted] | None = None
-    for i, rate in enumerate(settings.learning_rates):
-        trial = fit(
-            jax.random.fold_in(key, i),
-            task,
-            dataclasses.replace(optimiser, learning_rate=rate),
-            data=data,
-            frozen=frozen,
-            members={"train": train, "held": held},
-            initial=initial,
-            session=session.part(f"rate{i}", index=i, parts=parts),
-        )
-        if best is None or trial.best_value[0] < best[0]:
-            best = float(trial.best_value[0]), rate, trial
-    assert best is not None
-    value, rate, trial = best
-    steps = int(trial.best_step[0])
-    # The last weights are kept: the step count is already chosen, and no row is left to judge by.
-    final = fit(
-        jax.random.fold_in(key, len(settings.learning_rates)),
+        initial, frozen = started(reparam, jax.random.fold_in(key, len(settings.learning_rates) + 1), base), base
+    fitted = fit_cross_validated(
+        key,
         task,
-        dataclasses.replace(optimiser, learning_rate=rate, steps=max(steps, 1), patience=0),
-        data={**data, "train": all_rows(rows), "held": all_rows(rows)},
+        settings.optimiser,
+        data=jax.tree.map(jnp.asarray, data),
+        learning_rates=settings.learning_rates,
+        folds=settings.folds,
         frozen=frozen,
         initial=initial,
-        keep="last",
-        session=session.part("all_rows", index=parts - 1, parts=parts),
+        session=session,
     )
-    info = {"steps": steps, "learning_rate": rate, "held_out_loss": value}
-    return StageResult({"params": final.params}, trial.history, info)
+    return StageResult({"params": fitted.params}, fitted.history, fitted.info)
 
 
 def rival_uses(config: TrainingConfig, settings: RivalConfig) -> dict[str, Any]:

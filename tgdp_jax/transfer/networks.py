@@ -13,9 +13,13 @@ from tgdp_jax.interop import DiffusersUNet
 from tgdp_jax.nets import (
     ClassifierHead,
     ClassifierMLP,
+    DiscriminatorConv,
+    DiscriminatorMLP,
     EpsDiT,
     EpsMLP,
     EpsUNet,
+    GeneratorConv,
+    GeneratorMLP,
     GuidanceHead,
     GuidanceMLP,
 )
@@ -24,6 +28,7 @@ from tgdp_jax.nets.image import TimestepUNet
 from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.settings import TrainingConfig
 from tgdp_jax.train.denoising import fresh_params
+from tgdp_jax.train.gan import Players
 from tgdp_jax.train.reparam import flat, nested
 from tgdp_jax.transfer.base import Trees
 
@@ -40,10 +45,7 @@ def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = Fals
     classes, std, dtype = problem.num_classes, problem.data_std, config.dtype
     if net.kind == "mlp":
         return EpsMLP(sde, config.source.features, config.source.embedding, classes, std, dtype, new_token)
-    if len(problem.shape) != 3:
-        raise UserError(
-            f"network {net.kind} is for images [H, W, C] but a row has shape {problem.shape}: use --network.kind mlp"
-        )
+    _check_image(config, problem)
     if net.kind == "dit":
         sizes = net.patch, net.width, net.depth, net.heads
         return EpsDiT(sde, *sizes, classes, std, dtype=dtype, remat=net.remat, new_token=new_token)
@@ -58,6 +60,33 @@ def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = Fals
         remat=net.remat,
         new_token=new_token,
     )
+
+
+def _check_image(config: TrainingConfig, problem: Problem) -> None:
+    if len(problem.shape) != 3:
+        raise UserError(
+            f"network {config.network.kind} is for images [H, W, C] but a row has shape {problem.shape}: use "
+            "--network.kind mlp"
+        )
+
+
+def gan_players(config: TrainingConfig, problem: Problem) -> Players:
+    """Generator and discriminator: convolutional wherever the denoiser is an image network.
+
+    Raises:
+      UserError: an image network for rows that are no images, or more frozen layers than there are.
+    """
+    gan, common = config.gan, (problem.num_classes, problem.data_std, config.dtype)
+    if _is_mlp(config):
+        generator: Any = GeneratorMLP(problem.shape, gan.latent, gan.features, *common)
+        discriminator: Any = DiscriminatorMLP(gan.features, *common)
+    else:
+        _check_image(config, problem)
+        generator = GeneratorConv(problem.shape, gan.latent, gan.channels, *common)
+        discriminator = DiscriminatorConv(gan.channels, *common)
+    if gan.freeze > discriminator.num_layers:
+        raise UserError(f"freeze is {gan.freeze}: the discriminator has {discriminator.num_layers} layers to freeze")
+    return Players(generator, discriminator)
 
 
 def _pretrained_net(model: DiffusersUNet, dtype: Any, problem: Problem, new_token: bool) -> TimestepUNet:

@@ -1,0 +1,93 @@
+"""Training on few rows with nothing left to judge by: step count and learning rate are cross-validated, then all rows
+train for the chosen number of steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from tgdp_jax.train.batches import all_rows, fold_rows, num_folds
+from tgdp_jax.train.fit import Fitted, Task, fit
+from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.session import QUIET, Session
+
+Array = jax.Array
+Tree = Any
+
+
+class CrossValidated(NamedTuple):
+    """Result of `fit_cross_validated`.
+
+    Attributes:
+      params: averaged weights after `steps` on all rows.
+      history: curves of the chosen rate's folds, averaged.
+      info: "steps", "learning_rate" and the "held_out_loss" that chose them.
+    """
+
+    params: Tree
+    history: dict[str, np.ndarray]
+    info: dict[str, Any]
+
+
+def fit_cross_validated(
+    key: Array,
+    task: Task,
+    optimiser: OptimiserConfig,
+    *,
+    data: dict[str, Any],
+    learning_rates: tuple[float, ...],
+    folds: int,
+    frozen: Tree = None,
+    initial: Tree = None,
+    session: Session = QUIET,
+) -> CrossValidated:
+    """Trains a task on all rows for as many steps, and at the rate, at which K folds' mean held-out loss was lowest.
+
+    Args:
+      key: PRNG key.
+      task: takes its rows from data["train"] and data["held"], or a member's own.
+      optimiser: settings and greatest length; its schedule should be constant, for a course that is cut off is not the
+        beginning of a longer one otherwise.
+      data: {"x" [n, *D], ...}.
+      learning_rates: candidates.
+      folds: see `num_folds`.
+      frozen: tree that the loss sees and no gradient touches.
+      initial: starting weights; None: the task's own.
+      session: what training reports to and continues from.
+    """
+    num = len(data["x"])
+    train, held = fold_rows(num, num_folds(folds, num), seed=0)
+    parts = len(learning_rates) + 1
+    best: tuple[float, float, Fitted] | None = None
+    for i, rate in enumerate(learning_rates):
+        trial = fit(
+            jax.random.fold_in(key, i),
+            task,
+            dataclasses.replace(optimiser, learning_rate=rate),
+            data=data,
+            frozen=frozen,
+            members={"train": train, "held": held},
+            initial=initial,
+            session=session.part(f"rate{i}", index=i, parts=parts),
+        )
+        if best is None or trial.best_value[0] < best[0]:
+            best = float(trial.best_value[0]), rate, trial
+    assert best is not None
+    value, rate, trial = best
+    steps = max(int(trial.best_step[0]), 1)
+    # The last weights are kept: the step count is already chosen, and no row is left to judge by.
+    final = fit(
+        jax.random.fold_in(key, len(learning_rates)),
+        task,
+        dataclasses.replace(optimiser, learning_rate=rate, steps=steps, patience=0),
+        data={**data, "train": all_rows(num), "held": all_rows(num)},
+        frozen=frozen,
+        initial=initial,
+        keep="last",
+        session=session.part("all_rows", index=parts - 1, parts=parts),
+    )
+    info = {"steps": steps, "learning_rate": rate, "held_out_loss": value}
+    return CrossValidated(final.params, trial.history, info)

@@ -1,0 +1,200 @@
+"""A generative adversarial network as a task of the one training loop, and how its samples are watched.
+
+Two players with a loss each (Goodfellow et al. 2014), the generator G with weights theta, the discriminator D with phi:
+
+    d phi ~ - grad_phi L_D(theta, phi),      d theta ~ - grad_theta L_G(theta, phi).
+
+Both are the gradient of one function, L_D(sg(theta), phi) + L_G(theta, sg(phi)) with sg = stop_gradient, so a step
+of the loop is a step of the game, both players at once, each with an Adam of its own. With the penalty R1 gradient
+descent converges near the equilibrium, at once as well as in turns (Mescheder et al. 2018, theorem 4.1); averaged
+weights damp what still circles around it.
+
+Neither loss says how good the samples are. What does is the energy score of held-out rows (`losses.energy_score`), a
+proper score that needs samples alone and is defined for a single row: by it the step is chosen. Its latent vectors are
+the same at every call, so that its curve is smooth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from tgdp_jax import losses
+from tgdp_jax.data.augment import augment
+from tgdp_jax.train.batches import Rows, draw_rows, mean_weights
+from tgdp_jax.train.fit import Task
+from tgdp_jax.train.optimiser import OptimiserConfig, make_optimiser
+
+Array = jax.Array
+GENERATOR, DISCRIMINATOR = "generator", "discriminator"
+JUDGED = 512  # samples behind the energy score, of all classes together
+FEWEST = 32  # of each class
+SHOWN = 256  # rows at the most, and samples at the least, behind the figures of spread
+NEIGHBOURS = 5
+
+
+class Players(NamedTuple):
+    """The networks of a GAN: a generator (z, cond) -> x and a discriminator (x, cond) -> logit. Static."""
+
+    generator: Any
+    discriminator: Any
+
+    def generate(self, params: Any, z: Array, cond: Array | None) -> Array:
+        """Samples [B, *D] from latent vectors z [B, latent]."""
+        return self.generator.apply({"params": params[GENERATOR]}, z, cond)
+
+
+class Spread(NamedTuple):
+    """How far samples reach.
+
+    Attributes:
+      diversity: mean distance of two samples over that of two rows; 1 where the distributions agree, 0 where all
+        samples are one.
+      coverage: share of rows with a sample in the ball that reaches to their 5th nearest row (Naeem et al. 2020; see
+        `metrics.coverage`).
+    """
+
+    diversity: Array
+    coverage: Array
+
+
+def spread(x: Array, fake: Array) -> Spread:
+    """Of samples [M, *D], beside rows x [R, *D], R >= 2."""
+
+    def mean(d: Array) -> Array:
+        return jnp.sum(d) / (d.shape[0] * (d.shape[0] - 1)) + 1e-12
+
+    rows = losses.distances(x, x) * (1.0 - jnp.eye(x.shape[0]))
+    # Every row is its own nearest: counted from there.
+    radius = jnp.sort(rows, -1)[:, min(NEIGHBOURS, x.shape[0] - 1)]
+    reached = jnp.min(losses.distances(x, fake), -1) < radius
+    return Spread(mean(losses.distances(fake, fake)) / mean(rows), jnp.mean(reached))
+
+
+def shown_rows(num: int) -> Array:
+    """Numbers of the rows that samples are watched beside, at most `SHOWN` of `num`."""
+    chosen = np.random.default_rng(0).permutation(num)[:SHOWN]
+    return jnp.asarray(chosen)
+
+
+def shown_samples(players: Players, params: Any, data: Any) -> tuple[Array, Array | None]:
+    """(samples [M, *D], labels) to stand beside the R rows data["shown"], with labels as these have; M >= 2 R."""
+    shown = data["shown"]
+    num = max(SHOWN, 2 * len(shown))
+    y = data["y"][shown[jnp.arange(num) % len(shown)]] if "y" in data else None
+    return players.generate(params, _latents(num, players.generator), y), y
+
+
+def _latents(num: int, generator: Any) -> Array:
+    """The same at every call."""
+    return jax.random.normal(jax.random.key(7), (num, generator.latent))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Game:
+    """The rules. Static.
+
+    Attributes:
+      loss: one of `losses.ADVERSARIAL_LOSSES`.
+      penalty: weight of the penalty on the discriminator's slope.
+      discriminator_steps: steps of the discriminator for one of the generator.
+    """
+
+    loss: str = "non_saturating"
+    penalty: float = 1.0
+    discriminator_steps: int = 1
+
+
+@functools.cache
+def gan_task(players: Players, game: Game, batch_size: int, dim: tuple[int, ...], augmentation: str = "none") -> Task:
+    """Trains both players.
+
+    Trainable: {"generator", "discriminator"}; frozen: the discriminator's layers that stay as they are, {} for none.
+    Data {"x", "y"?, "shown": row numbers for `spread`, "train": Rows, "held": Rows}; a member's own "train"/"held" take
+    precedence.
+    """
+    rule = losses.ADVERSARIAL_LOSSES[game.loss]
+    net = players.generator
+
+    def init(key: Array) -> Any:
+        keys = jax.random.split(key)
+        labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
+        return {
+            GENERATOR: net.init(keys[0], jnp.zeros((1, net.latent)), labels)["params"],
+            DISCRIMINATOR: players.discriminator.init(keys[1], jnp.zeros((1, *dim)), labels)["params"],
+        }
+
+    def logit(params: Any, frozen: Any, x: Array, y: Array | None) -> Array:
+        return players.discriminator.apply({"params": {**params[DISCRIMINATOR], **frozen}}, x, y)
+
+    def rows(data: Any, member: Any, name: str) -> Rows:
+        return data[name] if member is None else member[name]
+
+    def labels(data: Any, index: Array) -> Array | None:
+        return data["y"][index] if "y" in data else None
+
+    def draw(key: Array, data: Any, member: Any) -> Any:
+        row_key, latent_key, share_key, augment_key = jax.random.split(key, 4)
+        drawn = draw_rows(row_key, rows(data, member, "train"), batch_size)
+        x = augment(augment_key, data["x"][drawn], kind=augmentation)
+        z = jax.random.normal(latent_key, (batch_size, net.latent))
+        return x, labels(data, drawn), z, jax.random.uniform(share_key, (batch_size,))
+
+    def loss(params: Any, frozen: Any, batch: Any, step: Array, member: Any) -> dict[str, Array]:
+        x, y, z, share = batch
+        fake = players.generate(params, z, y)
+        fixed = jax.lax.stop_gradient(fake)
+        at = x
+        if rule.between:
+            share = share.reshape((-1,) + (1,) * (x.ndim - 1))
+            at = share * x + (1.0 - share) * fixed
+        # By coordinates of unit scale, so that a penalty's weight means the same in any units.
+        slope = net.data_std * jax.grad(lambda point: jnp.sum(logit(params, frozen, point, y)))(at)
+        return {
+            DISCRIMINATOR: rule.discriminator(logit(params, frozen, x, y), logit(params, frozen, fixed, y)),
+            "penalty": game.penalty * rule.penalty(slope),
+            GENERATOR: rule.generator(logit(jax.lax.stop_gradient(params), frozen, fake, y)),
+        }
+
+    def held(data: Any, member: Any) -> tuple[Any, Array]:
+        kept = rows(data, member, "held")
+        return (data["x"][kept.index], labels(data, kept.index)), mean_weights(kept)
+
+    def judge(params: Any, frozen: Any, batch: Any) -> Array:
+        x, y = batch
+        if y is None:
+            return losses.energy_score(x, players.generate(params, _latents(JUDGED, net), None))
+        each = max(FEWEST, JUDGED // net.num_classes)
+        classes = jnp.repeat(jnp.arange(net.num_classes), each)
+        fake = players.generate(params, _latents(len(classes), net), classes)
+        scores = jax.vmap(lambda part: losses.energy_score(x, part))(fake.reshape(net.num_classes, each, *dim))
+        return jnp.take_along_axis(scores, y[None], 0)[0]
+
+    def monitor(params: Any, frozen: Any, data: Any, held: tuple[Any, Array]) -> dict[str, Array]:
+        shown = data["shown"]
+        fake, y = shown_samples(players, params, data)
+        (held_x, held_y), weights = held
+        return {
+            "logit_of_training_rows": jnp.mean(logit(params, frozen, data["x"][shown], labels(data, shown))),
+            "logit_of_held_out_rows": jnp.sum(weights * logit(params, frozen, held_x, held_y)),
+            "logit_of_samples": jnp.mean(logit(params, frozen, fake, y)),
+            **spread(data["x"][shown], fake)._asdict(),
+        }
+
+    def optimiser(config: OptimiserConfig, weight_decay: Array | None) -> optax.GradientTransformation:
+        every = game.discriminator_steps
+        # Without Adam's first average: the other player moves, and old gradients mislead.
+        own = functools.partial(make_optimiser, weight_decay=weight_decay, b1=0.0, b2=0.99)
+        generator = own(dataclasses.replace(config, steps=max(1, config.steps // every)))
+        if every > 1:
+            generator = optax.conditionally_mask(generator, lambda step, **_: jnp.asarray(step) % every == every - 1)
+        names = {GENERATOR: GENERATOR, DISCRIMINATOR: DISCRIMINATOR}
+        return optax.partition({GENERATOR: generator, DISCRIMINATOR: own(config)}, names)
+
+    return Task(init=init, draw=draw, loss=loss, held=held, judge=judge, optimiser=optimiser, monitor=monitor)

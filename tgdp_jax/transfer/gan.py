@@ -1,0 +1,166 @@
+"""A GAN carried over: generator and discriminator trained on the source both go on on the target (TransferGAN, Wang et
+al. 2018), where the discriminator's first layers may be kept from training (FreezeD, Mo et al. 2020).
+
+The rule for the step count is that of the other rivals: cross-validated on the target rows, by the energy score of the
+rows held out, with averaged weights; then all rows train for so many steps. The source stops at the best energy score
+of held-out source rows.
+
+A GAN can collapse: the generator turns out a few rows whatever its latent vector. Both stages measure how far samples
+reach beside the rows that trained (`train.gan.Spread`), and say so where it is too little.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tgdp_jax.config import to_json
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.metrics.coverage import expected_coverage
+from tgdp_jax.nets.gan import LAYER
+from tgdp_jax.parallel import in_chunks
+from tgdp_jax.sampling.loop import checked_ids
+from tgdp_jax.settings import TrainingConfig
+from tgdp_jax.train.cross_validation import fit_cross_validated
+from tgdp_jax.train.fit import Task, fit
+from tgdp_jax.train.gan import DISCRIMINATOR, NEIGHBOURS, Game, Players, gan_task, shown_rows, shown_samples, spread
+from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.denoisers import split_source
+from tgdp_jax.transfer.networks import gan_players
+
+Array = jax.Array
+SOURCE, TARGET = "gan_source", "gan_target"
+# Below half of what equal distributions read.
+LEAST = 0.5
+
+
+def _task(config: TrainingConfig, problem: Problem, optimiser: OptimiserConfig) -> Task:
+    gan = config.gan
+    game = Game(loss=gan.loss, penalty=gan.penalty, discriminator_steps=gan.discriminator_steps)
+    return gan_task(gan_players(config, problem), game, optimiser.batch_size, problem.shape, config.augment)
+
+
+def _reach(stage: str, players: Players, params: Any, data: dict[str, Any]) -> dict[str, Any]:
+    """How far the samples reach, with a warning where the generator has collapsed; JSON-able."""
+    fake, _ = shown_samples(players, params, data)
+    found = spread(data["x"][data["shown"]], fake)
+    diversity, coverage = (float(value) for value in found)
+    rows = len(data["shown"])
+    expected = expected_coverage(rows, len(fake), min(NEIGHBOURS, rows - 1))
+    facts: dict[str, Any] = {"diversity": diversity, "coverage": coverage, "expected_coverage": expected}
+    if min(diversity, coverage / expected) < LEAST:
+        facts["warnings"] = [
+            f"the generator of {stage} has collapsed: its samples lie {diversity:.2f} times as far apart as the rows "
+            f"that it learned from and come near {coverage:.0%} of them ({expected:.0%} for equal distributions); try "
+            "a larger --gan.penalty, a lower learning rate or more discriminator steps"
+        ]
+    return facts
+
+
+def gan_source_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    """Trains both players on the source rows, stopped on a held-out part."""
+
+    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
+        settings = config.gan
+        data = {**split_source(problem, settings.held_out), "shown": shown_rows(len(problem.source))}
+        task = _task(config, problem, settings.source)
+        fitted = fit(key, task, settings.source, data=data, frozen={}, session=session)
+        info = {
+            "best_step": int(fitted.best_step[0]),
+            "held_out_energy_score": float(fitted.best_value[0]),
+            **_reach(SOURCE, gan_players(config, problem), fitted.params, data),
+        }
+        return StageResult({"params": fitted.params}, fitted.history, info)
+
+    settings = to_json(config.gan)
+    for name in ("target", "folds", "freeze", "from_scratch"):
+        del settings[name]
+    uses = {"gan": settings, "network": config.network.kind, "augment": config.augment}
+    return Stage(SOURCE, (), uses, uses_target=False, run=run)
+
+
+def gan_target_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    """Trains both players on the target rows, from where the source left them."""
+    settings = config.gan
+
+    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
+        players = gan_players(config, problem)
+        data = jax.tree.map(jnp.asarray, problem.target.arrays(problem.conditional))
+        data["shown"] = shown_rows(len(problem.target))
+        initial, frozen = None, {}
+        if not settings.from_scratch:
+            initial = dict(trees[SOURCE]["params"])
+            layers = dict(initial[DISCRIMINATOR])
+            frozen = {name: layers.pop(name) for name in map(LAYER.format, range(settings.freeze))}
+            initial[DISCRIMINATOR] = layers
+        fitted = fit_cross_validated(
+            key,
+            _task(config, problem, settings.target),
+            settings.target,
+            data=data,
+            learning_rates=(settings.target.learning_rate,),
+            folds=settings.folds,
+            frozen=frozen,
+            initial=initial,
+            session=session,
+        )
+        params = {**fitted.params, DISCRIMINATOR: {**fitted.params[DISCRIMINATOR], **frozen}}
+        info = {**fitted.info, **_reach(TARGET, players, params, data)}
+        return StageResult({"params": params}, fitted.history, info)
+
+    names = ("loss", "penalty", "latent", "features", "channels", "discriminator_steps", "freeze", "folds", "target")
+    values = to_json(settings)
+    uses = {"gan": {name: values[name] for name in names}, "network": config.network.kind, "augment": config.augment}
+    return Stage(TARGET, () if settings.from_scratch else (SOURCE,), uses, uses_target=True, run=run)
+
+
+def _stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    target = gan_target_stage(config, problem)
+    return (gan_source_stage(config, problem), target) if target.needs else (target,)
+
+
+@dataclasses.dataclass(frozen=True)
+class GanGenerator:
+    """Sample i is the generator's output for a latent vector of its own."""
+
+    params: Any
+    players: Players
+    chunk: int
+    clip: float | None
+    score: None = None
+
+    def draw(
+        self, key: Array, ids: Any, cond: Any = None, *, progress: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        rows = checked_ids(ids, cond), cond
+        static = {"players": self.players, "clip": self.clip}
+        return in_chunks(_generate, rows, key, self.params, chunk=self.chunk, static=static, progress=progress)
+
+
+def _generate(rows: tuple[Array, Any], key: Array, params: Any, *, players: Players, clip: float | None) -> Array:
+    """One chunk of samples [B, *D] for rows (ids [B], labels)."""
+    ids, cond = rows
+    shape = (players.generator.latent,)
+    z = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), shape))(ids)
+    x = players.generate(params, z, cond)
+    return x if clip is None else jnp.clip(x, -clip, clip)
+
+
+def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> GanGenerator:
+    sampling = config.sampling
+    return GanGenerator(trees[TARGET]["params"], gan_players(config, problem), sampling.chunk, sampling.clip)
+
+
+GAN = TransferMethod(
+    "gan",
+    "generator and discriminator of a GAN trained on the source, both trained on with the target rows",
+    _stages,
+    _generator,
+)

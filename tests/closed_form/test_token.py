@@ -15,7 +15,7 @@ from tgdp_jax.sde import VP
 from tgdp_jax.train.reparam import flat, nested
 
 NUM = 4
-T, Y = jnp.linspace(0.1, 0.9, NUM), jnp.array([0, 1, 1, 0])
+T, Y = jnp.linspace(0.1, 0.5, NUM), jnp.array([0, 1, 1, 0])
 MARKED = jnp.array([True, False, True, False])
 IMAGE = (4, 4, 1)
 NETS = {

@@ -44,8 +44,14 @@ def shapes(reparam, name):
     return flat(jax.eval_shape(reparam.init, KEY, base(name)))
 
 
-@pytest.mark.parametrize("reparam", [LORA, Chosen("bias$"), Joint((LORA, Chosen("bias$")))], ids=repr)
-@pytest.mark.parametrize("name", NETS)
+BOTH = Joint((LORA, Chosen("bias$")))
+
+
+@pytest.mark.parametrize(
+    ("name", "reparam"),
+    [("mlp", LORA), ("unet", LORA), ("dit", LORA), ("mlp", Chosen("bias$")), ("mlp", BOTH)],
+    ids=str,
+)
 def test_training_starts_at_the_base_and_moves_only_what_it_trains(name, reparam):
     params = base(name)
     start = started(reparam, KEY, params)
@@ -58,9 +64,8 @@ def test_training_starts_at_the_base_and_moves_only_what_it_trains(name, reparam
         assert (moved[path] != leaf).any() == path.endswith(trained), path
 
 
-@pytest.mark.parametrize("name", NETS)
-def test_unmerging_gives_the_base_back(name):
-    params, adapters = base(name), spread(LORA, base(name))
+def test_unmerging_gives_the_base_back():
+    params, adapters = base("dit"), spread(LORA, base("dit"))
     back = LORA.unmerge(merged(LORA, params, adapters), adapters)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), back, params)
 
@@ -156,35 +161,12 @@ def regression(reparam):
     )
 
 
-@pytest.mark.parametrize("rank", [1, 2])
-def test_training_finds_a_change_of_its_rank_and_the_best_of_lower_rank(rank):
-    """The least error that a change of lower rank leaves is known: the singular values past its rank."""
-    reparam = LowRank(rank, alpha=2.0)
+def test_training_finds_a_change_of_its_rank():
+    reparam = LowRank(rank=2, alpha=2.0)
     frozen = {"params": {"kernel": jnp.asarray(WEIGHTS)}}
-    config = OptimiserConfig(steps=2000, learning_rate=3e-2, clip_norm=1e9, ema=0.0, steps_per_launch=2000)
+    config = OptimiserConfig(steps=1500, learning_rate=3e-2, clip_norm=1e9, ema=0.0, steps_per_launch=1500)
     start = reparam.init(KEY, frozen)
     fitted = fit(KEY, regression(reparam), config, data={}, frozen=frozen, initial=start, keep="last")
     found = reparam.merge(frozen, fitted.params)["params"]["kernel"] - WEIGHTS
-    u, s, v = np.linalg.svd(CHANGE)
-    np.testing.assert_allclose(found, (u[:, :rank] * s[:rank]) @ v[:rank], atol=0.02 * s[0])
-
-
-def test_weight_decay_reaches_adapters_and_never_the_base():
-    """With a loss that is flat, decay alone acts: adapters go to zero, which is the base, and the base stays."""
-    task = Task(
-        init=lambda key: None,
-        draw=lambda key, data, member: jnp.ones(4),
-        loss=lambda trainable, frozen, batch, step, member: {
-            "flat": 0.0 * batch * jnp.sum(LORA.merge(frozen, trainable)["params"]["kernel"])
-        },
-        held=lambda data, member: (jnp.zeros(1), jnp.ones(1)),
-        judge=lambda trainable, frozen, batch: batch,
-    )
-    frozen = {"params": {"kernel": jnp.asarray(WEIGHTS)}}
-    start = jax.tree.map(lambda leaf: leaf + 1.0, LORA.init(KEY, frozen))
-    config = OptimiserConfig(
-        steps=60, learning_rate=0.1, schedule="constant", weight_decay=0.5, ema=0.0, steps_per_launch=60
-    )
-    fitted = fit(KEY, task, config, data={}, frozen=frozen, initial=start, keep="last")
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 0.95**60 * b, rtol=1e-4), fitted.params, start)
+    np.testing.assert_allclose(found, CHANGE, atol=0.01 * np.abs(CHANGE).max())
     np.testing.assert_array_equal(frozen["params"]["kernel"], WEIGHTS)

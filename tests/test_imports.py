@@ -10,7 +10,7 @@ ROOT = Path(tgdp_jax.__file__).parent
 # Floors from the ground up; a module may import its own floor and those below.
 FLOORS = (
     ("errors", "functions", "preemption"),
-    ("parallel",),
+    ("parallel", "cost"),
     ("sde", "prediction", "density_ratio", "guidance", "losses"),
     ("nets", "sampling", "data"),
     ("train", "metrics", "report", "interop"),

@@ -1,4 +1,7 @@
-"""The command line: `tgdp run`, `compare`, `sample`, `diagnose`, `devices`, `bench`. Options: fields of configs."""
+"""The command line: `tgdp run`, `compare`, `methods`, `sample`, `diagnose`, `devices`, `bench`.
+
+Options are fields of configs.
+"""
 
 from __future__ import annotations
 
@@ -104,8 +107,10 @@ def _plain(config: Any, kind: type) -> Any:
 
 def _run(config: Any, out: Path | None, engine: EngineConfig) -> None:
     from tgdp_jax.commands.run import run
+    from tgdp_jax.transfer import method_name
 
     config = _plain(config, RunConfig)
+    config = dataclasses.replace(config, method=method_name(config.method))
     name = problem_name(config.problem)
     size = "" if config.n_target is None else f"-n{config.n_target}"
     with running(engine):
@@ -114,8 +119,10 @@ def _run(config: Any, out: Path | None, engine: EngineConfig) -> None:
 
 def _compare(config: Any, out: Path | None, engine: EngineConfig) -> None:
     from tgdp_jax.commands.compare import compare
+    from tgdp_jax.transfer import method_name
 
     config = _plain(config, CompareConfig)
+    config = dataclasses.replace(config, methods=",".join(dict.fromkeys(map(method_name, config.method_list))))
     name = problem_name(config.problem)
     with running(engine):
         compare(config, out or Path("runs") / f"compare-{name}", engine)
@@ -189,6 +196,18 @@ def compare_images(
     _compare(config, out, engine)
 
 
+def methods(names: tyro.conf.Positional[tuple[str, ...]] = (), *, out: Path | None = None) -> None:
+    """Say what each method is: who proposed it, what it trains and needs, when it fails.
+
+    Args:
+      names: two or more are shown side by side, with the rows that differ marked. Default: the cards of all.
+      out: HTML file for the cards. Default: none.
+    """
+    from tgdp_jax.commands.methods import show_methods
+
+    show_methods(names, out)
+
+
 def sample(
     run: tyro.conf.Positional[Path],
     *,
@@ -257,6 +276,7 @@ COMPARE.command(name="digits")(compare_digits)
 COMPARE.command(name="images")(compare_images)
 APP.command(RUN, name="run", help="Train one method on a problem, sample, measure and report.")
 APP.command(COMPARE, name="compare", help="Several methods on a problem, side by side over target sizes and seeds.")
+APP.command(name="methods")(methods)
 APP.command(name="sample")(sample)
 APP.command(name="diagnose")(diagnose)
 APP.command(name="devices")(devices)

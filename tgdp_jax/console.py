@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tgdp_jax.parallel import is_primary
-from tgdp_jax.report.table import Column, Row, plain, terminal
+from tgdp_jax.report.table import Column, Row, plain, terminal, to_ascii
 
 
 class Display:
@@ -74,8 +74,16 @@ def print_table(
 ) -> None:
     """The table on standard output; plain ASCII where its encoding has no more. `names` heads the first column."""
     console = Console()
-    encoding = (sys.stdout.encoding or "ascii").lower()
-    if console.is_terminal and "utf" in encoding:
+    if console.is_terminal and not _ascii_only():
         console.print(terminal(rows, columns, title=title, group=group, names=names))
     else:
-        print(plain(rows, columns, title=title, group=group, names=names, ascii_only="utf" not in encoding))
+        print(plain(rows, columns, title=title, group=group, names=names, ascii_only=_ascii_only()))
+
+
+def print_line(text: str) -> None:
+    """A line on standard output; plain ASCII where its encoding has no more."""
+    print(to_ascii(text) if _ascii_only() else text)
+
+
+def _ascii_only() -> bool:
+    return "utf" not in (sys.stdout.encoding or "ascii").lower()

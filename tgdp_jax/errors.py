@@ -8,6 +8,10 @@ class UserError(Exception):
     """
 
 
+class FileError(UserError):
+    """A file that can not be read or written: no fault of the method that was at work."""
+
+
 def choose(kind: str, name: str, options) -> None:
     """Refuses a `name` that is not among `options`, listing what exists.
 

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from tgdp_jax.config import to_json
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import FileError, UserError
 from tgdp_jax.parallel import agree, is_primary
 
 
@@ -33,7 +33,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         write(part)
         part.replace(path)
     except OSError as error:
-        raise UserError(
+        raise FileError(
             f"{path} can not be written ({error.strerror or error}): free some space or choose another place"
         ) from error
     finally:
@@ -70,7 +70,7 @@ def read_json(path: Path, *, needs: tuple[str, ...], remedy: str) -> dict[str, A
         if not isinstance(value, dict) or any(name not in value for name in needs):
             raise ValueError("its contents are not what was written")
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} can not be read ({error}): {remedy}") from error
+        raise FileError(f"{path} can not be read ({error}): {remedy}") from error
     return value
 
 

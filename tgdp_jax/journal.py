@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import FileError, UserError
 from tgdp_jax.folder import write_atomic
 from tgdp_jax.parallel import is_primary
 
@@ -53,7 +53,7 @@ class Journal:
                 with self.path.open("a") as file:
                     file.write(json.dumps(line) + "\n")
             except OSError as error:
-                raise UserError(
+                raise FileError(
                     f"{self.path} can not be written ({error.strerror or error}): free some space and run again"
                 ) from error
             if self.tensorboard is not None:

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from tgdp_jax.config import CompareConfig, RunConfig, fingerprint, to_json
+from tgdp_jax.cost import Cost, Meter
 from tgdp_jax.data import arrays, digits, gaussians, images
 from tgdp_jax.data.image_files import files_of
 from tgdp_jax.data.mixture import ExactScore
@@ -100,13 +101,31 @@ class Trained:
       generator: draws samples.
       trees: what each stage left.
       results: each stage's curves and facts (no arrays).
-      seconds: training time, all stages; of stages found finished, what they took then.
+      costs: what each stage took; of stages found finished, what they took then.
+      on_target: names of the stages that see target rows.
     """
 
     generator: Generator
     trees: dict[str, Any]
     results: dict[str, StageResult]
-    seconds: float
+    costs: dict[str, Cost]
+    on_target: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Training time, all stages, compiling included."""
+        return sum(cost.seconds for cost in self.costs.values())
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes at the peak of all stages; None where that of some is not known."""
+        peaks = [cost.memory for cost in self.costs.values()]
+        return max((peak for peak in peaks if peak is not None), default=None) if None not in peaks else None
+
+    @property
+    def trained_parameters(self) -> int:
+        """Numbers that were learned from target rows."""
+        return num_parameters({name: self.trees[name] for name in self.on_target})
 
 
 def train(
@@ -143,9 +162,10 @@ def train(
     trees: dict[str, Any] = {}
     results: dict[str, StageResult] = {}
     marks: dict[str, str] = {}
-    seconds = 0.0
+    costs: dict[str, Cost] = {}
     model = _model_digest(config)
-    for stage in METHODS[method].stages(config, problem):
+    stages = METHODS[method].stages(config, problem)
+    for stage in stages:
         own_seed = seed if stage.uses_target or config.source_seed is None else config.source_seed
         marks[stage.name] = fingerprint(
             {
@@ -160,11 +180,13 @@ def train(
             }
         )
         run = functools.partial(stage.run, named_key(own_seed, stage.name), problem, trees)
-        result, spent = _run_stage(stage.name, run, marks[stage.name], store, watch, log=log, only_load=only_load)
-        seconds += spent
+        result, costs[stage.name] = _run_stage(
+            stage.name, run, marks[stage.name], store, watch, log=log, only_load=only_load
+        )
         trees[stage.name] = jax.tree.map(jax.numpy.asarray, result.tree)
         results[stage.name] = result._replace(tree=None)
-    return Trained(METHODS[method].generator(config, problem, trees), trees, results, seconds)
+    on_target = tuple(stage.name for stage in stages if stage.uses_target)
+    return Trained(METHODS[method].generator(config, problem, trees), trees, results, costs, on_target)
 
 
 def _run_stage(
@@ -176,8 +198,8 @@ def _run_stage(
     *,
     log: Callable[[str], Log] | None,
     only_load: bool = False,
-) -> tuple[StageResult, float]:
-    """(what the stage leaves, seconds it took), from the store where it is finished already."""
+) -> tuple[StageResult, Cost]:
+    """(what the stage leaves, what it took), from the store where it is finished already."""
     found = store.load(name, mark)
     if found is None and only_load:
         raise UserError(
@@ -190,8 +212,9 @@ def _run_stage(
             store.under_way(name, mark).discard()  # left where a run died between the two
         tree, facts = found
         history = {name: np.asarray(values) for name, values in facts["history"].items()}
-        return StageResult(tree, history, facts["info"]), facts["seconds"]
-    start = time.perf_counter()
+        cost = Cost(facts["seconds"], facts.get("compile_seconds", math.nan), facts.get("memory"))
+        return StageResult(tree, history, facts["info"]), cost
+    meter = Meter()
     partial = store.under_way(name, mark)
     session = Session(progress, partial, None if log is None else log(name))
     try:
@@ -199,12 +222,12 @@ def _run_stage(
     finally:
         partial.close()
     result = result._replace(tree=jax.tree.map(np.asarray, result.tree))
-    spent = time.perf_counter() - start
+    cost = meter.read()
     history = {name: np.asarray(values).tolist() for name, values in result.history.items()}
-    store.save(name, mark, result.tree, {"history": history, "info": result.info, "seconds": spent})
+    store.save(name, mark, result.tree, {"history": history, "info": result.info, **cost._asdict()})
     partial.discard()
     barrier(f"{name} {mark}")
-    return result, spent
+    return result, cost
 
 
 def image_features(

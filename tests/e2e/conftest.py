@@ -39,7 +39,7 @@ def small_picture():
 @pytest.fixture(autouse=True)
 def cheap_pictures(monkeypatch, small_picture):
     # Fixtures of wider scope are made before this one: theirs are the real ones.
-    for name in ("samples", "fields", "curves", "lines"):
+    for name in ("samples", "fields", "curves", "lines", "tradeoff"):
         monkeypatch.setattr(pages.plots, name, lambda *args, **kwargs: small_picture)
 
 

@@ -114,13 +114,13 @@ class Nursery:
 def _lighten() -> None:
     """Neither metrics nor pictures: they take most of the time of a small run, and others test them."""
     from tgdp_jax import pipeline
-    from tgdp_jax.commands import compare, pages, run
+    from tgdp_jax.commands import cell, pages, run
 
     pipeline.NUM_REFERENCE = 300
-    for command in (run, compare):
+    for command in (run, cell):
         command.judge = command.floor = lambda *args: {}
     nothing = pages.plots.curves({"a": {"loss": ([1, 2], [1.0, 0.5])}})
-    for name in ("samples", "fields", "curves", "lines"):
+    for name in ("samples", "fields", "curves", "lines", "tradeoff"):
         setattr(pages.plots, name, lambda *args, **kwargs: nothing)
     pages.field_pictures = lambda *args: []
 

@@ -79,6 +79,13 @@ def test_options_of_the_problem_need_no_prefix(asked):
     assert out == Path("runs/arrays-kde-n7-seed0")
 
 
+def test_methods_may_be_given_by_their_aliases(asked):
+    config, out, _ = asked("run", "gaussians", "--method", "Fine-Tuning")
+    assert config.method == "finetune" and out == Path("runs/gaussians-finetune-seed0")
+    config, *_ = asked("compare", "gaussians", "--methods", "vanilla, DG,scratch")
+    assert config.methods == "scratch,discriminator_guidance"
+
+
 def test_the_other_commands_take_their_options(asked):
     assert asked("sample", "folder") == (Path("folder"), 1000, Path("samples.npz"))
     assert asked("sample", "folder", "--num", "3", "--out", "a.npz") == (Path("folder"), 3, Path("a.npz"))
@@ -210,6 +217,7 @@ def test_what_can_not_be_parsed_is_refused_by_name(arguments, words):
         (("compare",), ("gaussians", "arrays")),
         (("compare", "gaussians"), ("--methods", "--n-targets", "--seeds", "--out")),
         (("compare", "arrays"), ("--methods", "--source", "--target")),
+        (("methods",), ("--out", "side by side")),
         (("sample",), ("--num", "--out", "finished run")),
         (("diagnose",), ("--source", "--target", "--seed", "--out")),
     ],

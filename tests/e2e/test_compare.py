@@ -1,6 +1,8 @@
 """`tgdp compare`: every cell once, resumable, and a summary that is the cells'."""
 
+import contextlib
 import errno
+import io
 import os
 import pathlib
 import shutil
@@ -10,7 +12,8 @@ import pytest
 
 from tests import tiny
 from tests.e2e.tools import LEFT, PowerCut, call, contents, read, refused, snapshot, stages, strict_json, without_times
-from tgdp_jax.commands import compare as compare_command
+from tgdp_jax.cli import main
+from tgdp_jax.commands import cell as cell_command
 from tgdp_jax.config import CompareConfig, from_json
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.transfer import METHODS
@@ -57,7 +60,7 @@ def test_a_comparison_leaves_its_files(finished):
         **vars(tiny.TRAINING), problem=tiny.GAUSSIANS, methods="source,kde,tgdp", n_targets="4,8", seeds=2
     )
     page = (folder / "report.html").read_text()
-    assert "Transfer methods on gaussians" in page and all(METHODS[m].card in page for m in METHODS_ASKED)
+    assert "Transfer methods on gaussians" in page and all(METHODS[m].card.summary in page for m in METHODS_ASKED)
     # The source depends on the seed alone, what sees the target on its number of rows too.
     trained = [path.name.rsplit("-", 1)[0] for path in (folder / "checkpoints").iterdir()]
     assert {name: trained.count(name) for name in trained} == {"source": 2, "kde": 4, "classifier": 4, "guidance": 4}
@@ -82,6 +85,42 @@ def test_metrics_are_the_cells_and_their_mean_and_spread(finished):
     assert cells["kde", 4, 0]["parameters"] == 0 < cells["tgdp", 4, 0]["parameters"]
 
 
+def test_costs_are_measured_for_every_cell_of_a_method(finished):
+    metrics = strict_json(finished[0] / "metrics.json")
+    for found in metrics["cells"]:
+        costs = {"seconds", "sample_seconds", "memory"} & set(found["metrics"])
+        assert costs >= (set() if found["method"] == FLOOR else {"seconds", "sample_seconds"})
+        for name in costs:
+            assert found["metrics"][name][0] > 0
+    cells = {(c["method"], c["num_target"], c["seed"]): c for c in metrics["cells"]}
+    for n in NUMBERS:
+        source, tgdp = cells["source", n, 0], cells["tgdp", n, 0]
+        # The source is learned from source rows alone; all else of tgdp from target rows too.
+        assert source["trained_parameters"] == 0 < source["parameters"] == source["source_parameters"]
+        assert tgdp["trained_parameters"] == tgdp["parameters"] - source["parameters"] > 0
+        assert tgdp["calibration"]["auc"] >= 0.5 and "calibration" not in source
+
+
+def test_the_report_says_what_the_numbers_say(finished):
+    folder, out, _ = finished
+    page, metrics = (folder / "report.html").read_text(), strict_json(folder / "metrics.json")
+    assert list(metrics["recommendations"]) == [str(n) for n in NUMBERS]
+    for n in NUMBERS:
+        found = metrics["recommendations"][str(n)]
+        assert found["best"] in METHODS_ASKED and found["sentence"].startswith(f"With {n} target rows")
+        assert found["sentence"] in out and found["sentence"] in page
+        ranks = metrics["ranks"][str(n)]["sw2"]
+        rows = {r["method"]: r["sw2"][0] for r in metrics["summary"] if r["num_target"] == n and r["method"] != FLOOR}
+        assert sorted(ranks, key=ranks.get) == sorted(rows, key=rows.get)
+    for words in ("Overlap of source and target", "held-out AUC", "parameters trained here", "founding paper"):
+        assert words in page
+    share = strict_json(folder / "cells" / "tgdp-n4-seed0.json")
+    assert f"{share['trained_parameters'] / share['source_parameters']:.2%}" in page
+    assert page.count("<img") == 2 + 2 + 2  # two metrics by size, two costs, samples of two sizes
+    assert "fewer than 3 seeds" in page  # two seeds mark nothing
+    assert not any(row["worse_than_best"] for row in metrics["summary"])
+
+
 def test_the_source_does_not_depend_on_the_target_rows(finished):
     stored = strict_json(finished[0] / "metrics.json")["cells"]
     cells = {(c["method"], c["num_target"], c["seed"]): c["metrics"] for c in stored}
@@ -99,6 +138,14 @@ def test_the_terminal_shows_one_table(finished):
     assert [head for head in heads if head in METHODS] == [*METHODS_ASKED] * 2
 
 
+def test_a_terminal_without_unicode_shows_it_too(folder):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with contextlib.redirect_stdout(out):
+        main([str(a) for a in (*COMPARE, "--out", folder)])
+    out.flush()
+    assert b"+/-" in out.buffer.getvalue() and b"With 4 target rows" in out.buffer.getvalue()
+
+
 def test_samples_of_the_first_seed_are_kept_for_pictures(finished):
     names = {path.name for path in (finished[0] / "samples").iterdir()}
     assert names == {f"{m}-n{n}-seed0.npz" for m in METHODS_ASKED for n in NUMBERS}
@@ -109,8 +156,8 @@ def test_a_finished_comparison_computes_nothing_anew(folder, monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("a finished cell was computed again")
 
-    monkeypatch.setattr(compare_command, "train", never)
-    monkeypatch.setattr(compare_command, "floor", never)
+    monkeypatch.setattr(cell_command, "train", never)
+    monkeypatch.setattr(cell_command, "floor", never)
     before = snapshot(folder)
     measured = strict_json(folder / "metrics.json")
     call(*COMPARE, "--out", folder)
@@ -123,7 +170,7 @@ def test_a_finished_comparison_computes_nothing_anew(folder, monkeypatch):
 
 @pytest.mark.parametrize("finished_cells", [0, 2, 9])
 def test_a_comparison_that_was_cut_off_ends_as_if_it_had_not_been(finished, tmp_path, monkeypatch, finished_cells):
-    folder, judge = tmp_path / "comparison", compare_command.judge
+    folder, judge = tmp_path / "comparison", cell_command.judge
 
     def cut(*args, **kwargs):
         if len(list((folder / "cells").glob("*.json"))) == finished_cells:
@@ -131,7 +178,7 @@ def test_a_comparison_that_was_cut_off_ends_as_if_it_had_not_been(finished, tmp_
         return judge(*args, **kwargs)
 
     with monkeypatch.context() as patch, pytest.raises(PowerCut):
-        patch.setattr(compare_command, "judge", cut)
+        patch.setattr(cell_command, "judge", cut)
         call(*COMPARE, "--out", folder)
     kept = snapshot(folder / "cells") if finished_cells else {}
     assert len(kept) == finished_cells

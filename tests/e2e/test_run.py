@@ -31,7 +31,7 @@ from tgdp_jax.config import RunConfig, from_json
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.evaluate import METRICS
 from tgdp_jax.report import html
-from tgdp_jax.transfer import tgdp
+from tgdp_jax.transfer import METHODS, tgdp
 
 KDE = (*GAUSSIANS, "--method", "kde")
 OF_IMAGES = {"frechet", "c2st", "precision", "recall", "label_accuracy", "utility"}
@@ -71,6 +71,14 @@ def test_metrics_are_strict_json_and_complete(finished_run):
         assert all(np.isfinite(value) for value, _ in row.values())
     assert metrics["parameters"] > 0 and 0 < metrics["train_seconds"] < metrics["total_seconds"]
     assert set(metrics["stages"]) == {"source", "classifier", "guidance"}
+    assert metrics["trained_parameters"] == metrics["parameters"] - metrics["source_parameters"] > 0
+
+
+def test_the_report_has_the_methods_card(finished_run):
+    page, metrics = (finished_run[0] / "report.html").read_text(), strict_json(finished_run[0] / "metrics.json")
+    card = METHODS["tgdp"].card
+    assert page.count(card.summary) == 2 and card.trains in page and card.fails in page
+    assert f"{metrics['trained_parameters']:,}; the source model has {metrics['source_parameters']:,}" in page
 
 
 def test_the_terminal_shows_progress_table_and_place(finished_run):

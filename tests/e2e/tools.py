@@ -72,10 +72,14 @@ def strict_json(path: Path) -> Any:
     return json.loads(path.read_text(), parse_constant=refuse)
 
 
+# What a clock or the memory's mark says, and sentences that repeat it.
+MEASURED = ("seconds", "sample_seconds", "train_seconds", "total_seconds", "memory", "sentence")
+
+
 def without_times(value: Any) -> Any:
     """The same without what a clock measured."""
     if isinstance(value, dict):
-        return {k: without_times(v) for k, v in value.items() if k not in ("seconds", "train_seconds", "total_seconds")}
+        return {k: without_times(v) for k, v in value.items() if k not in MEASURED}
     return [without_times(v) for v in value] if isinstance(value, list) else value
 
 

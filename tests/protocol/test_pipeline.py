@@ -16,7 +16,7 @@ from tgdp_jax.data.problem import Data
 from tgdp_jax.errors import UserError
 from tgdp_jax.settings import SamplingConfig
 from tgdp_jax.train.checkpoint import Store
-from tgdp_jax.transfer import METHODS
+from tgdp_jax.transfer import CARDS, METHODS
 from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod
 
 
@@ -63,7 +63,7 @@ class Lines:
 @pytest.fixture
 def toy(monkeypatch):
     toy = Toy()
-    monkeypatch.setitem(METHODS, "toy", TransferMethod("toy", "for tests", toy.stages, toy.generator))
+    monkeypatch.setitem(METHODS, "toy", TransferMethod("toy", CARDS["source"], toy.stages, toy.generator))
     return toy
 
 
@@ -161,6 +161,23 @@ def test_training_time_counts_loaded_stages_as_they_were(train, toy, monkeypatch
     assert train.trained.seconds == 20
     train()
     assert train.trained.seconds == 20
+
+
+def test_costs_survive_the_disk_and_count_what_sees_the_target(train):
+    train()
+    first = train.trained
+    assert set(first.costs) == {"base", "top"} and first.on_target == ("top",)
+    train()
+    assert train.trained.costs == first.costs and train.trained.memory == first.memory
+
+
+@pytest.mark.parametrize(
+    ("peaks", "memory"), [({"a": 5, "b": 7}, 7), ({"a": 5, "b": None}, None), ({"a": None}, None), ({}, None)]
+)
+def test_the_peak_is_known_where_that_of_every_stage_is(peaks, memory):
+    costs = {name: pipeline.Cost(1.0, 0.5, peak) for name, peak in peaks.items()}
+    trained = pipeline.Trained(Broken(), {}, {}, costs, ())
+    assert trained.memory == memory and trained.seconds == len(peaks)
 
 
 def test_the_display_hears_of_every_stage(toy, tmp_path):

@@ -15,6 +15,7 @@ from PIL import Image
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.report import html, plots
+from tgdp_jax.report.sheet import sheet
 from tgdp_jax.report.table import Cell, Column, Row
 
 EVIL = '<script>alert("1")</script>&amp;{{ 7 * 7 }}.npz'
@@ -23,7 +24,8 @@ ROWS = [
     Row("fresh", {"m": Cell(0.01)}, reference=True),
     Row("tgdp", {"m": Cell(0.2, 0.02)}),
     Row("scratch", {"m": Cell(0.6, 0.05)}),
-    Row("gan", {}),
+    Row("gan", {}, failed="failed: training diverged"),
+    Row("kde", {"m": Cell(0.9, worse=True)}),
 ]
 
 
@@ -36,7 +38,7 @@ def png(width=64, height=32):
 class Page(HTMLParser):
     """Elements as (tag, attributes), their balance, and all text."""
 
-    VOID = ("meta", "link", "img", "br")
+    VOID = ("meta", "link", "img", "br", "wbr")
 
     def __init__(self, text):
         super().__init__()
@@ -69,11 +71,13 @@ def full():
         title="Report",
         intro="First paragraph.\n\nSecond one, see https://example.org/paper.",
         warnings=["little overlap"],
+        findings=["With 10 rows use tgdp."],
         tables=[html.TableData("Comparison", ROWS, [COLUMN], "± over 4 seeds", None)],
         pictures=[
             html.Picture("Samples", "Side by side.", plots.scatter_panels({"a": np.zeros((3, 2))})),
             html.Picture("Other", "", png()),
         ],
+        sheets=[sheet("Methods", {"tgdp": {"family": "guidance"}, "gan": {"family": "adversarial"}})],
         config={"sde": {"beta": [0.1, 20]}, "path": Path("/data/x"), "nan": float("nan")},
         footer="Repeat with: tgdp compare",
     )
@@ -89,8 +93,11 @@ def test_everything_is_there():
         "sliced W2 ↓",
         "0.200 ± 0.020*",
         "± over 4 seeds",
-        "* best; ↓ lower is better",
+        "* best; † worse beyond chance; ↓ lower is better",
         "Distance to fresh target samples.",
+        "With 10 rows use tgdp.",
+        "0.9000†",
+        "failed: training diverged",
         "Side by side.",
         '"beta": [',
         '"path": "/data/x"',
@@ -98,11 +105,25 @@ def test_everything_is_there():
     ):
         assert words in page.text
     assert "0.600 ± 0.050*" not in page.text
-    assert "gan—" in page.text.replace(" ", "")
+    assert "gan(failed)—" in page.text.replace(" ", "")
     assert [a.get("class") for a in page.all("td")].count("best") == 1
     assert [a.get("class") for a in page.all("tr")].count("reference") == 1
     assert len(page.all("h1")) == 1
+
+
+def test_a_screen_reader_finds_its_way():
+    page = Page(full())
     assert page.all("html") == [{"lang": "en"}]
+    assert len(page.all("caption")) == len(page.all("table")) == 2
+    assert all(a.get("scope") in ("col", "row", "rowgroup") for a in page.all("th"))
+    assert all(image["alt"] for image in page.all("img"))
+    # No level of heading is left out, and every region that scrolls can be reached by keyboard and has a name.
+    assert [tag for tag, _ in page.elements if re.fullmatch(r"h\d", tag)] == ["h1"] + 6 * ["h2"]
+    ids = {a["id"] for _, a in page.elements if "id" in a}
+    for _, attributes in page.elements:
+        if attributes.get("role") == "region":
+            assert attributes["tabindex"] == "0"
+            assert attributes.get("aria-label") or attributes["aria-labelledby"] in ids
 
 
 def test_nothing_is_fetched_and_nothing_runs():
@@ -138,17 +159,20 @@ def test_foreign_text_stays_text():
         title=EVIL,
         intro=EVIL,
         warnings=[EVIL],
-        tables=[html.TableData(EVIL, [Row(EVIL, {"m": Cell(1.0)}, group=EVIL)], [column], EVIL, EVIL)],
+        findings=[EVIL],
+        tables=[html.TableData(EVIL, [Row(EVIL, {"m": Cell(1.0)}, group=EVIL, failed=EVIL)], [column], EVIL, EVIL)],
         pictures=[html.Picture(EVIL, EVIL, png())],
+        sheets=[sheet(EVIL, {EVIL: {EVIL: EVIL}})],
         config={EVIL: EVIL},
         footer=EVIL,
     )
     page = Page(text)
     assert "<script" not in text
     assert page.all("script") == []
-    # Title, heading, intro, warning, table's title and note, row, group (twice), column (label twice, description),
-    # picture's title and caption, footer; the settings print it with their own quotes.
-    assert page.text.count(EVIL) == 15
+    # Title, heading, intro, warning, finding, table's title (twice) and note, row and its failure, group (twice),
+    # column (label twice, description), picture's title and caption, sheet's title (twice), name, label and text,
+    # footer; the settings print it with their own quotes.
+    assert page.text.count(EVIL) == 23
     assert page.all("img")[0]["alt"] == f"{EVIL}. {EVIL}"
 
 

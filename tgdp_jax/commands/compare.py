@@ -1,54 +1,44 @@
 """`tgdp compare`: methods x numbers of target rows x seeds, as one table. Every finished cell is a file, so that a
-comparison that was cut off goes on where it stopped; stages that methods share are trained once."""
+comparison that was cut off goes on where it stopped; stages that methods share are trained once. A method that fails is
+a row that says so; its cells are no files, and are tried again by the next call."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from tgdp_jax.commands import pages
-from tgdp_jax.commands.run import FLOOR, stage_warnings
+from tgdp_jax.commands.cell import Cell, fill_cell, samples_path
+from tgdp_jax.commands.methods import card_sheet, trained_fact
+from tgdp_jax.commands.run import FLOOR
+from tgdp_jax.commands.summary import Summary, failures, overlap, summarise
 from tgdp_jax.config import CompareConfig, to_json
-from tgdp_jax.console import Display, print_table
+from tgdp_jax.console import Display, print_line, print_table
 from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.engine import EngineConfig, describe
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.folder import claim_folder, locked, read_json, write_atomic, write_json
+from tgdp_jax.folder import claim_folder, locked, read_json, write_json
 from tgdp_jax.journal import Journal
-from tgdp_jax.metrics.spread import Value
 from tgdp_jax.parallel import is_primary
-from tgdp_jax.pipeline import (
-    draw_samples,
-    file_digests,
-    floor,
-    image_features,
-    judge,
-    load_problem,
-    num_parameters,
-    problem_identity,
-    train,
-)
+from tgdp_jax.pipeline import file_digests, load_problem, problem_identity
 from tgdp_jax.report import html
-from tgdp_jax.report.table import Column, Row
+from tgdp_jax.report.ranks import LEVEL, MIN_SEEDS
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.session import Log
 from tgdp_jax.transfer import METHODS
 from tgdp_jax.transfer.networks import denoiser
 
-Cell = dict[str, Any]
+Problems = Mapping[tuple[int, int], Problem]
+Cells = dict[tuple[str, int, int], Cell]
 
 
 def compare(config: CompareConfig, out: Path, engine: EngineConfig = EngineConfig()) -> None:
     """Fills every cell of the comparison and writes metrics.json and report.html into folder `out`.
 
     Raises:
-      UserError: whatever a user can put right; cells that are finished stay.
+      UserError: whatever a user can put right; cells that are finished stay. Also where every method failed.
     """
     for name in config.method_list:
         choose("method", name, METHODS)
@@ -56,13 +46,25 @@ def compare(config: CompareConfig, out: Path, engine: EngineConfig = EngineConfi
     denoiser(config, next(iter(problems.values())))  # says what does not fit before anything is written
     claim_folder(out, "compare", config, file_digests(config), resume=engine.resume)
     with locked(out):
-        _fill(config, problems, out, engine)
+        cells, warnings = _fill(config, problems, out, engine)
+        _report(config, problems, cells, warnings, out)
 
 
-def _fill(config: CompareConfig, problems: Mapping[tuple[int, int], Problem], out: Path, engine: EngineConfig) -> None:
-    names = [*config.method_list, FLOOR] if next(iter(problems.values())).exact is not None else config.method_list
-    todo = [(method, n, seed) for n, seed in _grid(config) for method in names]
-    cells: dict[tuple[str, int, int], Cell] = {}
+def _grid(config: CompareConfig) -> list[tuple[int, int]]:
+    # One seed after the other: what is there after a while shows every n.
+    return [(n, seed) for seed in range(config.seeds) for n in config.n_list]
+
+
+def _names(config: CompareConfig, problems: Problems) -> list[str]:
+    """The rows of every group."""
+    known = next(iter(problems.values())).exact is not None
+    return [*config.method_list, *([FLOOR] if known else [])]
+
+
+def _fill(config: CompareConfig, problems: Problems, out: Path, engine: EngineConfig) -> tuple[Cells, list[str]]:
+    """All cells, from their files where they are finished, and the warnings among them."""
+    todo = [(method, n, seed) for n, seed in _grid(config) for method in _names(config, problems)]
+    cells: Cells = {}
     identity = problem_identity(config.problem)  # of files read whole: once for all cells
     with Display() as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
         display.say(f"devices: {describe()}")
@@ -71,108 +73,97 @@ def _fill(config: CompareConfig, problems: Mapping[tuple[int, int], Problem], ou
             path = out / "cells" / f"{method.replace(' ', '_')}-n{n}-seed{seed}.json"
             display.prefix = f"[{index + 1}/{len(todo)}] n={n} seed={seed} {method}: "
             # The samples of the first seed are drawn in the report.
-            if path.exists() and (seed or method == FLOOR or _samples_path(out, method, n).exists()):
+            if path.exists() and (seed or method == FLOOR or samples_path(out, method, n).exists()):
                 remedy = "delete it and run again to compute this cell anew"
-                cells[method, n, seed] = read_json(path, needs=("metrics", "warnings"), remedy=remedy)
+                needs = ("metrics", "warnings", "parameters", "trained_parameters")
+                cells[method, n, seed] = read_json(path, needs=needs, remedy=remedy)
                 continue
 
             def log(stage: str, cell: str = f"n{n}-seed{seed}/{method}") -> Log:
                 return journal.stage(f"{cell}/{stage}")
 
-            cell = _cell(config, problems[n, seed], identity, method, seed, out, store, display, log)
-            write_json(path, cell)
+            cell = fill_cell(config, problems[n, seed], identity, method, seed, out, store, display, log)
+            if "failed" not in cell:
+                write_json(path, cell)
             cells[method, n, seed] = cell
         warnings = list(dict.fromkeys(w for c in cells.values() for w in c["warnings"]))
         for warning in warnings:
             display.warn(warning)
-    rows, shown = summary(cells, config.n_list, range(config.seeds), names)
+    return cells, warnings
+
+
+def _report(config: CompareConfig, problems: Problems, cells: Cells, warnings: list[str], out: Path) -> None:
+    """Writes the page, the pictures and metrics.json, and prints the table."""
+    seeds = range(config.seeds)
+    found = summarise(cells, config.n_list, seeds, _names(config, problems))
     problem = problems[config.n_list[0], 0]
-    pictures = [_picture(problems[n, 0], config, n, out) for n in config.n_list]
-    if len(config.n_list) > 1:
-        by_n = {float(n): [row for row in rows if row.group == str(n)] for n in config.n_list}
-        pictures = pages.line_pictures(by_n, shown) + pictures
     note = f"Mean over seeds 0 to {config.seeds - 1}; ± is the standard deviation between seeds."
+    failed = failures(found.rows)
+    overlaps = overlap(cells, config.n_list, seeds)
+    pictures = _pictures(config, problems, cells, found, out)
     page = html.render(
         title=f"Transfer methods on {problem.name}",
-        intro="\n\n".join(f"{name}: {METHODS[name].card}." for name in config.method_list),
-        warnings=warnings,
-        tables=[html.TableData("Metrics", rows, shown, note, group="target rows")],
+        intro=f"{len(problem.source)} source rows; {', '.join(map(str, config.n_list))} target rows.",
+        warnings=[*failed, *warnings],
+        findings=[one.sentence for one in found.recommendations.values()],
+        tables=[
+            html.TableData("Metrics", found.rows, found.columns, f"{note}\n\n{_chance(config)}", group="target rows"),
+            *([overlaps] if overlaps else []),
+        ],
         pictures=pictures,
+        sheets=[card_sheet(config.method_list, _measured(config, cells))],
         config=to_json(config),
         footer=f"Made by: tgdp compare {problem.name} (with the settings above).",
     )
     html.write(out / "report.html", page)
     pages.write_pictures(out / "pictures", pictures)
-    write_json(
-        out / "metrics.json",
-        {
-            "cells": [{"method": m, "num_target": n, "seed": seed, **cell} for (m, n, seed), cell in cells.items()],
-            "summary": [
-                {"method": row.name, "num_target": int(row.group or 0), **{k: list(c) for k, c in row.cells.items()}}
-                for row in rows
-            ],
-        },
-    )
+    write_json(out / "metrics.json", _record(cells, found))
     if not is_primary():
         return
-    print_table(rows, pages.for_terminal(shown), title=f"{problem.name}. {note}", group="target rows")
+    title = f"{problem.name}. {note}"
+    print_table(found.rows, pages.for_terminal(found.columns), title=title, group="target rows")
+    for sentence in (*failed, *(one.sentence for one in found.recommendations.values())):
+        print_line(sentence)
     print(f"comparison: {out}  (open {out / 'report.html'}; every metric is in metrics.json)")
+    if all("failed" in cell for (method, _, _), cell in cells.items() if method != FLOOR):
+        raise UserError(f"every method failed: {failed[0]}")
 
 
-def _grid(config: CompareConfig) -> list[tuple[int, int]]:
-    # One seed after the other: what is there after a while shows every n.
-    return [(n, seed) for seed in range(config.seeds) for n in config.n_list]
-
-
-def _cell(
-    config: CompareConfig,
-    problem: Problem,
-    identity: dict[str, Any],
-    method: str,
-    seed: int,
-    out: Path,
-    store: Store,
-    display: Display,
-    log: Callable[[str], Log],
-) -> Cell:
-    if method == FLOOR:
-        values, warnings, parameters = floor(config, problem, seed), [], 0
-    else:
-        trained = train(config, problem, identity, method, seed, store, display, log=log)
-        features = image_features(problem, identity, store, display, log=log)
-        samples, labels = draw_samples(trained.generator, problem, seed, config.sampling.num, display)
-        values = judge(config, problem, samples, labels, trained.generator.score, seed, features)
-        values["seconds"] = Value(trained.seconds, math.nan)
-        n = len(problem.target)
-        warnings = [f"n={n}, seed {seed}: {warning}" for warning in stage_warnings(trained, n)]
-        parameters = num_parameters(trained.trees)
-        if seed == 0:
-            _keep_samples(_samples_path(out, method, len(problem.target)), samples, labels)
-    metrics = {name: list(value) for name, value in values.items()}
-    return {"metrics": metrics, "warnings": warnings, "parameters": parameters}
-
-
-def _samples_path(out: Path, method: str, n: int) -> Path:
-    return out / "samples" / f"{method}-n{n}-seed0.npz"
-
-
-def _keep_samples(path: Path, samples: np.ndarray, labels: np.ndarray | None) -> None:
-    """Keeps the first rows for the pictures, in the models' units."""
-    content: dict[str, Any] = {"x": samples[: pages.PANEL_POINTS]} | (
-        {} if labels is None else {"y": labels[: pages.PANEL_POINTS]}
+def _chance(config: CompareConfig) -> str:
+    """What the table claims of differences between methods."""
+    if config.seeds < MIN_SEEDS:
+        return f"With fewer than {MIN_SEEDS} seeds no difference is called more than chance."
+    return (
+        f"A dagger marks what is worse than the best of its column beyond chance: paired t-test over {config.seeds} "
+        f"seeds at {LEVEL:g}, corrected for the number of pairs of methods. Few seeds show large differences only; "
+        "no dagger is no proof of equality."
     )
 
-    def save(part: Path) -> None:
-        with part.open("wb") as file:
-            np.savez(file, **content)
 
-    write_atomic(path, save)
+def _measured(config: CompareConfig, cells: Cells) -> dict[str, dict[str, str]]:
+    """What this comparison knows of its methods' networks, for their cards."""
+    source = max((cell.get("source_parameters", 0) for cell in cells.values()), default=0)
+    out = {}
+    for name in config.method_list:
+        # Ensembles have more folds for few rows.
+        counts = [c["trained_parameters"] for (m, _, _), c in cells.items() if m == name and "failed" not in c]
+        out[name] = trained_fact(counts, source)
+    return out
 
 
-def _picture(problem: Problem, config: CompareConfig, n: int, out: Path) -> html.Picture:
+def _pictures(config: CompareConfig, problems: Problems, cells: Cells, found: Summary, out: Path) -> list[html.Picture]:
+    groups = {float(n): [row for row in found.rows if row.group == str(n)] for n in config.n_list}
+    pictures = pages.line_pictures(groups, found.columns) if len(config.n_list) > 1 else []
+    if found.main is not None:
+        pictures += pages.tradeoff_pictures({f"{n:.0f} target rows": rows for n, rows in groups.items()}, found.main)
+    drawn = {n: [m for m in config.method_list if "failed" not in cells[m, n, 0]] for n in config.n_list}
+    return pictures + [_picture(problems[n, 0], methods, n, out) for n, methods in drawn.items()]
+
+
+def _picture(problem: Problem, methods: list[str], n: int, out: Path) -> html.Picture:
     samples, labels = {}, {}
-    for method in config.method_list:
-        path = _samples_path(out, method, n)
+    for method in methods:
+        path = samples_path(out, method, n)
         try:
             kept = read_rows(path)
         except UserError as error:
@@ -184,19 +175,21 @@ def _picture(problem: Problem, config: CompareConfig, n: int, out: Path) -> html
     return picture._replace(title=f"{picture.title}, {n} target rows, seed 0")
 
 
-def summary(
-    cells: Mapping[tuple[str, int, int], Cell], n_targets: Iterable[int], seeds: Iterable[int], methods: Iterable[str]
-) -> tuple[list[Row], list[Column]]:
-    """Rows (mean and standard deviation over seeds, grouped by n) and their columns."""
-    seeds, rows, means = list(seeds), [], {}
-    for n in n_targets:
-        for method in methods:
-            found = [cells[method, n, seed]["metrics"] for seed in seeds]
-            values = {}
-            for name in found[0]:
-                numbers = np.array([f[name][0] for f in found if name in f], np.float64)
-                spread = float(numbers.std(ddof=1)) if len(numbers) > 1 else math.nan
-                values[name] = Value(float(numbers.mean()), spread)
-            means.setdefault(method, values)
-            rows.append(pages.row(method, values, reference=method == FLOOR, group=str(n)))
-    return rows, pages.columns(means, goal_row=FLOOR)
+def _record(cells: Cells, found: Summary) -> dict[str, object]:
+    """The comparison as JSON."""
+    rows = [
+        {
+            "method": row.name,
+            "num_target": int(row.group or 0),
+            **({"failed": row.failed} if row.failed else {}),
+            "worse_than_best": [key for key, cell in row.cells.items() if cell.worse],
+            **{key: [cell.value, cell.spread] for key, cell in row.cells.items()},
+        }
+        for row in found.rows
+    ]
+    return {
+        "cells": [{"method": m, "num_target": n, "seed": seed, **cell} for (m, n, seed), cell in cells.items()],
+        "summary": rows,
+        "ranks": {str(n): places for n, places in found.ranks.items()},
+        "recommendations": {str(n): one._asdict() for n, one in found.recommendations.items()},
+    }

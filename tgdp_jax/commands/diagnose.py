@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tgdp_jax.console import Display
+from tgdp_jax.console import Display, print_line
 from tgdp_jax.data.arrays import check_pair, read_rows
 from tgdp_jax.diagnose import diagnose, table_rows, to_dict
 from tgdp_jax.folder import write_json
@@ -33,6 +33,6 @@ def diagnose_files(source: Path, target: Path, seed: int, out: Path | None) -> N
     if not console.is_terminal:
         console.width = 160
     console.print(table)
-    print(f"advice ({found.advice.kind}): {found.advice.sentence}")
+    print_line(f"advice ({found.advice.kind}): {found.advice.sentence}")
     if out is not None:
         write_json(out, json.loads(json.dumps(to_dict(found))))

@@ -28,12 +28,29 @@ PANEL_POINTS = 4000
 # report.html and metrics.json have the rest.
 TERMINAL = (
     *("sw2", "path_kl", "nll", "mmd2", "avg_density", "frechet", "precision", "recall", "label_accuracy"),
-    *("utility", "memorisation", "seconds"),
+    *("utility", "memorisation", "rank", "seconds", "sample_seconds"),
 )
+RANK = Column("rank", "mean rank", "lower", "Mean of the ranks in the metrics that all methods of the group have.")
+COSTS = [
+    Column("seconds", "train s", "none", "Seconds of training, all stages, compiling included."),
+    Column("sample_seconds", "sample s", "none", "Seconds to draw all samples, compiling left out."),
+    Column(
+        "trained_parameters", "trained", "none", "Numbers learned from target rows; every member of an ensemble counts."
+    ),
+    Column("parameters", "parameters", "none", "Numbers in all networks of the method, the source model included."),
+    Column(
+        "memory",
+        "peak MiB",
+        "none",
+        "Peak memory while the method trained (each stage where it was trained first) and sampled: on a CPU the "
+        "resident set of the whole process, libraries and what earlier work left included; on an accelerator the "
+        "fullest device's. A dash where it can not be told apart from that of earlier work.",
+    ),
+]
 
 
 def columns(values: Mapping[str, Mapping[str, Value]], *, goal_row: str | None = None) -> list[Column]:
-    """A column for every metric that occurs, in the registry's order, and one for training time.
+    """A column for every metric that occurs, in the registry's order, and for every cost.
 
     Metrics whose best value lies in the middle aim at the metric's ideal, or at what `goal_row` reads.
     """
@@ -46,9 +63,7 @@ def columns(values: Mapping[str, Mapping[str, Value]], *, goal_row: str | None =
             aim = values.get(goal_row or "", {}).get(name)
             goal = None if aim is None else aim.value
         out.append(Column(name, metric.label, metric.better, metric.description, goal))
-    if any("seconds" in row for row in values.values()):
-        out.append(Column("seconds", "train s", "none", "Seconds of training, all stages."))
-    return out
+    return out + [cost for cost in COSTS if any(cost.key in row for row in values.values())]
 
 
 def for_terminal(shown: Sequence[Column]) -> list[Column]:
@@ -56,10 +71,21 @@ def for_terminal(shown: Sequence[Column]) -> list[Column]:
     return [column for column in shown if column.key in TERMINAL]
 
 
-def row(name: str, values: Mapping[str, Value], *, reference: bool = False, group: str | None = None) -> Row:
+def cell(value: Value) -> Cell:
+    """A table cell."""
+    return Cell(value.value, None if np.isnan(value.spread) else value.spread)
+
+
+def row(
+    name: str,
+    values: Mapping[str, Value],
+    *,
+    reference: bool = False,
+    group: str | None = None,
+    failed: str = "",
+) -> Row:
     """A table row."""
-    cells = {key: Cell(v.value, None if np.isnan(v.spread) else v.spread) for key, v in values.items()}
-    return Row(name, cells, reference=reference, group=group)
+    return Row(name, {key: cell(v) for key, v in values.items()}, reference=reference, group=group, failed=failed)
 
 
 def sample_picture(problem: Problem, samples: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]) -> Picture:
@@ -141,6 +167,17 @@ def line_pictures(groups: Mapping[float, Sequence[Row]], shown: Sequence[Column]
     wanted = [c for c in shown if c.key in ("sw2", "path_kl")]
     caption = "Mean over seeds; error bars are the standard deviation between seeds."
     return [Picture(f"{c.label} against target rows", caption, plots.lines(groups, c)) for c in wanted]
+
+
+def tradeoff_pictures(groups: Mapping[str, Sequence[Row]], quality: Column) -> list[Picture]:
+    """The main metric against what it costs: training time, and sampling time."""
+    caption = f"Lower left is better: {quality.label} against seconds, means over seeds; the dashed line is fresh data."
+    out = []
+    for cost, word in ((COSTS[0], "Training"), (COSTS[1], "Sampling")):
+        if any(cost.key in row.cells and quality.key in row.cells for rows in groups.values() for row in rows):
+            title = f"{word} time and {quality.label}"
+            out.append(Picture(title, caption, plots.tradeoff(groups, cost, quality)))
+    return out
 
 
 def write_pictures(folder: Path, pictures: Sequence[Picture]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tgdp_jax.commands import pages
+from tgdp_jax.commands.methods import card_sheet, trained_fact
 from tgdp_jax.config import RunConfig, from_json, to_json
 from tgdp_jax.console import Display, print_table
 from tgdp_jax.data.problem import Problem
@@ -112,6 +113,8 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
             "metrics": {name: {k: list(v) for k, v in row.items()} for name, row in values.items()},
             "stages": {name: result.info for name, result in trained.results.items()},
             "parameters": num_parameters(trained.trees),
+            "trained_parameters": trained.trained_parameters,
+            "source_parameters": num_parameters({"source": trained.trees.get("source", {})}),
             "train_seconds": trained.seconds,
             "total_seconds": time.perf_counter() - start,
             "warnings": warnings,
@@ -152,13 +155,15 @@ def show(metrics: dict[str, Any]) -> None:
 
 def _page(config: RunConfig, problem: Problem, pictures: list[html.Picture], metrics: dict[str, Any]) -> str:
     rows, shown = _table(metrics)
+    card = trained_fact([metrics["trained_parameters"]], metrics["source_parameters"])
     note = "± is the standard error of the metric for these samples (bootstrap), not the spread between seeds."
     return html.render(
         title=f"{config.method} on {problem.name}",
-        intro=f"{METHODS[config.method].card}.\n\n{_counts(problem)}",
+        intro=f"{METHODS[config.method].card.summary}.\n\n{_counts(problem)}",
         warnings=metrics["warnings"],
         tables=[html.TableData("Metrics", rows, shown, note)] if shown else [],
         pictures=pictures,
+        sheets=[card_sheet([config.method], {config.method: card})],
         config=to_json(config),
         footer=f"Made by: tgdp run {problem.name} --method {config.method} (with the settings above).",
     )

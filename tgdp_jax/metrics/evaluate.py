@@ -145,6 +145,9 @@ METRICS: dict[str, Metric] = {
     ),
 }
 
+# What a comparison is judged by: the first of these that it has.
+MAIN = ("frechet", "sw2")
+
 
 def evaluate(
     samples: Any,

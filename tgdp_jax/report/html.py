@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import jinja2
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.report.table import Column, Row, heading, legend, sections
+from tgdp_jax.report.sheet import Sheet
+from tgdp_jax.report.table import Column, Row, has_worse, heading, legend, sections
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -28,7 +29,7 @@ class TableData(NamedTuple):
       title: above it.
       rows: see `table.sections`.
       columns: in order; their descriptions are listed below the table.
-      note: a sentence below it, e.g. what the spreads are.
+      note: paragraphs below it, separated by blank lines, e.g. what the spreads are.
       group: what `Row.group` counts.
       names: heading of the first column.
     """
@@ -77,8 +78,8 @@ def _table_context(data: TableData) -> dict[str, Any]:
     marked = any(any(line.best) for part in parts for line in part.lines)
     return {
         "title": data.title,
-        "note": data.note,
-        "legend": legend(data.columns) if marked else "",
+        "notes": _paragraphs(data.note),
+        "legend": legend(data.columns, worse=has_worse(parts)) if marked else "",
         "names": data.names,
         "headings": [heading(column) for column in data.columns],
         "descriptions": [(column.label, column.description) for column in data.columns if column.description],
@@ -108,8 +109,10 @@ def render(
     title: str,
     intro: str = "",
     warnings: Sequence[str] = (),
+    findings: Sequence[str] = (),
     tables: Sequence[TableData] = (),
     pictures: Sequence[Picture] = (),
+    sheets: Sequence[Sheet] = (),
     config: Mapping[str, Any] | None = None,
     footer: str = "",
 ) -> str:
@@ -121,8 +124,10 @@ def render(
       title: heading and name of the browser's tab.
       intro: paragraphs, separated by blank lines.
       warnings: shown in a box at the top.
+      findings: what follows from the numbers, before them.
       tables: in order.
       pictures: in order, after the tables.
+      sheets: in order, after the pictures.
       config: settings, folded away; what JSON does not know is shown as its `str`.
       footer: paragraphs, e.g. the command that repeats the run.
 
@@ -133,8 +138,10 @@ def render(
         title=title,
         intro=_paragraphs(intro),
         warnings=list(warnings),
+        findings=list(findings),
         tables=[_table_context(data) for data in tables],
         pictures=[_picture_context(data) for data in pictures],
+        sheets=list(sheets),
         config=json.dumps(config, indent=2, default=str, ensure_ascii=False) if config else "",
         footer=_paragraphs(footer),
     )

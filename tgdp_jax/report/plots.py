@@ -3,6 +3,7 @@
 from tgdp_jax.report.charts import bars, curves, fields, lines
 from tgdp_jax.report.grid import image_grids
 from tgdp_jax.report.samples import histograms, project, samples, scatter_panels
+from tgdp_jax.report.tradeoff import tradeoff
 
 __all__ = [
     "bars",
@@ -14,4 +15,5 @@ __all__ = [
     "project",
     "samples",
     "scatter_panels",
+    "tradeoff",
 ]

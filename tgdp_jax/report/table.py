@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import rich.box
@@ -22,7 +22,8 @@ from tgdp_jax.errors import choose
 MISSING = "—"
 _ARROWS = {"lower": " ↓", "higher": " ↑", "target": "", "none": ""}
 _MEANING = {"lower": "↓ lower is better", "higher": "↑ higher is better", "target": "→ nearest is best"}
-_TO_ASCII = {"—": "-", "±": "+/-", "→": "->", "↓": "(lower)", "↑": "(higher)", "…": "..."}
+WORSE = "†"
+_TO_ASCII = {WORSE: "!", "—": "-", "±": "+/-", "→": "->", "↓": "(lower)", "↑": "(higher)", "…": "..."}
 
 
 class Cell(NamedTuple):
@@ -31,10 +32,12 @@ class Cell(NamedTuple):
     Attributes:
       value: the mean over runs; NaN where the measurement failed or does not apply.
       spread: standard deviation (or error) over runs; None for a single run.
+      worse: whether it is worse than the best of its column beyond chance, see `ranks.worse_than_best`.
     """
 
     value: float
     spread: float | None = None
+    worse: bool = False
 
 
 class Column(NamedTuple):
@@ -65,21 +68,30 @@ class Row:
       reference: shown for orientation (the real target set, the source as it is) and never best.
       group: rows with the same value stand together and compete only among themselves, e.g. the number of target
         samples; None for a table of one group.
+      failed: why numbers are missing, one sentence; such a row is never best.
     """
 
     name: str
     cells: dict[str, Cell]
     reference: bool = False
     group: str | int | float | None = None
+    failed: str = ""
+
+    @property
+    def competes(self) -> bool:
+        """Whether it can be best."""
+        return not self.reference and not self.failed
 
 
 class Line(NamedTuple):
-    """A row ready to print: texts and best marks, one a column."""
+    """A row ready to print: texts and marks (a star for the best, a dagger for what is worse beyond chance), one a
+    column."""
 
     row: Row
     name: str
     texts: list[str]
     best: list[bool]
+    marks: list[str]
 
 
 class Section(NamedTuple):
@@ -145,12 +157,21 @@ def heading(column: Column) -> str:
     return column.label + _ARROWS[column.better]
 
 
-def legend(columns: Sequence[Column]) -> str:
-    """One line on what the marks in the headings mean, and the star."""
+def legend(columns: Sequence[Column], *, worse: bool = False) -> str:
+    """One line on what the marks in the headings mean, the star, and the dagger where there is any."""
     used = [
         m for key, m in _MEANING.items() if any(c.better == key and (key != "target" or _ranks(c)) for c in columns)
     ]
-    return "; ".join(["* best", *used]) if used else ""
+    return "; ".join([_marks(worse), *used]) if used else ""
+
+
+def _marks(worse: bool) -> str:
+    return "* best" + (f"; {WORSE} worse beyond chance" if worse else "")
+
+
+def has_worse(parts: Sequence[Section]) -> bool:
+    """Whether any cell has a dagger."""
+    return any(WORSE in line.marks for part in parts for line in part.lines)
 
 
 def _ranks(column: Column) -> bool:
@@ -158,11 +179,24 @@ def _ranks(column: Column) -> bool:
     return column.better in ("lower", "higher") or (column.better == "target" and column.goal is not None)
 
 
+def loss(column: Column) -> Callable[[float], float] | None:
+    """What is to be small in a column; None where nothing is better than anything else.
+
+    Raises:
+      UserError: unknown direction.
+    """
+    if not _ranks(column):
+        return None
+    if column.better == "target":
+        return lambda value: abs(value - float(column.goal))  # pyright: ignore[reportArgumentType]
+    return (lambda value: value) if column.better == "lower" else (lambda value: -value)
+
+
 def best(rows: Sequence[Row], column: Column) -> set[str]:
     """Names of the rows that are best in a column.
 
-    Reference rows and values that are missing or not finite do not compete. Rows whose value prints the same as the
-    winner's share the mark: a difference that cannot be seen is not claimed.
+    Reference rows, rows that failed and values that are missing or not finite do not compete. Rows whose value prints
+    the same as the winner's share the mark: a difference that cannot be seen is not claimed.
 
     Args:
       rows: the competitors; call it group by group where rows have groups.
@@ -171,28 +205,27 @@ def best(rows: Sequence[Row], column: Column) -> set[str]:
     Raises:
       UserError: unknown direction.
     """
-    if not _ranks(column):
+    of = loss(column)
+    if of is None:
         return set()
-
-    def loss(value: float) -> float:
-        if column.better == "target":
-            return abs(value - float(column.goal))  # pyright: ignore[reportArgumentType]
-        return value if column.better == "lower" else -value
-
     found = {
         row.name: row.cells[column.key]
         for row in rows
-        if not row.reference and column.key in row.cells and math.isfinite(row.cells[column.key].value)
+        if row.competes and column.key in row.cells and math.isfinite(row.cells[column.key].value)
     }
     if not found:
         return set()
-    least = min(loss(cell.value) for cell in found.values())
+    least = min(of(cell.value) for cell in found.values())
     # Two values on either side of a goal are equally far only up to rounding.
-    winners = {
-        name for name, cell in found.items() if loss(cell.value) - least <= 1e-9 * (abs(least) + abs(cell.value))
-    }
+    winners = {name for name, cell in found.items() if of(cell.value) - least <= 1e-9 * (abs(least) + abs(cell.value))}
     printed = {_parts(found[name])[::2] for name in winners}
     return {name for name, cell in found.items() if name in winners or _parts(cell)[::2] in printed}
+
+
+def _suffix(row: Row) -> str:
+    if row.failed:
+        return " (failed in part)" if row.cells else " (failed)"
+    return " (ref)" if row.reference else ""
 
 
 def _printable(text: str) -> str:
@@ -213,13 +246,18 @@ def sections(rows: Sequence[Row], columns: Sequence[Column], *, group: str | Non
     result = []
     for value in dict.fromkeys(row.group for row in rows):
         members = [row for row in rows if row.group == value]
-        contest = sum(not row.reference for row in members) > 1
+        contest = sum(row.competes for row in members) > 1
         winners = [best(members, column) if contest else set() for column in columns]
         lines = []
         for row in members:
-            name = _printable(row.name) + (" (ref)" if row.reference else "")
-            texts = [format_cell(row.cells.get(column.key)) for column in columns]
-            lines.append(Line(row, name, texts, [not row.reference and row.name in names for names in winners]))
+            name = _printable(row.name) + _suffix(row)
+            cells = [row.cells.get(column.key) for column in columns]
+            stars = [row.competes and row.name in names for names in winners]
+            marks = [
+                "*" if star else WORSE if cell is not None and cell.worse else ""
+                for star, cell in zip(stars, cells, strict=True)
+            ]
+            lines.append(Line(row, name, [format_cell(cell) for cell in cells], stars, marks))
         title = None if value is None else _printable(f"{group}: {value}" if group else str(value))
         result.append(Section(title, lines))
     return result
@@ -229,10 +267,9 @@ def _build(rows, columns, *, title: str, group: str | None, names: str, ascii_on
     def text(content: str, style: str = "") -> Text:
         # Text objects throughout: rich would read square brackets in a name as markup. Names are replaced before the
         # widths are measured.
-        return Text(_to_ascii(content) if ascii_only else content, style=style)
+        return Text(to_ascii(content) if ascii_only else content, style=style)
 
     parts = sections(rows, columns, group=group)
-    lines = [line for part in parts for line in part.lines]
     table = Table(
         title=text(_printable(title), "bold"),
         box=rich.box.ASCII if ascii_only else rich.box.SIMPLE_HEAD,
@@ -251,14 +288,15 @@ def _build(rows, columns, *, title: str, group: str | None, names: str, ascii_on
         indent = "" if part.heading is None else "  "
         for line in part.lines:
             cells = [
-                # Unmarked numbers get a blank where the star would be, so that digits stay aligned.
-                text(content + ("*" if mark else " "), "bold" if mark else "")
-                for content, mark in zip(line.texts, line.best, strict=True)
+                # Unmarked numbers get a blank where the mark would be, so that digits stay aligned.
+                text(content + (mark or " "), "bold" if star else "")
+                for content, star, mark in zip(line.texts, line.best, line.marks, strict=True)
             ]
             table.add_row(text(indent + line.name), *cells, style="dim" if line.row.reference else "")
         table.add_section()
-    if any(any(line.best) for line in lines):
-        table.caption = text("* best" if ascii_only else legend(columns), "dim")
+    if any(any(line.best) for part in parts for line in part.lines):
+        worse = has_worse(parts)
+        table.caption = text(_marks(worse) if ascii_only else legend(columns, worse=worse), "dim")
     return table
 
 
@@ -302,7 +340,8 @@ def plain(
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).rstrip() + "\n"
 
 
-def _to_ascii(text: str) -> str:
+def to_ascii(text: str) -> str:
+    """For outputs whose encoding has no more."""
     return text.translate(str.maketrans(_TO_ASCII)).encode("ascii", "replace").decode("ascii")
 
 

@@ -29,7 +29,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from tgdp_jax import parallel
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import FileError
 
 Array = jax.Array
 Tree = Any
@@ -80,7 +80,7 @@ class Store:
         """Writes a finished stage: `tree` (nested dicts of arrays) and `facts` (JSON-able).
 
         Raises:
-          UserError: the place can not be written or is full; nothing half-written is left.
+          FileError: the place can not be written or is full; nothing half-written is left.
         """
         if not parallel.is_primary():
             return
@@ -99,7 +99,7 @@ class Store:
             os.replace(part, final)
         # Orbax reports a full disk as an OSError or, from its storage layer, as a ValueError.
         except (OSError, ValueError) as error:
-            raise UserError(
+            raise FileError(
                 f"checkpoint {final} can not be written ({error}): free some space or choose another --out; finished "
                 "stages are kept"
             ) from error
@@ -111,7 +111,7 @@ class Store:
         """(tree, facts) of a finished stage, or None where there is none.
 
         Raises:
-          UserError: what is there is damaged.
+          FileError: what is there is damaged.
         """
         folder = self.path(name, fingerprint)
         if not parallel.agree(folder.exists()):
@@ -124,7 +124,7 @@ class Store:
                 raise ValueError("its contents do not match its record")
         # Whatever a damaged file makes the storage layer raise, the remedy is the same.
         except Exception as error:
-            raise UserError(
+            raise FileError(
                 f"checkpoint {folder} is damaged ({_reason(error)}): delete that folder and run again to train "
                 "this stage anew"
             ) from error
@@ -166,7 +166,7 @@ class Partial:
         """Saves in the background if it is time; with `now` in any case, and waits for it.
 
         Raises:
-          UserError: this or the last checkpoint could not be written; the ones before are untouched.
+          FileError: this or the last checkpoint could not be written; the ones before are untouched.
         """
         if not parallel.is_primary() or not (now or time.monotonic() >= self._due):
             return
@@ -217,7 +217,7 @@ class Partial:
         """Waits for what is being written.
 
         Raises:
-          UserError: it could not be; the checkpoints before are untouched.
+          FileError: it could not be; the checkpoints before are untouched.
         """
         managers = list(self._managers.values())
         self._managers.clear()
@@ -231,7 +231,7 @@ class Partial:
         try:
             yield
         except (OSError, ValueError) as error:
-            raise UserError(
+            raise FileError(
                 f"a checkpoint in {self.folder} can not be written ({_reason(error)}): free some space and run again; "
                 "the last good checkpoint is kept"
             ) from error

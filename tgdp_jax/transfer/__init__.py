@@ -1,6 +1,8 @@
 """Transfer methods, one protocol (`base`), one registry."""
 
+from tgdp_jax.errors import choose
 from tgdp_jax.transfer.base import TransferMethod
+from tgdp_jax.transfer.cards import CARDS, Card
 from tgdp_jax.transfer.denoisers import FINETUNE, SCRATCH, SOURCE
 from tgdp_jax.transfer.domain_guidance import DOMAIN_GUIDANCE
 from tgdp_jax.transfer.dreambooth import DREAMBOOTH
@@ -28,4 +30,23 @@ METHODS: dict[str, TransferMethod] = {
     )
 }
 
-__all__ = ["METHODS", "TransferMethod"]
+
+def method_name(name: str) -> str:
+    """The registry's name of a method that is given by name or alias, in any case, with or without hyphens and blanks.
+
+    Raises:
+      UserError: there is no such method.
+    """
+    wanted = _bare(name)
+    for known, method in METHODS.items():
+        if wanted in {_bare(text) for text in (known, *method.card.aliases)}:
+            return known
+    choose("method", name, METHODS)
+    return name
+
+
+def _bare(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+__all__ = ["CARDS", "METHODS", "Card", "TransferMethod", "method_name"]

@@ -20,6 +20,7 @@ from tgdp_jax.sampling import sample
 from tgdp_jax.sde import SDE
 from tgdp_jax.settings import SamplingConfig, TrainingConfig
 from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.cards import Card
 
 Array = jax.Array
 Trees = Mapping[str, Any]
@@ -108,12 +109,12 @@ class TransferMethod:
 
     Attributes:
       name: as on the command line.
-      card: one line on what it does.
+      card: what it is, see `cards`.
       stages: (config, problem) -> its training stages in order.
       generator: (config, problem, trees) -> the trained method.
     """
 
     name: str
-    card: str
+    card: Card
     stages: Callable[[TrainingConfig, Problem], tuple[Stage, ...]]
     generator: Callable[[TrainingConfig, Problem, Trees], Generator]

@@ -27,6 +27,7 @@ from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.reparam import Reparam, started
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.cards import CARDS
 from tgdp_jax.transfer.networks import denoiser, denoiser_score
 
 Array = jax.Array
@@ -162,19 +163,19 @@ finetune_stage = _rival_stage("finetune", ("source",))
 
 SOURCE = TransferMethod(
     "source",
-    "the source model as it is: no transfer",
+    CARDS["source"],
     lambda config, problem: (source_stage(config, problem),),
     functools.partial(_generator, stage="source"),
 )
 SCRATCH = TransferMethod(
     "scratch",
-    "a new diffusion model on the target rows alone, step count cross-validated",
+    CARDS["scratch"],
     lambda config, problem: (_scratch_stage(config, problem),),
     functools.partial(_generator, stage="scratch"),
 )
 FINETUNE = TransferMethod(
     "finetune",
-    "all weights of the source model trained on the target rows, step count cross-validated",
+    CARDS["finetune"],
     lambda config, problem: (source_stage(config, problem), finetune_stage(config, problem)),
     functools.partial(_generator, stage="finetune"),
 )

@@ -23,6 +23,7 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.guidance import domain_guidance
 from tgdp_jax.settings import TrainingConfig
 from tgdp_jax.transfer.base import ScoreGenerator, TransferMethod, Trees
+from tgdp_jax.transfer.cards import CARDS
 from tgdp_jax.transfer.denoisers import finetune_stage, score_generator, source_stage
 from tgdp_jax.transfer.networks import denoiser_score
 
@@ -35,7 +36,7 @@ def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreG
 
 DOMAIN_GUIDANCE = TransferMethod(
     "domain_guidance",
-    "source score plus more than the whole difference that fine-tuning made to it",
+    CARDS["domain_guidance"],
     lambda config, problem: (source_stage(config, problem), finetune_stage(config, problem)),
     _generator,
 )

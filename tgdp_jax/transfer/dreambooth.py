@@ -22,6 +22,7 @@ from tgdp_jax.train.denoising import prior_preservation_task
 from tgdp_jax.train.reparam import Joint, Reparam, merged
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.cards import CARDS
 from tgdp_jax.transfer.denoisers import fit_on_target, rival_uses, score_generator, source_stage, target_task
 from tgdp_jax.transfer.lora import lora_settings
 from tgdp_jax.transfer.networks import denoiser_score, with_token
@@ -84,7 +85,7 @@ def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreG
 
 DREAMBOOTH = TransferMethod(
     "dreambooth",
-    "fine-tuning under a new token while the source's own samples, without it, are kept",
+    CARDS["dreambooth"],
     lambda config, problem: (
         source_stage(config, problem),
         prior_stage(config, problem),

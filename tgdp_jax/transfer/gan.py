@@ -32,6 +32,7 @@ from tgdp_jax.train.gan import DISCRIMINATOR, NEIGHBOURS, Game, Players, gan_tas
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.cards import CARDS
 from tgdp_jax.transfer.denoisers import split_source
 from tgdp_jax.transfer.networks import gan_players
 
@@ -160,7 +161,7 @@ def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> GanGen
 
 GAN = TransferMethod(
     "gan",
-    "generator and discriminator of a GAN trained on the source, both trained on with the target rows",
+    CARDS["gan"],
     _stages,
     _generator,
 )

@@ -17,6 +17,7 @@ from tgdp_jax.settings import RivalConfig, TrainingConfig
 from tgdp_jax.train.reparam import merged
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.cards import CARDS
 from tgdp_jax.transfer.denoisers import fit_on_target, rival_uses, score_generator, source_stage, target_task
 from tgdp_jax.transfer.networks import denoiser_score
 
@@ -46,7 +47,7 @@ def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreG
 
 LORA = TransferMethod(
     "lora",
-    "low-rank changes to the source's kernels trained on the target rows, step count cross-validated",
+    CARDS["lora"],
     lambda config, problem: (source_stage(config, problem), _lora_stage(config, problem)),
     _generator,
 )

@@ -27,6 +27,7 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.settings import TrainingConfig
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.cards import CARDS
 from tgdp_jax.transfer.tgdp import classifier_stage
 
 Array = jax.Array
@@ -178,13 +179,13 @@ def _sir_generator(config: TrainingConfig, problem: Problem, trees: Trees) -> Re
 
 KDE_REFERENCE = TransferMethod(
     "kde",
-    "reference without a network: kernel density estimate of the target rows, leave-one-out bandwidth",
+    CARDS["kde"],
     lambda config, problem: (_kde_stage(config, problem),),
     _kde_generator,
 )
 SIR_REFERENCE = TransferMethod(
     "sir",
-    "reference without a network: source rows resampled by their learned ratio",
+    CARDS["sir"],
     lambda config, problem: (classifier_stage(config, problem),),
     _sir_generator,
 )

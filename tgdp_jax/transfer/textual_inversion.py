@@ -18,6 +18,7 @@ from tgdp_jax.settings import RivalConfig, TrainingConfig
 from tgdp_jax.train.reparam import Chosen, merged
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.cards import CARDS
 from tgdp_jax.transfer.denoisers import fit_on_target, rival_uses, score_generator, source_stage, target_task
 from tgdp_jax.transfer.networks import denoiser_score, with_token
 
@@ -49,7 +50,7 @@ def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreG
 
 TEXTUAL_INVERSION = TransferMethod(
     "textual_inversion",
-    "the source model told of the target by the embedding of one new token, the only thing trained",
+    CARDS["textual_inversion"],
     lambda config, problem: (source_stage(config, problem), _inversion_stage(config, problem)),
     _generator,
 )

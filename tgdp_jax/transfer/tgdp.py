@@ -24,6 +24,7 @@ from tgdp_jax.train.classifier import LogRatio, fit_log_ratio
 from tgdp_jax.train.guidance import EnsembleLogRatio, FittedGuidance, GuidanceLoss, fit_guidance
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.cards import CARDS
 from tgdp_jax.transfer.denoisers import source_stage
 from tgdp_jax.transfer.networks import classifier_net, denoiser_score, guidance_net, shared_variables
 
@@ -188,13 +189,13 @@ def _tgdp_stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
 
 TGDP = TransferMethod(
     "tgdp",
-    "source score plus the gradient of a learned log density ratio on noised data",
+    CARDS["tgdp"],
     _tgdp_stages,
     _guided("guidance"),
 )
 DISCRIMINATOR_GUIDANCE = TransferMethod(
     "discriminator_guidance",
-    "source score plus the gradient of a noise-conditional domain classifier's logit",
+    CARDS["discriminator_guidance"],
     lambda config, problem: (source_stage(config, problem), noisy_classifier_stage(config, problem)),
     _guided("noisy_classifier"),
 )

@@ -256,7 +256,7 @@ def test_a_comparison_is_not_a_run(folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--methods", "source,nope"), "unknown method 'nope': choose one of discriminator_guidance, finetune, kde"),
+        (("--methods", "source,nope"), "unknown method 'nope': choose one of discriminator_guidance, domain_guidance"),
         (("--methods", ","), "at least one method"),
         (("--n-targets", ""), "at least one method and one n-target"),
         (("--n-targets", "4,x"), "give integers separated by commas"),

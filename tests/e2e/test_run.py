@@ -34,7 +34,7 @@ from tgdp_jax.report import html
 from tgdp_jax.transfer import METHODS, tgdp
 
 KDE = (*GAUSSIANS, "--method", "kde")
-OF_IMAGES = {"frechet", "c2st", "precision", "recall", "label_accuracy", "utility"}
+OF_IMAGES = {"frechet", "c2st", "precision", "recall", "label_accuracy", "utility", "utility_gain"}
 
 
 # What a run leaves

@@ -18,7 +18,7 @@ from tgdp_jax.sde import VP
 
 DATA_ONLY = {"sw2", "w2", "mmd2", "memorisation", "coverage", "density"}
 CLOSED_FORM = {"avg_density", "mode_balance", "path_kl", "nll"}
-IMAGES = {"frechet", "c2st", "precision", "recall", "label_accuracy", "utility"}
+IMAGES = {"frechet", "c2st", "precision", "recall", "label_accuracy", "utility", "utility_gain"}
 
 
 @pytest.fixture(scope="module")

@@ -171,8 +171,8 @@ CARDS: dict[str, Card] = {
         year=2018,
         aliases=("TransferGAN", "GAN transfer"),
         trains="generator and discriminator, or the discriminator's later layers alone (FreezeD)",
-        source_model="nothing",
-        source_rows=True,
+        source_model="weights",
+        source_rows=False,
         fails="few target rows: the discriminator learns them by heart, and the generator collapses onto them",
     ),
     "kde": Card(

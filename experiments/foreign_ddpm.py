@@ -191,10 +191,10 @@ def main(data_dir: Path, out: Path = Path("runs"), *, n_targets: str = "10,50,20
                 source_log_r=ratio.source_log_r,
                 target_log_r=ratio.target_log_r,
                 terms=GuidanceLoss(pooled=True),
-                consistency=(1.0,),
+                consistency=(300.0,),
                 folds=2,
                 optimiser=OptimiserConfig(
-                    steps=300, batch_size=32, learning_rate=1e-3, steps_per_launch=25, patience=100, validation_rows=256
+                    steps=400, batch_size=32, learning_rate=3e-3, steps_per_launch=25, patience=100, validation_rows=256
                 ),
             )
             seconds = time.perf_counter() - start

@@ -1,5 +1,6 @@
 """One store of compiled programs for all test processes: most of the time goes into compiling the same few programs."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -23,3 +24,14 @@ def pytest_unconfigure(config):
     if _MADE in config.stash:
         shutil.rmtree(config.stash[_MADE], ignore_errors=True)
         del os.environ[_FOLDER]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """Every compiled program holds memory maps, of which Linux gives a process 65,530: one that keeps the programs of
+    the whole suite aborts. The next file finds those that it shares in the store."""
+    yield
+    import jax
+
+    jax.clear_caches()
+    gc.collect()

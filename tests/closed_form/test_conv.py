@@ -1,6 +1,7 @@
 """The convolution against XLA's own, values and derivatives."""
 
 import functools
+import re
 
 import flax.linen as nn
 import jax
@@ -62,3 +63,20 @@ def test_it_computes_in_the_type_asked_for():
     params = net.init(jax.random.key(0), x)
     assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} == {"float32"}
     assert net.apply(params, x).dtype == jnp.bfloat16
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="XLA's own rule serves accelerators")
+def test_no_gradient_is_a_convolution_with_windows_as_large_as_the_image():
+    """Nor a gradient of a gradient, as of penalties on slopes: only convolutions of images with kernels are left."""
+    net, _, params, x = pair("3x3")
+
+    def loss(params):
+        return jnp.sum(jnp.tanh(net.apply(params, x)))
+
+    def penalty(params):
+        return jnp.sum(jax.grad(lambda z: jnp.sum(jnp.tanh(net.apply(params, z))))(x) ** 2)
+
+    for fn, count in ((loss, 1), (penalty, 3)):
+        text = jax.jit(jax.grad(fn)).lower(params).as_text()
+        found = re.findall(r"stablehlo\.convolution.*?dim_numbers = (.*?), window", text)
+        assert found == ["[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"] * count

@@ -8,6 +8,9 @@ With balanced batches the correction is zero. For pooled sampling, x_0 comes fro
 importance weights that keep E_p[f] and E_p[r f] unbiased are bounded (the balance heuristic, Veach & Guibas 1995):
 
     w_p = p / ((p+q)/2) = 2/(1+r),        w_q = q / ((p+q)/2) = 2r/(1+r).
+
+Few target rows make logits that order rows well and are far too large. One number s in [0, 1] that scales them
+(temperature scaling, Guo et al. 2017), fitted to logits of rows that were held out, mends that.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 Array = jax.Array
 
@@ -56,6 +59,20 @@ def auc(target_logit: Any, source_logit: Any) -> float:
 def cross_entropy(target_logit: Array, source_logit: Array) -> Array:
     """Balanced logistic loss in nats: 1/2 E_q softplus(-logit) + 1/2 E_p softplus(logit); log 2 is chance."""
     return 0.5 * jnp.mean(jax.nn.softplus(-target_logit)) + 0.5 * jnp.mean(jax.nn.softplus(source_logit))
+
+
+def shrinkage(target_logit: Array, source_logit: Array) -> float:
+    """The s in [0, 1] whose s * logit has the lowest cross-entropy at held-out target [n] and source [m] rows.
+
+    It is one wherever that gains less than a parameter costs: one nat of log-likelihood (Akaike 1974), counting as many
+    source rows as target rows, for the two weigh the same.
+    """
+
+    def loss(s: Any) -> float:
+        return float(cross_entropy(s * target_logit, s * source_logit))
+
+    best = optimize.minimize_scalar(loss, bounds=(0.0, 1.0), method="bounded")
+    return float(best.x) if 2 * len(target_logit) * (loss(1.0) - best.fun) > 1.0 else 1.0
 
 
 class Calibration(NamedTuple):

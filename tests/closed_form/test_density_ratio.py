@@ -153,3 +153,23 @@ def test_calibration_shows_a_ratio_that_is_off_by_a_constant():
     assert off.kl == pytest.approx(exact.kl + 1.0, rel=1e-4)
     assert off.auc == pytest.approx(exact.auc, abs=1e-6)  # rounding turns a few neighbours into ties
     assert off.effective_sample_size == pytest.approx(exact.effective_sample_size, rel=1e-4)
+
+
+def test_logits_that_are_too_large_are_shrunk_to_the_exact_ratio():
+    target, source = shifted_log_ratios(50_000)
+    for factor in (1.5, 4.0):
+        assert density_ratio.shrinkage(factor * target, factor * source) == pytest.approx(1 / factor, rel=0.05)
+
+
+def test_logits_that_say_nothing_are_shrunk_to_nothing():
+    noise = np.random.default_rng(0).normal(size=(2, 20_000)) * 3
+    assert density_ratio.shrinkage(*jnp.asarray(noise)) < 0.02
+
+
+def test_logits_are_never_enlarged_nor_shrunk_without_evidence():
+    target, source = shifted_log_ratios(50_000)
+    assert density_ratio.shrinkage(0.5 * target, 0.5 * source) == 1.0
+    # A few rows whose best scale is below one, by less than the choice of a scale is worth.
+    few, many = jnp.asarray([2.0, 1.5, -1.0]), jnp.asarray([-1.0, 0.5, -0.5, 0.0])
+    gain = density_ratio.cross_entropy(few, many) - density_ratio.cross_entropy(0.9 * few, 0.9 * many)
+    assert 0 < gain < 1 / 6 and density_ratio.shrinkage(few, many) == 1.0

@@ -3,7 +3,8 @@
 Few target rows make a classifier overconfident, and log r inherits it. What helps is stopping at the minimum of the
 *mean* held-out curve of K folds, averaging the folds' logits, and one of several regularisers; no regulariser wins at
 every dimension (the best input noise is about 0.2 of the data's scale in two dimensions and 0.8 in 32), so that all
-candidates train side by side and cross-validated cross-entropy chooses.
+candidates train side by side and cross-validated cross-entropy chooses. Where logits of rows out of fold are too large
+even so (ten images), all are scaled down.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from scipy import stats
 
 from tgdp_jax import losses
 from tgdp_jax.data.augment import augment
-from tgdp_jax.density_ratio import Calibration, calibrate
+from tgdp_jax.density_ratio import Calibration, calibrate, shrinkage
 from tgdp_jax.nets import ClassifierMLP
 from tgdp_jax.parallel import in_chunks, over_members
 from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, mean_weights, num_folds
@@ -100,11 +101,11 @@ def classifier_task(net: Any, batch_size: int, dim: tuple[int, ...], augmentatio
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LogRatio:
-    """log q/p on clean data: the weighted mean logit of an ensemble. (x [B, *D], cond) -> [B].
+    """log q/p on clean data: the weighted sum of an ensemble's logits. (x [B, *D], cond) -> [B].
 
     Attributes:
       params: members' trained variables, leading axis M.
-      weights: [M], summing to one.
+      weights: [M], summing to one or to what the logits are shrunk by.
       net: the network they share.
       variables: its variables that are not trained, shared too.
     """
@@ -128,6 +129,7 @@ class FittedRatio(NamedTuple):
     Attributes:
       log_ratio: the function.
       calibration: held-out quality.
+      shrinkage: what the averaged logits were multiplied by, see `density_ratio.shrinkage`.
       candidate_weights: each regulariser's weight in the average.
       source_log_r: values at the source rows [m].
       target_log_r: values at the target rows [n].
@@ -136,6 +138,7 @@ class FittedRatio(NamedTuple):
 
     log_ratio: LogRatio
     calibration: Calibration
+    shrinkage: float
     candidate_weights: dict[str, float]
     source_log_r: Array
     target_log_r: Array
@@ -206,13 +209,18 @@ def fit_log_ratio(
     fold_of = np.tile(np.arange(folds), len(candidates))[kept]
     # Judged on rows out of fold; used on rows of both kinds as the whole ensemble sees them. (Out-of-fold values at the
     # target rows would tell the guidance network that a row far from the others belongs to the source.)
-    calibration = calibrate(
-        _out_of_fold(target_logits, member_weights, fold_of, target_held),
-        _out_of_fold(source_logits, member_weights, fold_of, source_held),
-    )
-    by_name = {name: float(w) for name, w in zip(regularisers, weights, strict=True)}
+    held_target = _out_of_fold(target_logits, member_weights, fold_of, target_held)
+    held_source = _out_of_fold(source_logits, member_weights, fold_of, source_held)
+    share = shrinkage(held_target, held_source)
+    ratio = dataclasses.replace(ratio, weights=share * member_weights)
     return FittedRatio(
-        ratio, calibration, by_name, member_weights @ source_logits, member_weights @ target_logits, fitted.history
+        ratio,
+        calibrate(share * held_target, share * held_source),
+        share,
+        {name: float(w) for name, w in zip(regularisers, weights, strict=True)},
+        ratio.weights @ source_logits,
+        ratio.weights @ target_logits,
+        fitted.history,
     )
 
 

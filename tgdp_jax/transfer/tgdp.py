@@ -67,7 +67,11 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
             "source_log_r": fitted.source_log_r,
             "target_log_r": fitted.target_log_r,
         }
-        info = {"calibration": fitted.calibration._asdict(), "candidate_weights": fitted.candidate_weights}
+        info = {
+            "calibration": fitted.calibration._asdict(),
+            "shrinkage": fitted.shrinkage,
+            "candidate_weights": fitted.candidate_weights,
+        }
         return StageResult(tree, fitted.history, info)
 
     uses = {"classifier": to_json(settings), **_network_settings(config)}

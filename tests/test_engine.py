@@ -123,3 +123,19 @@ def test_compiled_programs_are_not_kept_where_that_is_switched_off(tmp_path):
 def test_a_folder_that_jax_was_told_of_comes_first(tmp_path):
     found = compiled(tmp_path, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "mine"))
     assert found and all((tmp_path / "mine") in path.parents for path in found)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux limits memory maps")
+def test_programs_are_forgotten_before_their_memory_maps_run_out(monkeypatch):
+    traces = []
+
+    @jax.jit
+    def double(x):
+        traces.append(x)
+        return 2 * x
+
+    assert double(1.0) == 2.0 and not engine.spare_memory_maps()
+    assert double(2.0) == 4.0 and len(traces) == 1
+    monkeypatch.setattr(engine, "MAPS_SHARE", 0.0)
+    assert engine.spare_memory_maps()
+    assert double(3.0) == 6.0 and len(traces) == 2

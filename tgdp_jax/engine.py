@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import gc
 import os
 import sys
 import threading
@@ -23,6 +24,8 @@ from tgdp_jax.errors import UserError
 CLUSTERS = {"SLURM": "SLURM_NTASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE"}
 # Seconds that a process waits for the others before it exits.
 LAST_WORDS = 10
+# Share of the memory maps open to a process that compiled programs may come to.
+MAPS_SHARE = 0.4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,6 +109,26 @@ def _part(multihost: Any) -> None:
 def cache_folder() -> Path:
     """Where compiled programs are kept."""
     return Path(platformdirs.user_cache_dir("tgdp_jax")) / "compiled"
+
+
+def spare_memory_maps() -> bool:
+    """Forgets all compiled programs where this process holds many memory maps, and tells whether it did.
+
+    On CPU a program holds some tens of maps. Linux gives a process 65,530 (vm.max_map_count), and XLA aborts when it
+    gets no more: so work of many programs, such as a comparison, asks here from time to time. Programs that are needed
+    again come from the compile cache.
+    """
+    try:
+        limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+        with open("/proc/self/maps") as maps:
+            held = sum(1 for _ in maps)
+    except OSError:  # not Linux
+        return False
+    if held < MAPS_SHARE * limit:
+        return False
+    jax.clear_caches()
+    gc.collect()
+    return True
 
 
 def _join(config: EngineConfig) -> None:

@@ -17,7 +17,7 @@ from tgdp_jax.config import CompareConfig, to_json
 from tgdp_jax.console import Display, print_line, print_table
 from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.engine import EngineConfig, describe
+from tgdp_jax.engine import EngineConfig, describe, spare_memory_maps
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.folder import claim_folder, locked, read_json, write_json
 from tgdp_jax.journal import Journal
@@ -82,6 +82,7 @@ def _fill(config: CompareConfig, problems: Problems, out: Path, engine: EngineCo
             def log(stage: str, cell: str = f"n{n}-seed{seed}/{method}") -> Log:
                 return journal.stage(f"{cell}/{stage}")
 
+            spare_memory_maps()
             cell = fill_cell(config, problems[n, seed], identity, method, seed, out, store, display, log)
             if "failed" not in cell:
                 write_json(path, cell)

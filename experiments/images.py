@@ -131,7 +131,7 @@ def training(size: Size) -> dict[str, Any]:
         "source": _denoiser(steps=200 if tiny else 2000, batch=64, rate=2e-3),
         "rival": _rival(steps=50 if tiny else 400, batch=16),
         "classifier": _classifier(steps=50 if tiny else 300),
-        "guidance": _guidance(steps=50 if tiny else 400, batch=32),
+        "guidance": _guidance(steps=50 if tiny else 300, batch=32),
         "sampling": SamplingConfig(num=100 if tiny else 500, steps=20, clip=1.0, chunk=100),
     }
 
@@ -157,7 +157,8 @@ def _rival(*, steps: int, batch: int) -> RivalConfig:
 
 
 def _classifier(*, steps: int) -> ClassifierConfig:
-    optimiser = OptimiserConfig(steps=steps, batch_size=64, learning_rate=1e-3, steps_per_launch=25, patience=100)
+    # With ten images it is at its best after some twenty steps.
+    optimiser = OptimiserConfig(steps=steps, batch_size=64, learning_rate=3e-4, steps_per_launch=10, patience=60)
     return ClassifierConfig(folds=2, regularisers=("mixup", "noise_0.3"), optimiser=optimiser)
 
 

@@ -9,7 +9,7 @@ from tgdp_jax import cost
 from tgdp_jax.cost import Meter
 
 MIB = 2**20
-CAN_LOWER = cost._lower_mark()
+MEASURES = Meter().read().memory is not None
 
 
 def test_compiling_counts_once_however_it_is_nested(monkeypatch):
@@ -39,46 +39,50 @@ def test_what_is_compiled_already_compiles_no_more():
     assert 0 < first.compile_seconds <= first.seconds and second.compile_seconds == 0.0
 
 
-@pytest.mark.skipif(not CAN_LOWER, reason="this system does not let a process lower its high-water mark")
+@pytest.mark.skipif(not MEASURES, reason="this system does not let a process measure its own peak")
 def test_memory_is_that_of_the_work_and_not_of_earlier_work():
     def peak(megabytes):
         meter = Meter()
-        work = np.ones(megabytes * MIB // 8)
+        # Small pieces come from the heap, where they stay when they are freed.
+        work = [np.ones(1000) for _ in range(megabytes * MIB // 8000)]
         found = meter.read().memory
         del work
         return found
 
-    nothing, large, small = peak(1), peak(400), peak(50)
-    assert large - nothing == pytest.approx(400 * MIB, rel=0.1)
-    assert small - nothing == pytest.approx(50 * MIB, rel=0.3)
+    nothing, large, small = peak(0), peak(400), peak(50)
+    assert nothing < 5 * MIB
+    assert large == pytest.approx(400 * MIB, rel=0.15)
+    assert small == pytest.approx(50 * MIB, rel=0.3)
 
 
-@pytest.mark.parametrize(("marks", "found"), [((100, 100), None), ((100, 150), 150), ((None, None), None)])
-def test_a_mark_that_can_not_be_lowered_tells_only_where_it_rose(monkeypatch, marks, found):
-    reading = iter(marks)
-    monkeypatch.setattr(cost, "_lower_mark", lambda: False)
-    monkeypatch.setattr(cost, "_mark", lambda: next(reading))
-    assert Meter().read().memory == found
+@pytest.mark.parametrize("broken", ["_CLEAR", "_STATUS"])
+def test_where_the_system_can_not_tell_nothing_is_claimed(monkeypatch, tmp_path, broken):
+    monkeypatch.setattr(cost, broken, tmp_path / "none" / "none")
+    assert Meter().read().memory is None
 
 
-@pytest.mark.parametrize(("peaks", "found"), [((7, 7), None), ((7, 9), 9)])
-def test_on_an_accelerator_it_is_the_fullest_device(monkeypatch, peaks, found):
-    class Device:
-        def __init__(self, *readings):
-            self.readings = iter(readings)
+def test_without_malloc_trim_nothing_is_claimed(monkeypatch):
+    monkeypatch.setattr(cost.ctypes, "CDLL", lambda name: object())
+    assert Meter().read().memory is None
 
-        def memory_stats(self):
-            return {"peak_bytes_in_use": next(self.readings)}
 
+class Device:
+    """Says what it holds and what it held at most, reading by reading."""
+
+    def __init__(self, *readings):
+        self.readings = iter(readings)
+
+    def memory_stats(self):
+        held, peak = next(self.readings)
+        return {"bytes_in_use": held, "peak_bytes_in_use": peak}
+
+
+@pytest.mark.parametrize(
+    ("fullest", "found"),
+    [(((3, 7), (3, 9)), 6), (((3, 7), (3, 7)), None)],
+    ids=["the mark rose", "earlier work needed more"],
+)
+def test_on_an_accelerator_it_is_the_fullest_device(monkeypatch, fullest, found):
+    devices = (Device((1, 1), (1, 5)), Device(*fullest))
     monkeypatch.setattr(cost, "local_devices", lambda: devices)
-    devices = (Device(1, 2), Device(*peaks))
     assert Meter().read().memory == found
-
-
-def test_without_proc_the_mark_is_that_of_the_system(monkeypatch, tmp_path):
-    own = cost._mark()
-    monkeypatch.setattr(cost, "_STATUS", tmp_path / "none")
-    other = cost._mark()
-    assert own is not None and other is not None and 10 * MIB < other < 100 * own
-    monkeypatch.setattr(cost, "_CLEAR", tmp_path / "none" / "none")
-    assert not cost._lower_mark()

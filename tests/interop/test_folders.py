@@ -263,6 +263,14 @@ def test_an_existing_folder_is_not_written_over(folder, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "net"]
 
 
+def test_a_net_with_a_token_is_refused(tmp_path):
+    first = model(SMALL)
+    own = dataclasses.replace(first, net=first.net.clone(unet=first.net.unet.clone(new_token=True)))
+    with pytest.raises(UserError, match="no U-Net with a new token"):
+        save_unet(tmp_path / "net", own)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_was_interrupted_leaves_nothing(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError("No space left on device")

@@ -42,9 +42,9 @@ COSTS = [
         "memory",
         "peak MiB",
         "none",
-        "Memory that training (each stage where it was trained first) and sampling added at their peak to what was held "
-        "before: on a CPU the process's resident set, on an accelerator the fullest device's. A dash where it can not "
-        "be told apart from that of earlier work.",
+        "Memory that training (each stage where it was trained first) and sampling added at their peak to what was "
+        "held before: on a CPU the process's resident set, on an accelerator the fullest device's. A dash where it can "
+        "not be told apart from that of earlier work.",
     ),
 ]
 

@@ -195,6 +195,10 @@ def options_of_unet(net: UNet, shape: Shape) -> dict[str, Any]:
     """
     if net.mid_attention and net.mid_groups is None and net.time_norm == "default":
         raise UserError("diffusers has no U-Net of time norm 'default' without a norm before its middle attention")
+    if net.new_token:
+        raise UserError(
+            "diffusers has no U-Net with a new token: of textual inversion or DreamBooth keep the run's folder"
+        )
     height, width, channels = shape
     return {
         "_class_name": "UNet2DModel",

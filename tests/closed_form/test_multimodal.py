@@ -112,8 +112,6 @@ def test_times_of_modalities_are_independent_and_stratified():
     cells = np.floor((t - SDE.t_min**0.5) / (1 - SDE.t_min**0.5) * 1000 + 1e-3)
     assert all(len(np.unique(column)) > 990 for column in cells.T)
     assert np.abs(np.corrcoef(t.T) - np.eye(3)).max() < 0.15
-    alike = np.asarray(modal_times(jax.random.key(0), 1000, 3, SDE, together=0.25))
-    assert 0.2 < (alike == alike[:, :1]).all(1).mean() < 0.3
 
 
 OPTIONS = {"num_steps": 50, "chunk": NUM}
@@ -177,7 +175,7 @@ def test_a_sample_depends_on_its_id_alone():
 
 def test_a_trained_network_comes_near_the_least_loss(rows):
     net = EpsMultimodal(SDE, MODALITIES, width=16, depth=1)
-    config = OptimiserConfig(steps=500, batch_size=256, learning_rate=5e-3, steps_per_launch=200, ema=0.99)
+    config = OptimiserConfig(steps=400, batch_size=256, learning_rate=5e-3, steps_per_launch=400, ema=0.99)
     task = denoising_task(net, SDE, "eps", config.batch_size, (4,))
     fitted = fit(jax.random.key(0), task, config, data=rows)
     held, weights = task.held(rows, None)

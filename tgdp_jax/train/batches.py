@@ -42,20 +42,10 @@ def stratified_times(key: Array, num: int, sde: SDE) -> Array:
     return (low + (1.0 - low) * u) ** 2
 
 
-def modal_times(key: Array, num: int, modalities: int, sde: SDE, *, together: float = 0.0) -> Array:
-    """Times [num, modalities], independent between the modalities of a row and stratified within each.
-
-    Args:
-      key: typed PRNG key.
-      num: rows.
-      modalities: how many there are.
-      sde: the process.
-      together: share of the rows, at random, whose modalities all have one time.
-    """
-    together_key, *keys = jax.random.split(key, 1 + modalities)
-    columns = [jax.random.permutation(k, stratified_times(k, num, sde)) for k in keys]
-    alike = jax.random.bernoulli(together_key, together, (num,))
-    return jnp.stack([jnp.where(alike, columns[0], column) for column in columns], 1)
+def modal_times(key: Array, num: int, modalities: int, sde: SDE) -> Array:
+    """Times [num, modalities], independent between the modalities of a row and stratified within each."""
+    keys = jax.random.split(key, modalities)
+    return jnp.stack([jax.random.permutation(k, stratified_times(k, num, sde)) for k in keys], 1)
 
 
 def num_folds(folds: int, num: int) -> int:

@@ -30,8 +30,6 @@ from tgdp_jax.train.fit import Task
 from tgdp_jax.train.reparam import Reparam
 
 Array = jax.Array
-# Share of training rows whose modalities have one time.
-TOGETHER = 0.0
 
 
 def noised_rows(
@@ -59,7 +57,7 @@ def noised_rows(
 def _times(key: Array, num: int, sde: SDE, modalities: Modalities | None) -> Array:
     if modalities is None:
         return stratified_times(key, num, sde)
-    return modal_times(key, num, len(modalities), sde, together=TOGETHER)
+    return modal_times(key, num, len(modalities), sde)
 
 
 def held_out_rows(

@@ -16,20 +16,23 @@ from tyro.extras import SubcommandApp
 from tgdp_jax.bench.settings import BenchConfig
 from tgdp_jax.config import CompareConfig, RunConfig, problem_name
 from tgdp_jax.data.arrays import ArraysConfig
+from tgdp_jax.data.digit_pairs import DigitPairsConfig
 from tgdp_jax.data.digits import DigitsConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.data.images import ImagesConfig
 from tgdp_jax.engine import EngineConfig, describe, running
 from tgdp_jax.errors import UserError
-from tgdp_jax.settings import ImageTrainingConfig
+from tgdp_jax.settings import ImageTrainingConfig, NetworkConfig
 
 # References that look at coordinates have nothing to say of pixels.
 IMAGE_METHODS = "tgdp,discriminator_guidance,finetune,scratch,source"
+PAIRS_NETWORK = NetworkConfig(kind="multimodal")
 
 # The problem's own options appear without a prefix: --dim, not --problem.dim.
 Gaussians = Annotated[GaussiansConfig, tyro.conf.arg(name="")]
 Arrays = Annotated[ArraysConfig, tyro.conf.arg(name="")]
 Digits = Annotated[DigitsConfig, tyro.conf.arg(name="")]
+DigitPairs = Annotated[DigitPairsConfig, tyro.conf.arg(name="")]
 Images = Annotated[ImagesConfig, tyro.conf.arg(name="")]
 
 
@@ -52,6 +55,15 @@ class RunDigits(ImageTrainingConfig, RunConfig):
     """`RunConfig` on small digits."""
 
     problem: Digits = DigitsConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunDigitPairs(ImageTrainingConfig, RunConfig):
+    """`RunConfig` on small digits of two modalities."""
+
+    problem: DigitPairs = DigitPairsConfig()
+    method: str = "multimodal"
+    network: NetworkConfig = PAIRS_NETWORK
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,6 +94,16 @@ class CompareDigits(ImageTrainingConfig, CompareConfig):
     problem: Digits = DigitsConfig()
     methods: str = IMAGE_METHODS
     n_targets: str = "10,50,200"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareDigitPairs(ImageTrainingConfig, CompareConfig):
+    """`CompareConfig` on small digits of two modalities."""
+
+    problem: DigitPairs = DigitPairsConfig()
+    methods: str = IMAGE_METHODS
+    n_targets: str = "10,50,200"
+    network: NetworkConfig = PAIRS_NETWORK
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,6 +175,16 @@ def run_digits(
     _run(config, out, engine)
 
 
+def run_digit_pairs(
+    config: Annotated[RunDigitPairs, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
+    """Small digits of two modalities, bundled: an image and its name as text, or an image's halves.
+
+    `tgdp sample` then draws either given the other, or alone.
+    """
+    _run(config, out, engine)
+
+
 def run_images(
     config: Annotated[RunImages, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
 ) -> None:
@@ -189,6 +221,13 @@ def compare_digits(
     _compare(config, out, engine)
 
 
+def compare_digit_pairs(
+    config: Annotated[CompareDigitPairs, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
+    """Small digits of two modalities, bundled."""
+    _compare(config, out, engine)
+
+
 def compare_images(
     config: Annotated[CompareImages, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
 ) -> None:
@@ -213,20 +252,29 @@ def sample(
     *,
     num: int = 1000,
     out: Path = Path("samples.npz"),
+    modality: tuple[str, ...] = (),
+    given: tuple[str, ...] = (),
+    scale: float = 1.0,
     engine: Engine = EngineConfig(),
 ) -> None:
     """Draw more samples from a finished run. Sample i is the same however many are asked for.
+
+    A run of a network with a time for each modality draws any of them given others, or alone; the file then has an
+    array for each by its name.
 
     Args:
       run: folder of a finished run.
       num: how many samples.
       out: file to write, with key x [num, *D] and, for conditional runs, y [num].
+      modality: names of the modalities to draw. Default: all that are not given.
+      given: NAME=TEXT for text (several, separated by commas, in turn), NAME=FILE.npz with rows under key x for others.
+      scale: weight of classifier-free guidance towards what is given; 1 is exact.
       engine: how it is carried out.
     """
     from tgdp_jax.commands.run import sample_run
 
     with running(engine):
-        sample_run(run, num, out)
+        sample_run(run, num, out, modality=modality, given=given, scale=scale)
 
 
 def diagnose(*, source: Path, target: Path, seed: int = 0, out: Path | None = None) -> None:
@@ -269,10 +317,12 @@ RUN, COMPARE, APP = SubcommandApp(), SubcommandApp(), SubcommandApp()
 RUN.command(name="gaussians")(run_gaussians)
 RUN.command(name="arrays")(run_arrays)
 RUN.command(name="digits")(run_digits)
+RUN.command(name="digit-pairs")(run_digit_pairs)
 RUN.command(name="images")(run_images)
 COMPARE.command(name="gaussians")(compare_gaussians)
 COMPARE.command(name="arrays")(compare_arrays)
 COMPARE.command(name="digits")(compare_digits)
+COMPARE.command(name="digit-pairs")(compare_digit_pairs)
 COMPARE.command(name="images")(compare_images)
 APP.command(RUN, name="run", help="Train one method on a problem, sample, measure and report.")
 APP.command(COMPARE, name="compare", help="Several methods on a problem, side by side over target sizes and seeds.")

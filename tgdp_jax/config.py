@@ -12,17 +12,19 @@ from cattrs.preconf.json import make_converter
 from cattrs.strategies import configure_tagged_union
 
 from tgdp_jax.data.arrays import ArraysConfig
+from tgdp_jax.data.digit_pairs import DigitPairsConfig
 from tgdp_jax.data.digits import DigitsConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.data.images import ImagesConfig
 from tgdp_jax.errors import UserError
 from tgdp_jax.settings import TrainingConfig
 
-ProblemConfig = GaussiansConfig | ArraysConfig | DigitsConfig | ImagesConfig
+ProblemConfig = GaussiansConfig | ArraysConfig | DigitsConfig | DigitPairsConfig | ImagesConfig
 PROBLEMS: dict[str, type] = {
     "gaussians": GaussiansConfig,
     "arrays": ArraysConfig,
     "digits": DigitsConfig,
+    "digit-pairs": DigitPairsConfig,
     "images": ImagesConfig,
 }
 
@@ -39,8 +41,9 @@ class RunConfig(TrainingConfig):
     Attributes:
       problem: the data.
       method: tgdp, discriminator_guidance, finetune, lora, dreambooth, textual_inversion, domain_guidance, scratch,
-        source, gan, kde or sir.
-      n_target: target rows to learn from. Default: 100 for gaussians, 50 for digits; four fifths of other data.
+        source, gan, multimodal, kde or sir.
+      n_target: target rows to learn from. Default: 100 for gaussians, 50 for digits and digit-pairs; four fifths of
+        other data.
       seed: fixes data, training and samples.
     """
 

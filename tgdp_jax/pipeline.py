@@ -17,7 +17,7 @@ import numpy as np
 
 from tgdp_jax.config import CompareConfig, RunConfig, fingerprint, to_json
 from tgdp_jax.cost import Cost, Meter
-from tgdp_jax.data import arrays, digits, gaussians, images
+from tgdp_jax.data import arrays, digit_pairs, digits, gaussians, images
 from tgdp_jax.data.image_files import files_of
 from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.data.problem import Problem
@@ -54,6 +54,8 @@ def load_problem(config: Any, *, n_target: int | None, seed: int) -> Problem:
             return gaussians.load(config, n_target=n_target, seed=seed, num_reference=NUM_REFERENCE)
         case digits.DigitsConfig():
             return digits.load(config, n_target=n_target, seed=seed)
+        case digit_pairs.DigitPairsConfig():
+            return digit_pairs.load(config, n_target=n_target, seed=seed)
         case images.ImagesConfig():
             return images.load(config, n_target=n_target, seed=seed)
         case _:

@@ -75,7 +75,10 @@ def convert(out: Array, x: Array, t: Array, sde: SDE, *, source: str, target: st
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class NetworkScore:
-    """A Linen network and its parameters as a score function (x [B, *D], t [B], cond) -> [B, *D]."""
+    """A Linen network and its parameters as a score function (x [B, *D], t [B], cond) -> [B, *D].
+
+    Where the network has several `modalities`, t may be [B, M], a time for each.
+    """
 
     params: Any
     net: Any = dataclasses.field(metadata={"static": True})
@@ -84,6 +87,7 @@ class NetworkScore:
 
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
         out = self.net.apply(self.params, x, t, cond)
+        t = t if t.ndim == 1 else self.net.modalities.spread(t, x.shape[1:])
         return convert(out, x, t, self.sde, source=self.prediction, target="score")
 
 

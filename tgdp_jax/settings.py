@@ -29,7 +29,7 @@ from tgdp_jax.sde import SDE, SDES, VE, VP, CosineVP, SubVP
 from tgdp_jax.train.classifier import REGULARISERS
 from tgdp_jax.train.optimiser import OptimiserConfig
 
-NETWORKS = ("mlp", "unet", "dit")
+NETWORKS = ("mlp", "unet", "dit", "multimodal")
 PRECISIONS: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -73,13 +73,13 @@ class NetworkConfig:
     """Architecture of the denoising network.
 
     Attributes:
-      kind: mlp (any rows), unet or dit (images).
-      channels: unet: widths of its levels, each of half the resolution of the one before.
+      kind: mlp (any rows), unet or dit (images), multimodal (rows of several modalities, each with a time of its own).
+      channels: unet, multimodal: widths of its levels, each of half the resolution of the one before.
       blocks: unet: residual blocks a level.
       attention: unet: levels with self-attention, counted from 0.
       patch: dit: side of a patch.
-      width: dit: of a token.
-      depth: dit: blocks.
+      width: dit: of a token; multimodal: of what joins the modalities.
+      depth: dit: blocks; multimodal: those that join.
       heads: dit: attention heads.
       remat: recompute blocks in the backward pass instead of keeping what they computed: less memory, more time.
     """

@@ -21,6 +21,7 @@ from tgdp_jax.transfer.textual_inversion import TOKEN
 NETWORKS = {
     "unet": NetworkConfig(kind="unet", channels=(16,), attention=(0,)),
     "dit": NetworkConfig(kind="dit", width=8, depth=1, heads=2),
+    "multimodal": NetworkConfig(kind="multimodal", channels=(8,), attention=(), width=8, depth=1),
 }
 
 

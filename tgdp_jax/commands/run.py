@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from tgdp_jax.commands import pages
 from tgdp_jax.commands.methods import card_sheet, trained_fact
+from tgdp_jax.commands.modalities import draw_modalities, write_modalities
 from tgdp_jax.config import RunConfig, from_json, to_json
 from tgdp_jax.console import Display, print_table
 from tgdp_jax.data.problem import Problem
@@ -202,8 +204,12 @@ def load_run(folder: Path, watch: Watch) -> tuple[RunConfig, Problem, Trained]:
     return config, problem, train(config, problem, identity, config.method, config.seed, store, watch, only_load=True)
 
 
-def sample_run(folder: Path, num: int, out: Path) -> None:
+def sample_run(
+    folder: Path, num: int, out: Path, *, modality: Sequence[str] = (), given: Sequence[str] = (), scale: float = 1.0
+) -> None:
     """`tgdp sample`: draws `num` samples from a finished run; sample i is the same for every num.
+
+    With modalities to draw or given the file has those by name, see `draw_modalities`.
 
     Raises:
       UserError: not a finished run, a damaged checkpoint, or a place that can not be written.
@@ -214,6 +220,14 @@ def sample_run(folder: Path, num: int, out: Path) -> None:
         raise UserError(f"{out} does not end in .npz: samples are written as .npz")
     with Display() as display:
         config, problem, trained = load_run(folder, display)
+        if modality or given or scale != 1.0:
+            parts = draw_modalities(
+                config, problem, trained, num, drawn=modality, given=given, scale=scale, watch=display
+            )
+            write_modalities(out, parts)
+            if is_primary():
+                print(f"{num} samples of {', '.join(parts)}: {out}")
+            return
         samples, labels = draw_samples(trained.generator, problem, config.seed, num, display)
     write_samples(out, problem, samples, labels)
     if is_primary():

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from tgdp_jax.data.mixture import GaussianMixture
+from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.errors import UserError
 
 
@@ -82,6 +83,7 @@ class Problem:
       num_classes: number of labels of a conditional problem, 0 for an unconditional one.
       exact: true densities, for problems with a closed form.
       scaler: maps to and from the user's units.
+      modalities: what a row is made of, for problems whose rows have named parts.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Problem:
     num_classes: int = 0
     exact: Exact | None = None
     scaler: Scaler = IDENTITY
+    modalities: Modalities | None = None
 
     @property
     def conditional(self) -> bool:

@@ -5,6 +5,7 @@ from tgdp_jax.nets.gan import DiscriminatorConv, DiscriminatorMLP, GeneratorConv
 from tgdp_jax.nets.heads import ClassifierHead, GuidanceHead
 from tgdp_jax.nets.image import EpsUNet
 from tgdp_jax.nets.mlp import MLP, ClassifierMLP, EpsMLP, GuidanceMLP
+from tgdp_jax.nets.multimodal import EpsMultimodal
 
 __all__ = [
     "MLP",
@@ -14,6 +15,7 @@ __all__ = [
     "DiscriminatorMLP",
     "EpsDiT",
     "EpsMLP",
+    "EpsMultimodal",
     "EpsUNet",
     "GeneratorConv",
     "GeneratorMLP",

@@ -3,6 +3,16 @@
 from tgdp_jax.sampling.grids import GRIDS
 from tgdp_jax.sampling.likelihood import log_likelihood
 from tgdp_jax.sampling.loop import sample
+from tgdp_jax.sampling.modal import sample_modalities
 from tgdp_jax.sampling.steps import SOLVERS, Solver, ddim, predictor_corrector
 
-__all__ = ["GRIDS", "SOLVERS", "Solver", "ddim", "log_likelihood", "predictor_corrector", "sample"]
+__all__ = [
+    "GRIDS",
+    "SOLVERS",
+    "Solver",
+    "ddim",
+    "log_likelihood",
+    "predictor_corrector",
+    "sample",
+    "sample_modalities",
+]

@@ -42,6 +42,12 @@ def stratified_times(key: Array, num: int, sde: SDE) -> Array:
     return (low + (1.0 - low) * u) ** 2
 
 
+def modal_times(key: Array, num: int, modalities: int, sde: SDE) -> Array:
+    """Times [num, modalities], independent between the modalities of a row and stratified within each."""
+    keys = jax.random.split(key, modalities)
+    return jnp.stack([jax.random.permutation(k, stratified_times(k, num, sde)) for k in keys], 1)
+
+
 def num_folds(folds: int, num: int) -> int:
     """How many folds `num` rows are split into: `folds`, twice as many up to 20 rows, never more than there are rows.
 

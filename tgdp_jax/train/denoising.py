@@ -1,6 +1,13 @@
 """Denoising score matching: the stage that trains a source, a from-scratch or a fine-tuned model.
 
 min_theta E || eps_theta(alpha x_0 + sigma eps, t, y) - eps ||^2,      t = u^2 stratified (Ho et al. 2020, eq. 14)
+
+A network of rows of several modalities x = (x^1, ..., x^M) is trained with a time for each, drawn independently:
+
+min_theta E || eps_theta(x^1_{t_1}, ..., x^M_{t_M}, t_1, ..., t_M) - (eps^1, ..., eps^M) ||^2      (Bao et al. 2023)
+
+so that it knows the score of the joint (equal times), of each modality given others (theirs at t_min: clean) and of
+each alone (the others at 1: nothing but noise).
 """
 
 from __future__ import annotations
@@ -14,10 +21,11 @@ import jax.numpy as jnp
 
 from tgdp_jax import losses
 from tgdp_jax.data.augment import augment
+from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.nets.embedding import Prompt
 from tgdp_jax.prediction import to_eps
 from tgdp_jax.sde import SDE, expand
-from tgdp_jax.train.batches import Rows, draw_rows, mean_weights, stratified_times
+from tgdp_jax.train.batches import Rows, draw_rows, mean_weights, modal_times, stratified_times
 from tgdp_jax.train.fit import Task
 from tgdp_jax.train.reparam import Reparam
 
@@ -25,17 +33,36 @@ Array = jax.Array
 
 
 def noised_rows(
-    key: Array, data: dict[str, Array], rows: Array, sde: SDE, *, times: Array | None = None, augmentation: str = "none"
+    key: Array,
+    data: dict[str, Array],
+    rows: Array,
+    sde: SDE,
+    *,
+    times: Array | None = None,
+    augmentation: str = "none",
+    modalities: Modalities | None = None,
 ):
-    """(x_t, t, eps, labels or None) for the given row numbers of data {"x": [N, *D], "y": [N] (optional)}."""
+    """(x_t, t, eps, labels or None) for the given row numbers of data {"x": [N, *D], "y": [N] (optional)}.
+
+    With `modalities`, times are [B, M].
+    """
     time_key, noise_key = jax.random.split(key)
     x0 = augment(jax.random.fold_in(key, 2), data["x"][rows], kind=augmentation)
-    t = stratified_times(time_key, rows.shape[0], sde) if times is None else times
+    t = _times(time_key, rows.shape[0], sde, modalities) if times is None else times
     eps = jax.random.normal(noise_key, x0.shape)
-    return sde.perturb(x0, eps, t), t, eps, data["y"][rows] if "y" in data else None
+    at = t if modalities is None else modalities.spread(t, x0.shape[1:])
+    return sde.perturb(x0, eps, at), t, eps, data["y"][rows] if "y" in data else None
 
 
-def held_out_rows(data: dict[str, Array], held: Rows, sde: SDE, least: int) -> tuple[Any, Array]:
+def _times(key: Array, num: int, sde: SDE, modalities: Modalities | None) -> Array:
+    if modalities is None:
+        return stratified_times(key, num, sde)
+    return modal_times(key, num, len(modalities), sde)
+
+
+def held_out_rows(
+    data: dict[str, Array], held: Rows, sde: SDE, least: int, modalities: Modalities | None = None
+) -> tuple[Any, Array]:
     """((x_t, t, eps, labels or None) [V], weights [V]) of held-out rows: the same draws at every call, so that
     curves of the loss are smooth.
 
@@ -44,6 +71,7 @@ def held_out_rows(data: dict[str, Array], held: Rows, sde: SDE, least: int) -> t
       held: the rows; each is noised several times, until there are enough.
       sde: the process.
       least: noised rows, at least.
+      modalities: with a time for each.
     """
     capacity = held.index.shape[0]
     repeats = max(1, -(-least // capacity))
@@ -51,8 +79,8 @@ def held_out_rows(data: dict[str, Array], held: Rows, sde: SDE, least: int) -> t
     def one(key: Array) -> Any:
         # Every repeat noises every row once, at times stratified across the rows in a fresh random order.
         key, order_key = jax.random.split(key)
-        t = jax.random.permutation(order_key, stratified_times(key, capacity, sde))
-        return noised_rows(key, data, held.index, sde, times=t)
+        t = jax.random.permutation(order_key, _times(key, capacity, sde, modalities))
+        return noised_rows(key, data, held.index, sde, times=t, modalities=modalities)
 
     batch = jax.vmap(one)(jax.random.split(jax.random.key(7), repeats))
     weights = jnp.tile(mean_weights(held), repeats) / repeats
@@ -79,8 +107,9 @@ def denoising_task(
     """Trains `net` on data {"x", "y"?, "train": Rows, "held": Rows}; a member's own "train"/"held" take precedence.
 
     What is trained are the net's parameters, or with a `reparam` what is merged with its base, the frozen tree; it then
-    starts from what `reparam.init` makes of that.
+    starts from what `reparam.init` makes of that. A net with an attribute `modalities` is trained with a time for each.
     """
+    modalities = getattr(net, "modalities", None)
 
     def init(key: Array) -> Any:
         return fresh_params(key, net, dim)
@@ -91,18 +120,19 @@ def denoising_task(
     def draw(key: Array, data: Any, member: Any) -> Any:
         row_key, noise_key = jax.random.split(key)
         drawn = draw_rows(row_key, rows(data, member, "train"), batch_size)
-        return noised_rows(noise_key, data, drawn, sde, augmentation=augmentation)
+        return noised_rows(noise_key, data, drawn, sde, augmentation=augmentation, modalities=modalities)
 
     def loss(params: Any, frozen: Any, batch: Any, step: Array, member: Any) -> dict[str, Array]:
         return {"denoising": judge(params, frozen, batch)}
 
     def held(data: Any, member: Any) -> tuple[Any, Array]:
-        return held_out_rows(data, rows(data, member, "held"), sde, validation_rows)
+        return held_out_rows(data, rows(data, member, "held"), sde, validation_rows, modalities)
 
     def judge(params: Any, frozen: Any, batch: Any) -> Array:
         x, t, eps, y = batch
         out = net.apply(params if reparam is None else reparam.merge(frozen, params), x, t, y)
-        return losses.denoising(to_eps(prediction, out, x, t, sde), eps)
+        at = t if modalities is None else modalities.spread(t, x.shape[1:])
+        return losses.denoising(to_eps(prediction, out, x, at, sde), eps)
 
     return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
 

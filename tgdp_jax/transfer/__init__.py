@@ -8,6 +8,7 @@ from tgdp_jax.transfer.domain_guidance import DOMAIN_GUIDANCE
 from tgdp_jax.transfer.dreambooth import DREAMBOOTH
 from tgdp_jax.transfer.gan import GAN
 from tgdp_jax.transfer.lora import LORA
+from tgdp_jax.transfer.multimodal import MULTIMODAL
 from tgdp_jax.transfer.references import KDE_REFERENCE, SIR_REFERENCE
 from tgdp_jax.transfer.textual_inversion import TEXTUAL_INVERSION
 from tgdp_jax.transfer.tgdp import DISCRIMINATOR_GUIDANCE, TGDP
@@ -25,6 +26,7 @@ METHODS: dict[str, TransferMethod] = {
         SCRATCH,
         SOURCE,
         GAN,
+        MULTIMODAL,
         KDE_REFERENCE,
         SIR_REFERENCE,
     )

@@ -175,6 +175,19 @@ CARDS: dict[str, Card] = {
         source_rows=False,
         fails="few target rows: the discriminator learns them by heart, and the generator collapses onto them",
     ),
+    "multimodal": Card(
+        summary="one diffusion model of all modalities of a row, each with its own time, fine-tuned on the target rows",
+        family="multimodal diffusion",
+        originators="Fan Bao, Shen Nie, Kaiwen Xue, Chongxuan Li, Shi Pu and others",
+        paper="One Transformer Fits All Distributions in Multi-Modal Diffusion at Scale, ICML 2023",
+        year=2023,
+        aliases=("UniDiffuser", "multimodal diffusion"),
+        trains="all weights of the source model",
+        source_model="weights",
+        source_rows=False,
+        fails="few target rows, as fine-tuning does; and where only the joint is asked for, which other networks know "
+        "better",
+    ),
     "kde": Card(
         summary="reference without a network: kernel density estimate of the target rows, leave-one-out bandwidth",
         family=_REFERENCE,

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tgdp_jax.data.modalities import halves
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop import DiffusersUNet
@@ -17,6 +18,7 @@ from tgdp_jax.nets import (
     DiscriminatorMLP,
     EpsDiT,
     EpsMLP,
+    EpsMultimodal,
     EpsUNet,
     GeneratorConv,
     GeneratorMLP,
@@ -45,6 +47,10 @@ def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = Fals
     classes, std, dtype = problem.num_classes, problem.data_std, config.dtype
     if net.kind == "mlp":
         return EpsMLP(sde, config.source.features, config.source.embedding, classes, std, dtype, new_token)
+    if net.kind == "multimodal":
+        modalities, embedding = problem.modalities or halves(problem.shape), config.source.embedding
+        sizes = net.channels, net.width, net.depth
+        return EpsMultimodal(sde, modalities, *sizes, embedding, classes, std, dtype, new_token)
     _check_image(config, problem)
     if net.kind == "dit":
         sizes = net.patch, net.width, net.depth, net.heads
@@ -162,7 +168,7 @@ def shared_variables(config: TrainingConfig, trees: Trees) -> dict[str, Any]:
 
 
 def _is_mlp(config: TrainingConfig) -> bool:
-    return config.network.kind == "mlp" and config.pretrained is None
+    return config.network.kind in ("mlp", "multimodal") and config.pretrained is None
 
 
 def _shared(config: TrainingConfig, problem: Problem) -> Any:

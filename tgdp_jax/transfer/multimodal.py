@@ -1,0 +1,61 @@
+"""One network of a row's modalities with a time for each, trained on the source and on the target (Bao et al. 2023).
+
+    E || [eps_x, eps_y] - net(x_{t_x}, y_{t_y}, t_x, t_y) ||^2,      t_x and t_y independent
+
+What is sampled for comparisons is the joint, at equal times; `sampling.modal` draws every conditional and marginal
+from the same network. A problem whose rows have no named modalities has two all the same: their first and second half
+(of images the upper and the lower one). Labels of a conditional problem are told as to any other network.
+
+The same network under any other method, and so with any way of carrying it over, is `network.kind` multimodal: this
+method is that of full fine-tuning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.errors import UserError
+from tgdp_jax.settings import TrainingConfig
+from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.cards import CARDS
+from tgdp_jax.transfer.denoisers import fit_on_target, rival_uses, score_generator, source_stage, target_task
+from tgdp_jax.transfer.networks import denoiser_score
+
+Array = jax.Array
+SOURCE, TARGET = "multimodal_source", "multimodal"
+
+
+def _with_modalities(config: TrainingConfig) -> TrainingConfig:
+    """The settings with a network that has a time for each modality.
+
+    Raises:
+      UserError: the source model is another's, which has one time.
+    """
+    if config.pretrained is not None:
+        raise UserError(
+            "a pretrained U-Net has one time for all of a row: leave out --pretrained, or use another method"
+        )
+    return dataclasses.replace(config, network=dataclasses.replace(config.network, kind="multimodal"))
+
+
+def _stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    config = _with_modalities(config)
+
+    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
+        task, data = target_task(config, problem), problem.target.arrays(problem.conditional)
+        return fit_on_target(key, task, config.rival, data, session, base=trees[SOURCE]["params"])
+
+    source = source_stage(config, problem)._replace(name=SOURCE)
+    return source, Stage(TARGET, (SOURCE,), rival_uses(config, config.rival), uses_target=True, run=run)
+
+
+def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
+    config = _with_modalities(config)
+    return score_generator(config, problem, denoiser_score(config, problem, trees[TARGET]))
+
+
+MULTIMODAL = TransferMethod("multimodal", CARDS["multimodal"], _stages, _generator)

@@ -13,17 +13,21 @@ from cattrs.strategies import configure_tagged_union
 
 from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.digits import DigitsConfig
+from tgdp_jax.data.ecg.folders import EcgConfig
+from tgdp_jax.data.ecg.sim import EcgSimConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.data.images import ImagesConfig
 from tgdp_jax.errors import UserError
 from tgdp_jax.settings import TrainingConfig
 
-ProblemConfig = GaussiansConfig | ArraysConfig | DigitsConfig | ImagesConfig
+ProblemConfig = GaussiansConfig | ArraysConfig | DigitsConfig | ImagesConfig | EcgSimConfig | EcgConfig
 PROBLEMS: dict[str, type] = {
     "gaussians": GaussiansConfig,
     "arrays": ArraysConfig,
     "digits": DigitsConfig,
     "images": ImagesConfig,
+    "ecg-sim": EcgSimConfig,
+    "ecg": EcgConfig,
 }
 
 
@@ -40,7 +44,8 @@ class RunConfig(TrainingConfig):
       problem: the data.
       method: tgdp, discriminator_guidance, finetune, lora, dreambooth, textual_inversion, domain_guidance, scratch,
         source, gan, kde or sir.
-      n_target: target rows to learn from. Default: 100 for gaussians, 50 for digits; four fifths of other data.
+      n_target: target rows to learn from. Default: 100 for gaussians, 50 for digits and ecg-sim; four fifths of other
+        data.
       seed: fixes data, training and samples.
     """
 

@@ -82,6 +82,9 @@ class Problem:
       num_classes: number of labels of a conditional problem, 0 for an unconditional one.
       exact: true densities, for problems with a closed form.
       scaler: maps to and from the user's units.
+      ecg_rate: samples a second where rows are ECGs [T, 8] of leads I, II, V1..V6, in mV for the user; else None.
+      classes: names of the labels, where they have any.
+      notes: what a reader of the data left out, for the user.
     """
 
     name: str
@@ -91,6 +94,9 @@ class Problem:
     num_classes: int = 0
     exact: Exact | None = None
     scaler: Scaler = IDENTITY
+    ecg_rate: int | None = None
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def conditional(self) -> bool:

@@ -1,38 +1,41 @@
-"""The latent numbers of simulated records: all that is random about a record but for its white noise."""
+"""The latent numbers of simulated records: all that is random about them but for their white noise."""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
+import numpy as np
+from scipy.special import ndtr, ndtri
 
 from tgdp_jax.data.ecg import waves
-from tgdp_jax.data.ecg.populations import AFIB, RATES, SPREAD
-from tgdp_jax.data.ecg.rhythm import beat_times
+from tgdp_jax.data.ecg.populations import AFIB, RATES, SPREAD, Population, means
+from tgdp_jax.data.ecg.rhythm import beat_times, num_beats
 
-Array = jax.Array
+Array = np.ndarray
+# Where a record's standard normal and its uniform numbers go.
+_NORMAL = {"own": (7,), "shape": (5,), "dipole": waves.DIPOLE.shape[1:], "depth": (2,), "slow": (2,), "wander": (2, 9)}
+_UNIFORM = {"label": (), "rate": (), "start": (), "rhythm": (2,), "flutter": (3,), "phase": (2, 9)}
 
 
 class Latents(NamedTuple):
-    """Of one record, or with a leading axis of several.
+    """Of N records.
 
     Attributes:
-      label: class in `populations.CLASSES`.
-      bpm: mean heart rate, beats a minute.
-      beats: times of beats in seconds [K], the record beginning at 0.
-      intervals: before each beat [K].
-      heights: factor on each beat's amplitudes [K].
-      stretch: factor on centre and width of each wave [W].
-      dipole: of each wave, in mV [W, 3].
-      turn: rotation of the dipole, transposed [3, 3].
-      atria: f waves of fibrillating atria in mV along the three axes [3]; zero in other rhythms.
-      flutter: their frequency in Hz, and phases of its swing, of the wave and of its overtone [4].
-      noise: white noise of the electrodes, mV.
-      hertz: of the baseline's two swings [2].
-      phase: of these at each electrode [2, 9].
-      wander: their amplitudes in mV [2, 9].
+      label: class in `populations.CLASSES` [N].
+      bpm: mean heart rate, beats a minute [N].
+      beats: times of beats in seconds [N, K], records beginning at 0.
+      intervals: before each beat [N, K].
+      heights: factor on each beat's amplitudes [N, K].
+      stretch: factor on centre and width of each wave [N, W].
+      dipole: of each wave, in mV [N, W, 3].
+      turn: rotation of the dipole, transposed [N, 3, 3].
+      atria: f waves of fibrillating atria in mV along the three axes [N, 3]; zero in other rhythms.
+      flutter: their frequency in Hz, and phases of its swing, of the wave and of its overtone [N, 4].
+      noise: white noise of the electrodes, mV [N].
+      hertz: of the baseline's two swings [N, 2].
+      phase: of these at each electrode [N, 2, 9].
+      wander: their amplitudes in mV [N, 2, 9].
     """
 
     label: Array
@@ -51,68 +54,77 @@ class Latents(NamedTuple):
     wander: Array
 
 
-def draw_latents(key: Array, shares: Array, means: dict[str, Array], *, beats: int) -> Latents:
-    """Latents of one record.
+def num_draws(seconds: float) -> tuple[int, int]:
+    """How many standard normal and uniform numbers a record's latents are made of."""
+    sizes = [sum(math.prod(shape) for shape in shapes.values()) for shapes in (_NORMAL, _UNIFORM)]
+    return sizes[0] + 2 * num_beats(seconds), sizes[1]
 
-    Args:
-      key: typed PRNG key, the record's own.
-      shares: probabilities of the classes.
-      means: of the population's latents, see `populations.means`.
-      beats: beats that cover a record.
-    """
-    keys = jax.random.split(key, 10)
-    label = jax.random.choice(keys[0], len(shares), p=shares).astype(jnp.int32)
+
+def make_latents(normal: Array, uniform: Array, population: Population, seconds: float) -> Latents:
+    """Latents from standard normal and uniform numbers, [N, ...] each as `num_draws` says."""
+    z, at = _parted(normal, _NORMAL)
+    u, _ = _parted(uniform, _UNIFORM)
+    beat_z, height_z = np.split(normal[:, at:], 2, axis=1)
+    middle = means(population)
+    names = [name for name in middle if name != "rate"]
+    own = {name: middle[name] + getattr(SPREAD, name) * z["own"][:, i] for i, name in enumerate(names)}
+    # The last class takes what rounding leaves of the shares.
+    label = np.searchsorted(np.cumsum(population.shares)[:-1], u["label"], side="right")
     fibrillates = label == AFIB
-    bpm = _rate(keys[1], label, means["rate"])
-    names = [name for name in means if name != "rate"]
-    z = jax.random.normal(keys[2], (len(names),))
-    own = {name: means[name] + getattr(SPREAD, name) * z[i] for i, name in enumerate(names)}
-    times, intervals = beat_times(keys[3], 60.0 / bpm, fibrillates, beats)
-    voltage = jnp.exp(own["voltage"])
+    bpm = _rate(label, middle["rate"], u["rate"])
+    phases = {name: 2 * math.pi * u[name] for name in ("rhythm", "flutter", "phase")}
+    beats, intervals = beat_times(60.0 / bpm, fibrillates, beat_z, z["depth"], phases["rhythm"], u["start"])
+    pr, qt, atria, speed, flat = z["shape"].T
+    voltage = np.exp(own["voltage"])
 
-    pr, qt, atria, speed, flat = jax.random.normal(keys[4], (5,))
-    stretch = jnp.where(waves.QRS, jnp.exp(own["qrs"]), 1.0)
-    stretch *= jnp.where(waves.T_WAVE | waves.ST, jnp.exp(0.05 * qt), 1.0)
-    stretch *= jnp.where(waves.P_WAVE, jnp.exp(0.1 * pr), 1.0)
-
-    dipole = jnp.asarray(waves.DIPOLE, jnp.float32)[label]
-    dipole *= 1.0 + 0.15 * jax.random.normal(keys[5], dipole.shape)
-    dipole *= jnp.where(waves.T_WAVE, jnp.exp(own["t_wave"]), 1.0)[:, None]
-    dipole += jnp.where(waves.ST, own["st"], 0.0)[:, None] * jnp.array(waves.MAIN_AXIS)
-
-    angles = jax.random.uniform(keys[8], (3 + 18,), maxval=2 * math.pi)
-    slow = jax.random.normal(keys[9], (2 + 18,))
+    stretch = np.where(waves.QRS, np.exp(own["qrs"])[:, None], 1.0)
+    stretch *= np.where(waves.T_WAVE | waves.ST, np.exp(0.05 * qt)[:, None], 1.0)
+    stretch *= np.where(waves.P_WAVE, np.exp(0.1 * pr)[:, None], 1.0)
+    dipole = waves.DIPOLE[label] * (1.0 + 0.15 * z["dipole"])
+    dipole *= np.where(waves.T_WAVE, np.exp(own["t_wave"])[:, None], 1.0)[..., None]
+    dipole += np.where(waves.ST, own["st"][:, None], 0.0)[..., None] * waves.MAIN_AXIS
     return Latents(
         label,
         bpm,
-        times,
+        beats,
         intervals,
-        1.0 + 0.03 * jax.random.normal(keys[6], times.shape),
+        1.0 + 0.03 * height_z,
         stretch,
-        voltage * dipole,
-        _turn(own["axis"] * math.pi / 180, 0.2 * flat),
-        jnp.where(fibrillates, voltage * jnp.exp(0.3 * atria), 0.0) * jnp.array(waves.F_WAVE),
-        jnp.concatenate([jnp.array([5.8]) + 0.8 * jnp.clip(speed, -2, 2), angles[:3]]),
-        jnp.exp(own["noise"]),
-        jnp.array([0.25, 0.05]) * jnp.exp(0.3 * slow[:2]),
-        angles[3:].reshape(2, 9),
-        jnp.exp(own["wander"]) * slow[2:].reshape(2, 9),
+        voltage[:, None, None] * dipole,
+        _turn(np.radians(own["axis"]), 0.2 * flat),
+        np.where(fibrillates, voltage * np.exp(0.3 * atria), 0.0)[:, None] * waves.F_WAVE,
+        np.concatenate([5.8 + 0.8 * np.clip(speed, -2, 2)[:, None], phases["flutter"]], axis=1),
+        np.exp(own["noise"]),
+        np.array([0.25, 0.05]) * np.exp(0.3 * z["slow"]),
+        phases["phase"],
+        np.exp(own["wander"])[:, None, None] * z["wander"],
     )
 
 
-def _rate(key: Array, label: Array, shift: Array) -> Array:
-    """Beats a minute: log-normal, cut off where the class ends."""
-    median, spread, least, most = jnp.asarray(RATES, jnp.float32)[label]
-    middle = jnp.log(median) + shift
-    low, high = ((jnp.log(end) - middle) / spread for end in (least, most))
-    return jnp.exp(middle + spread * jax.random.truncated_normal(key, low, high))
+def _parted(numbers: Array, shapes: dict[str, tuple[int, ...]]) -> tuple[dict[str, Array], int]:
+    """(the first columns of numbers [N, M] by name and shape, how many columns that are)."""
+    out, at = {}, 0
+    for name, shape in shapes.items():
+        size = math.prod(shape)
+        out[name] = numbers[:, at : at + size].reshape(len(numbers), *shape)
+        at += size
+    return out, at
+
+
+def _rate(label: Array, shift: float, uniform: Array) -> Array:
+    """Beats a minute [N]: log-normal, cut off where the class ends."""
+    median, spread, least, most = RATES[label].T
+    middle = np.log(median) + shift
+    low, high = (ndtr((np.log(end) - middle) / spread) for end in (least, most))
+    return np.exp(middle + spread * ndtri(low + (high - low) * uniform))
 
 
 def _turn(frontal: Array, horizontal: Array) -> Array:
-    """Rotation of a heart that lies otherwise: in the frontal plane (positive to the feet), then in the horizontal one.
-
-    Transposed: dipoles are rows."""
-    c, s = jnp.cos(frontal), jnp.sin(frontal)
-    first = jnp.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
-    c, s = jnp.cos(horizontal), jnp.sin(horizontal)
-    return first @ jnp.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
+    """Rotations [N, 3, 3] of hearts that lie otherwise: in the frontal plane (positive to the feet), then in the
+    horizontal one. Transposed: dipoles are rows."""
+    first, second = np.zeros((2, len(frontal), 3, 3))
+    c, s = np.cos(frontal), np.sin(frontal)
+    first[:, 0, 0], first[:, 0, 1], first[:, 1, 0], first[:, 1, 1], first[:, 2, 2] = c, s, -s, c, 1.0
+    c, s = np.cos(horizontal), np.sin(horizontal)
+    second[:, 0, 0], second[:, 0, 2], second[:, 2, 0], second[:, 2, 2], second[:, 1, 1] = c, s, -s, c, 1.0
+    return first @ second

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 
-Array = jax.Array
+Array = np.ndarray
 
 SHORTEST = 0.27  # seconds: no two beats are closer
 _IRREGULAR = 0.22  # standard deviation of log RR in atrial fibrillation
@@ -23,27 +22,25 @@ def num_beats(seconds: float) -> int:
     return math.ceil(seconds / SHORTEST) + 8
 
 
-def beat_times(key: Array, rr: Array, irregular: Array, num: int) -> tuple[Array, Array]:
-    """Times of beats, in seconds, of one record that begins at 0.
+def beat_times(rr: Array, irregular: Array, z: Array, depth: Array, phase: Array, start: Array) -> tuple[Array, Array]:
+    """Times of beats, in seconds, of records that begin at 0.
 
     Args:
-      key: typed PRNG key.
-      rr: mean interval in seconds.
-      irregular: whether intervals are those of atrial fibrillation.
-      num: beats.
+      rr: mean interval in seconds [N].
+      irregular: whether intervals are those of atrial fibrillation [N].
+      z: standard normal numbers, one a beat [N, K].
+      depth: standard normal numbers, how far the two rhythms swing [N, 2].
+      phase: of the two rhythms [N, 2].
+      start: uniform numbers in [0, 1), where in an interval the record begins [N].
 
     Returns:
-      (times [num], increasing, with the first two before 0; the interval before each of them [num])
+      (times [N, K], increasing, with the first two before 0; the interval before each of them [N, K])
     """
-    start_key, phase_key, depth_key, noise_key = jax.random.split(key, 4)
-    z = jax.random.normal(noise_key, (num,))
-    phases = jax.random.uniform(phase_key, (2,), maxval=2 * math.pi)
-    depth = jnp.array([0.025, 0.02]) * jnp.exp(0.3 * jax.random.normal(depth_key, (2,)))
-    t = rr * jnp.arange(num)[:, None]
-    swing = jnp.sin(2 * math.pi * t * jnp.array([0.25, 0.1]) + phases) @ depth
-    regular = 1.0 + swing + 0.006 * z
+    t = rr[:, None] * np.arange(z.shape[1])
+    swings = np.array([0.025, 0.02]) * np.exp(0.3 * depth)
+    angle = 2 * math.pi * np.array([0.25, 0.1]) * t[..., None] + phase[:, None]
+    regular = 1.0 + np.sum(swings[:, None] * np.sin(angle), axis=-1) + 0.006 * z
     # Cut off on both sides, so that two beats always precede the record.
-    fibrillating = jnp.exp(jnp.clip(_IRREGULAR * z, -0.6, 0.6) - _IRREGULAR**2 / 2)
-    intervals = jnp.maximum(rr * jnp.where(irregular, fibrillating, regular), SHORTEST)
-    start = (3.7 + jax.random.uniform(start_key)) * rr
-    return jnp.cumsum(intervals) - start, intervals
+    fibrillating = np.exp(np.clip(_IRREGULAR * z, -0.6, 0.6) - _IRREGULAR**2 / 2)
+    intervals = np.maximum(rr[:, None] * np.where(irregular[:, None], fibrillating, regular), SHORTEST)
+    return np.cumsum(intervals, axis=1) - ((3.7 + start) * rr)[:, None], intervals

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
-
 from tgdp_jax.data.ecg.populations import CLASSES, SOURCE, TARGET
 from tgdp_jax.data.ecg.problem import ecg_problem
 from tgdp_jax.data.ecg.records import check_length
@@ -49,15 +47,14 @@ def load(config: EcgSimConfig, *, n_target: int | None, seed: int) -> Problem:
     """
     n_target = 50 if n_target is None else n_target
     check_n_target(n_target, AVAILABLE)
-    keys = jax.random.split(jax.random.key(seed), 3)
     sizes = config.num_source, n_target, NUM_REFERENCE
 
     def rows(records: Simulated) -> Data:
         return Data(records.x, records.y)
 
     source, target, reference = (
-        rows(simulate(key, population, num, seconds=config.seconds, rate=config.rate))
-        for key, population, num in zip(keys, (SOURCE, TARGET, TARGET), sizes, strict=True)
+        rows(simulate([seed, part], population, num, seconds=config.seconds, rate=config.rate))
+        for part, (population, num) in enumerate(zip((SOURCE, TARGET, TARGET), sizes, strict=True))
     )
     return ecg_problem(
         "ecg-sim", source, target, reference, classes=CLASSES, conditional=config.conditional, rate=config.rate

@@ -1,28 +1,25 @@
 """Simulated records: beats of a `waves` dipole at the times of a `rhythm`, turned, scaled, projected to leads, and
 noisy.
 
-Record i depends on (key, population, i) alone: its numbers come from fold_in(key, i), and records are computed in
-chunks of one shape.
+Record i depends on (seed, population, i) alone, as its numbers come from a generator of its own. All else is NumPy over
+chunks of records: there is nothing to compile, and two thousand records take a second or two.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.data.ecg import waves
-from tgdp_jax.data.ecg.latents import Latents, draw_latents
+from tgdp_jax.data.ecg.latents import Latents, make_latents, num_draws
 from tgdp_jax.data.ecg.leads import DOWER
-from tgdp_jax.data.ecg.populations import Population, means
-from tgdp_jax.data.ecg.rhythm import num_beats
+from tgdp_jax.data.ecg.populations import Population
 
-Array = jax.Array
-CHUNK = 128  # records a launch
+Array = np.ndarray
+CHUNK = 32  # records at once: what is computed on the way stays in the processor's cache
 
 # What leads I, II, V1..V6 measure of the noise of electrodes R, L, F and V1..V6: noise is the electrodes' own, and
 # keeps to the relations between leads. The chest leads' other pole is Wilson's, the mean of the limbs.
@@ -42,85 +39,73 @@ class Simulated(NamedTuple):
       bpm: mean heart rate that was asked for, beats a minute [N].
     """
 
-    x: np.ndarray
-    y: np.ndarray
-    bpm: np.ndarray
+    x: Array
+    y: Array
+    bpm: Array
 
 
 def simulate(
-    key: Array, population: Population, num: int, *, seconds: float = 10.0, rate: int = 100, label: int | None = None
+    seed: Sequence[int], population: Population, num: int, *, seconds: float = 10.0, rate: int = 100
 ) -> Simulated:
     """Draws records; the first n of them are the same whatever `num` is.
 
     Args:
-      key: typed PRNG key.
+      seed: non-negative integers.
       population: whose.
       num: how many.
       seconds: length of a record.
       rate: samples a second.
-      label: class of all; default drawn from the population's shares.
     """
-    shares = population.shares if label is None else tuple(float(i == label) for i in range(len(population.shares)))
-    settings = np.array(shares, np.float32), means(population)
-    length = round(seconds * rate)
-    draw, record = _programs(seconds, rate)
-    x = np.empty((num, length, len(DOWER)), np.float32)
-    y, bpm = np.empty(num, np.int32), np.empty(num, np.float32)
+    t = np.arange(round(seconds * rate), dtype=np.float32) / np.float32(rate)
+    normals, uniforms = num_draws(seconds)
+    x = np.empty((num, len(t), len(DOWER)), np.float32)
+    y, bpm = np.empty(num, np.int32), np.empty(num)
     for start in range(0, num, CHUNK):
-        latents, white = draw(key, np.arange(start, start + CHUNK, dtype=np.uint32), *settings)
-        part = slice(start, start + CHUNK)
-        rows = len(y[part])
-        x[part] = np.asarray(record(latents, white))[:rows]
-        y[part], bpm[part] = np.asarray(latents.label)[:rows], np.asarray(latents.bpm)[:rows]
+        ids = range(start, min(start + CHUNK, num))
+        generators = [np.random.default_rng([*seed, i]) for i in ids]
+        normal = np.stack([g.standard_normal(normals) for g in generators])
+        uniform = np.stack([g.random(uniforms) for g in generators])
+        white = np.stack([g.standard_normal((len(t), 9), np.float32) for g in generators])
+        latents = make_latents(normal, uniform, population, seconds)
+        part = slice(ids.start, ids.stop)
+        x[part], y[part], bpm[part] = _records(latents, white, t), latents.label, latents.bpm
     return Simulated(x, y, bpm)
 
 
-@functools.lru_cache(maxsize=8)
-def _programs(seconds: float, rate: int) -> tuple[Any, Any]:
-    """(what is drawn, what becomes of it). Two programs: XLA on a CPU would draw each number again at every sample."""
-    times = np.arange(round(seconds * rate), dtype=np.float32) / rate
-
-    def draw(key: Array, shares: Array, numbers: dict[str, Array]) -> tuple[Latents, Array]:
-        latent_key, noise_key = jax.random.split(key)
-        white = jax.random.normal(noise_key, (len(times), _ELECTRODES.shape[1]))
-        return draw_latents(latent_key, shares, numbers, beats=num_beats(seconds)), white
-
-    @jax.jit
-    def draw_all(key: Array, ids: Array, shares: Array, numbers: dict[str, Array]) -> tuple[Latents, Array]:
-        return jax.vmap(lambda i: draw(jax.random.fold_in(key, i), shares, numbers))(ids)
-
-    @jax.jit
-    def record_all(latents: Latents, white: Array) -> Array:
-        return jax.vmap(lambda one, noise: _record(one, noise, jnp.asarray(times)))(latents, white)
-
-    return draw_all, record_all
-
-
-def _record(one: Latents, white: Array, t: Array) -> Array:
-    """Leads [T, 8] in mV at times t [T]."""
-    heart = (_beats(one, t) + _atria(one, t)) @ one.turn @ jnp.asarray(DOWER.T, jnp.float32)
-    swing = jnp.sin(2 * math.pi * one.hertz[:, None] * t[:, None, None] + one.phase)
-    electrodes = one.noise * white + jnp.sum(one.wander * swing, axis=1)
-    return heart + electrodes @ jnp.asarray(_ELECTRODES.T, jnp.float32)
+def _records(latents: Latents, white: Array, t: Array) -> Array:
+    """Leads [N, T, 8] in mV at times t [T]."""
+    one = Latents(*(part.astype(np.float32) if part.dtype == np.float64 else part for part in latents))
+    heart = (_beats(one, t) + _atria(one, t)) @ one.turn @ DOWER.T.astype(np.float32)
+    electrodes = one.noise[:, None, None] * white
+    for swing in range(one.hertz.shape[1]):
+        angle = 2 * math.pi * one.hertz[:, swing, None, None] * t[:, None] + one.phase[:, None, swing]
+        electrodes += one.wander[:, None, swing] * np.sin(angle)
+    return heart + electrodes @ _ELECTRODES.T.astype(np.float32)
 
 
 def _beats(one: Latents, t: Array) -> Array:
-    """Dipole [T, 3] of the last two beats and of the next one."""
+    """Dipole [N, T, 3] of the last two beats and of the next one."""
     centre, width, power = (
-        jnp.asarray(table, jnp.float32)[one.label] for table in (waves.CENTRE, waves.WIDTH, waves.POWER)
+        table.astype(np.float32)[one.label][:, None] for table in (waves.CENTRE, waves.WIDTH, waves.POWER)
     )
-    last = jnp.sum(t[:, None] >= one.beats, axis=1) - 1
-    total = jnp.zeros((len(t), 3))
+    last = np.stack([np.searchsorted(beats, t, side="right") - 1 for beats in one.beats])
+    total = np.zeros((*last.shape, 3), np.float32)
     for step in (-1, 0, 1):
-        beat = jnp.clip(last + step, 0, len(one.beats) - 1)
-        scale = one.intervals[beat][:, None] ** power * one.stretch
-        gaussian = jnp.exp(-0.5 * (((t - one.beats[beat])[:, None] / scale - centre) / width) ** 2)
-        total = total + one.heights[beat][:, None] * (gaussian @ one.dipole)
+        beat = np.clip(last + step, 0, one.beats.shape[1] - 1)
+        time, interval, height = (
+            np.take_along_axis(part, beat, axis=1) for part in (one.beats, one.intervals, one.heights)
+        )
+        # A wave's time scale is its stretch times a power of the interval, and few powers occur.
+        scale = np.ones((*last.shape, len(waves.WAVES)), np.float32) * one.stretch[:, None]
+        for exponent in np.unique(waves.POWER):
+            scale *= np.where(power == exponent, (interval ** np.float32(exponent))[..., None], np.float32(1))
+        gaussian = np.exp(-0.5 * (((t - time)[..., None] / scale - centre) / width) ** 2)
+        total += height[..., None] * (gaussian @ one.dipole)
     return total
 
 
 def _atria(one: Latents, t: Array) -> Array:
-    """Dipole [T, 3] of f waves, whose frequency swings a little."""
-    hertz, swing, first, second = one.flutter
-    phase = 2 * math.pi * hertz * t + 2.0 * jnp.sin(2 * math.pi * 0.4 * t + swing)
-    return (jnp.sin(phase + first) + 0.4 * jnp.sin(2 * phase + second))[:, None] * one.atria
+    """Dipole [N, T, 3] of f waves, whose frequency swings a little."""
+    hertz, swing, first, second = one.flutter.T[..., None]
+    phase = 2 * math.pi * hertz * t + 2.0 * np.sin(2 * math.pi * 0.4 * t + swing)
+    return (np.sin(phase + first) + 0.4 * np.sin(2 * phase + second))[..., None] * one.atria[:, None]

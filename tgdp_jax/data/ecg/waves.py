@@ -31,8 +31,8 @@ _NORMAL = {
 # the T wave against it.
 _LBBB = _NORMAL | {
     "Q": (-0.050, 0.014, 0.0, (0.10, 0.05, 0.02)),
-    "R": (0.005, 0.024, 0.0, (0.85, 0.45, 0.45)),
-    "R'": (0.062, 0.026, 0.0, (0.85, 0.20, 0.85)),
+    "R": (0.005, 0.021, 0.0, (0.85, 0.45, 0.45)),
+    "R'": (0.056, 0.022, 0.0, (0.85, 0.20, 0.85)),
     "S": (0.030, 0.012, 0.0, (0.0, 0.0, 0.0)),
     "ST": (0.160, 0.050, 0.5, (-0.10, -0.03, -0.15)),
     "T1": (0.290, 0.055, 0.5, (-0.20, -0.05, -0.16)),
@@ -52,6 +52,6 @@ ST = np.array([wave == "ST" for wave in WAVES])
 P_WAVE = np.array([wave == "P" for wave in WAVES])
 
 # Fibrillating atria: many small waves a second, seen best in V1.
-F_WAVE = np.array([0.02, 0.05, -0.08])
+F_WAVE = np.array([-0.03, 0.03, -0.04])
 # Direction of the R wave, along which an ST segment is raised or depressed.
 MAIN_AXIS = np.array([1.0, 0.6, -0.2])

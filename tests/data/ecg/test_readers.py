@@ -40,6 +40,8 @@ def test_the_500_hz_copy_is_resampled_without_aliasing(tmp_path):
     # Sines below 12 Hz pass; the filter's edges are left out.
     np.testing.assert_allclose(found[:, 20:-20], slow[:, 20:-20], atol=0.005)
     t = np.arange(1000) / 500
+    steady = to_row(Signal(np.outer(2.0 + t, np.ones(12)), 500, TWELVE), rate=100, seconds=2, what="test")
+    np.testing.assert_allclose(steady, np.outer(2.0 + t[::5], np.ones(8)), rtol=0.005)  # an offset and a drift
     fast = np.sin(2 * np.pi * 95.0 * t)[:, None] * np.ones(12)
     row = to_row(Signal(fast, 500, TWELVE), rate=100, seconds=2, what="test")
     assert np.abs(row[20:-20]).max() < 0.01  # would be 5 Hz

@@ -73,7 +73,8 @@ def to_row(signal: Signal, *, rate: int, seconds: float, what: str) -> np.ndarra
     """Leads I, II, V1..V6 at `rate`, cut at the end or padded with zeros to `seconds`; float32 [T, 8] in mV.
 
     Resampled by a polyphase filter (`scipy.signal.resample_poly`), whose low pass keeps what is too fast from folding
-    back. The mean is put aside meanwhile: the filter takes the record for zero beyond its ends.
+    back. The line between first and last sample is put aside meanwhile, or the filter would take a baseline that is not
+    zero for a step.
 
     Raises:
       UserError: a sampling rate below the one asked for, or no integer.
@@ -98,8 +99,7 @@ def to_row(signal: Signal, *, rate: int, seconds: float, what: str) -> np.ndarra
     common = math.gcd(round(signal.rate), rate)
     up, down = rate // common, round(signal.rate) // common
     if up != down:
-        mean = x.mean(0)
-        x = resample_poly(x - mean, up, down, axis=0) + mean
+        x = resample_poly(x, up, down, axis=0, padtype="line")
     length = round(seconds * rate)
     out = np.zeros((length, len(LEADS)), np.float32)
     out[: min(length, len(x))] = x[:length]

@@ -18,13 +18,16 @@ from tgdp_jax.config import CompareConfig, RunConfig, problem_name
 from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.digit_pairs import DigitPairsConfig
 from tgdp_jax.data.digits import DigitsConfig
+from tgdp_jax.data.ecg.folders import EcgConfig
+from tgdp_jax.data.ecg.sim import EcgSimConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.data.images import ImagesConfig
+from tgdp_jax.ecg_settings import EcgTrainingConfig
 from tgdp_jax.engine import EngineConfig, describe, running
 from tgdp_jax.errors import UserError
 from tgdp_jax.settings import ImageTrainingConfig, NetworkConfig
 
-# References that look at coordinates have nothing to say of pixels.
+# References that look at coordinates have nothing to say of pixels, nor of samples of a signal.
 IMAGE_METHODS = "tgdp,discriminator_guidance,finetune,scratch,source"
 PAIRS_NETWORK = NetworkConfig(kind="multimodal")
 
@@ -34,6 +37,8 @@ Arrays = Annotated[ArraysConfig, tyro.conf.arg(name="")]
 Digits = Annotated[DigitsConfig, tyro.conf.arg(name="")]
 DigitPairs = Annotated[DigitPairsConfig, tyro.conf.arg(name="")]
 Images = Annotated[ImagesConfig, tyro.conf.arg(name="")]
+EcgSim = Annotated[EcgSimConfig, tyro.conf.arg(name="")]
+Ecg = Annotated[EcgConfig, tyro.conf.arg(name="")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,20 @@ class RunImages(ImageTrainingConfig, RunConfig):
     """`RunConfig` on the user's images."""
 
     problem: Images = dataclasses.field()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunEcgSim(EcgTrainingConfig, RunConfig):
+    """`RunConfig` on simulated ECGs."""
+
+    problem: EcgSim = EcgSimConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunEcg(EcgTrainingConfig, RunConfig):
+    """`RunConfig` on the user's ECGs."""
+
+    problem: Ecg = dataclasses.field()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,6 +132,24 @@ class CompareImages(ImageTrainingConfig, CompareConfig):
     problem: Images = dataclasses.field()
     methods: str = IMAGE_METHODS
     n_targets: str = "10,50,200"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareEcgSim(EcgTrainingConfig, CompareConfig):
+    """`CompareConfig` on simulated ECGs."""
+
+    problem: EcgSim = EcgSimConfig()
+    methods: str = IMAGE_METHODS
+    n_targets: str = "50,200,690"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareEcg(EcgTrainingConfig, CompareConfig):
+    """`CompareConfig` on the user's ECGs."""
+
+    problem: Ecg = dataclasses.field()
+    methods: str = IMAGE_METHODS
+    n_targets: str = "50,200,690"
 
 
 Engine = Annotated[EngineConfig, tyro.conf.arg(name="")]
@@ -200,6 +237,25 @@ def run_images(
     _run(config, out, engine)
 
 
+def run_ecg_sim(
+    config: Annotated[RunEcgSim, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
+    """Simulated twelve-lead ECGs: the target is faster, sicker, noisier and of another electrical axis."""
+    _run(config, out, engine)
+
+
+def run_ecg(
+    config: Annotated[RunEcg, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
+    """Your own twelve-lead ECGs: the folders of PTB-XL, CPSC 2018 or LUDB as published, or .npz files.
+
+    A .npz file has mV under x [N, T, 8] (I, II, V1..V6) or [N, T, 12], and optionally integer labels y [N], patient [N]
+    and rate in Hz. Signals are converted once and kept in the user's cache folder. Metrics are taken on records of
+    patients that no method sees. WFDB folders need the extra `ecg`.
+    """
+    _run(config, out, engine)
+
+
 def compare_gaussians(
     config: Annotated[CompareGaussians, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
 ) -> None:
@@ -232,6 +288,20 @@ def compare_images(
     config: Annotated[CompareImages, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
 ) -> None:
     """Your own images."""
+    _compare(config, out, engine)
+
+
+def compare_ecg_sim(
+    config: Annotated[CompareEcgSim, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
+    """Simulated twelve-lead ECGs."""
+    _compare(config, out, engine)
+
+
+def compare_ecg(
+    config: Annotated[CompareEcg, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
+    """Your own twelve-lead ECGs."""
     _compare(config, out, engine)
 
 
@@ -319,11 +389,15 @@ RUN.command(name="arrays")(run_arrays)
 RUN.command(name="digits")(run_digits)
 RUN.command(name="digit-pairs")(run_digit_pairs)
 RUN.command(name="images")(run_images)
+RUN.command(name="ecg-sim")(run_ecg_sim)
+RUN.command(name="ecg")(run_ecg)
 COMPARE.command(name="gaussians")(compare_gaussians)
 COMPARE.command(name="arrays")(compare_arrays)
 COMPARE.command(name="digits")(compare_digits)
 COMPARE.command(name="digit-pairs")(compare_digit_pairs)
 COMPARE.command(name="images")(compare_images)
+COMPARE.command(name="ecg-sim")(compare_ecg_sim)
+COMPARE.command(name="ecg")(compare_ecg)
 APP.command(RUN, name="run", help="Train one method on a problem, sample, measure and report.")
 APP.command(COMPARE, name="compare", help="Several methods on a problem, side by side over target sizes and seeds.")
 APP.command(name="methods")(methods)

@@ -14,18 +14,24 @@ from cattrs.strategies import configure_tagged_union
 from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.digit_pairs import DigitPairsConfig
 from tgdp_jax.data.digits import DigitsConfig
+from tgdp_jax.data.ecg.folders import EcgConfig
+from tgdp_jax.data.ecg.sim import EcgSimConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.data.images import ImagesConfig
 from tgdp_jax.errors import UserError
 from tgdp_jax.settings import TrainingConfig
 
-ProblemConfig = GaussiansConfig | ArraysConfig | DigitsConfig | DigitPairsConfig | ImagesConfig
+ProblemConfig = (
+    GaussiansConfig | ArraysConfig | DigitsConfig | DigitPairsConfig | ImagesConfig | EcgSimConfig | EcgConfig
+)
 PROBLEMS: dict[str, type] = {
     "gaussians": GaussiansConfig,
     "arrays": ArraysConfig,
     "digits": DigitsConfig,
     "digit-pairs": DigitPairsConfig,
     "images": ImagesConfig,
+    "ecg-sim": EcgSimConfig,
+    "ecg": EcgConfig,
 }
 
 
@@ -42,8 +48,8 @@ class RunConfig(TrainingConfig):
       problem: the data.
       method: tgdp, discriminator_guidance, finetune, lora, dreambooth, textual_inversion, domain_guidance, scratch,
         source, gan, multimodal, kde or sir.
-      n_target: target rows to learn from. Default: 100 for gaussians, 50 for digits and digit-pairs; four fifths of
-        other data.
+      n_target: target rows to learn from. Default: 100 for gaussians, 50 for digits, digit-pairs and ecg-sim; four
+        fifths of other data.
       seed: fixes data, training and samples.
     """
 

@@ -18,6 +18,9 @@ import numpy as np
 from tgdp_jax.config import CompareConfig, RunConfig, fingerprint, to_json
 from tgdp_jax.cost import Cost, Meter
 from tgdp_jax.data import arrays, digit_pairs, digits, gaussians, images
+from tgdp_jax.data.ecg import folders as ecg_folders
+from tgdp_jax.data.ecg import sim as ecg_sim
+from tgdp_jax.data.ecg.cache import digest_files
 from tgdp_jax.data.image_files import files_of
 from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.data.problem import Problem
@@ -58,6 +61,10 @@ def load_problem(config: Any, *, n_target: int | None, seed: int) -> Problem:
             return digit_pairs.load(config, n_target=n_target, seed=seed)
         case images.ImagesConfig():
             return images.load(config, n_target=n_target, seed=seed)
+        case ecg_sim.EcgSimConfig():
+            return ecg_sim.load(config, n_target=n_target, seed=seed)
+        case ecg_folders.EcgConfig():
+            return ecg_folders.load(config, n_target=n_target, seed=seed)
         case _:
             return arrays.load(config, n_target=n_target, seed=seed)
 
@@ -68,6 +75,8 @@ def file_digests(config: RunConfig | CompareConfig) -> dict[str, str]:
 
 
 def _data_digests(config: Any) -> dict[str, str]:
+    if isinstance(config, ecg_folders.EcgConfig):
+        return {name: digest_files(files) for name, files in ecg_folders.data_files(config).items()}
     paths = {name: value for name, value in vars(config).items() if isinstance(value, Path)}
     return {name: _digest(files_of(path)) for name, path in paths.items() if path.exists()}
 

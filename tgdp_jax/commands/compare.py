@@ -68,6 +68,8 @@ def _fill(config: CompareConfig, problems: Problems, out: Path, engine: EngineCo
     identity = problem_identity(config.problem)  # of files read whole: once for all cells
     with Display() as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
         display.say(f"devices: {describe()}")
+        for note in next(iter(problems.values())).notes:
+            display.say(note)
         store = Store(out / "checkpoints", seconds=engine.checkpoint_seconds, warn=display.warn)
         for index, (method, n, seed) in enumerate(todo):
             path = out / "cells" / f"{method.replace(' ', '_')}-n{n}-seed{seed}.json"

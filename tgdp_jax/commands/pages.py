@@ -95,6 +95,8 @@ def sample_picture(problem: Problem, samples: Mapping[str, np.ndarray], labels: 
     if problem.reference is not None:
         panels["target, held out"] = problem.reference.x
     panels |= {f"samples: {name}": x for name, x in samples.items()}
+    if problem.ecg_rate is not None:
+        return _ecg_picture(problem, panels, labels)
     panels = {name: x[:PANEL_POINTS] for name, x in panels.items()}
     classes = None
     if problem.conditional:
@@ -112,6 +114,28 @@ def sample_picture(problem: Problem, samples: Mapping[str, np.ndarray], labels: 
     if len(problem.shape) == 3:
         caption = "One row a class." if classes else "The first images of each, in the order given."
     return Picture("Source, target and samples", caption, png)
+
+
+def _ecg_picture(problem: Problem, panels: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]) -> Picture:
+    """A record of each set; of one class, the target's most frequent, where models see labels."""
+    first = {name: 0 for name in panels}
+    sets = (problem.source, problem.target, *([] if problem.reference is None else [problem.reference]))
+    known = dict(zip(panels, (data.y for data in sets), strict=False))
+    known |= {f"samples: {name}": y for name, y in labels.items()}
+    said = "The first record of each set."
+    if problem.conditional and problem.target.y is not None:
+        common = int(np.bincount(problem.target.y).argmax())
+        first = {name: _first_of(common, known.get(name)) for name in panels}
+        said = f"The first record of each set with the target's most frequent label, {problem.classes[common]}."
+    one = {name: problem.scaler.to_user(x[first[name] : first[name] + 1]) for name, x in panels.items()}
+    caption = f"{said} Four leads a row, 2.5 s each where records have 10 s, and lead II below."
+    return Picture("Source, target and samples", caption, plots.ecg_sheets(one, rate=problem.ecg_rate or 1))
+
+
+def _first_of(label: int, labels: np.ndarray | None) -> int:
+    """Number of the first row with the label; past the end where there is none."""
+    found = np.flatnonzero(np.asarray([] if labels is None else labels) == label)
+    return int(found[0]) if len(found) else np.iinfo(np.int32).max
 
 
 def field_pictures(config: TrainingConfig, problem: Problem, trees: Mapping[str, Any]) -> list[Picture]:

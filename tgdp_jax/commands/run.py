@@ -79,6 +79,8 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     identity = problem_identity(config.problem)
     with locked(out), Display() as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
         display.say(f"{config.method} on {problem.name}: {_counts(problem)}")
+        for note in problem.notes:
+            display.say(note)
         display.say(f"devices: {describe()}")
         store = Store(out / "checkpoints", seconds=engine.checkpoint_seconds, warn=display.warn)
         trained = train(config, problem, identity, config.method, config.seed, store, display, log=journal.stage)

@@ -84,6 +84,9 @@ class Problem:
       exact: true densities, for problems with a closed form.
       scaler: maps to and from the user's units.
       modalities: what a row is made of, for problems whose rows have named parts.
+      ecg_rate: samples a second where rows are ECGs [T, 8] of leads I, II, V1..V6, in mV for the user; else None.
+      classes: names of the labels, where they have any.
+      notes: what a reader of the data left out, for the user.
     """
 
     name: str
@@ -94,6 +97,9 @@ class Problem:
     exact: Exact | None = None
     scaler: Scaler = IDENTITY
     modalities: Modalities | None = None
+    ecg_rate: int | None = None
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def conditional(self) -> bool:

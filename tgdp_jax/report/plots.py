@@ -1,6 +1,7 @@
 """All pictures of a report. Each function returns PNG bytes; the figure itself is what its `__wrapped__` returns."""
 
 from tgdp_jax.report.charts import bars, curves, fields, lines
+from tgdp_jax.report.ecg import ecg_sheets
 from tgdp_jax.report.grid import image_grids
 from tgdp_jax.report.samples import histograms, project, samples, scatter_panels
 from tgdp_jax.report.tradeoff import tradeoff
@@ -8,6 +9,7 @@ from tgdp_jax.report.tradeoff import tradeoff
 __all__ = [
     "bars",
     "curves",
+    "ecg_sheets",
     "fields",
     "histograms",
     "image_grids",

@@ -1,0 +1,56 @@
+"""`tgdp run ecg-sim` and `ecg`, from data to report."""
+
+import numpy as np
+import pytest
+
+from tests import tiny
+from tests.data.ecg.writers import signals
+from tests.e2e.tools import LEFT, call, read, refused, strict_json
+from tgdp_jax.data.ecg import sim
+from tgdp_jax.data.ecg.leads import TWELVE, eight
+
+pytestmark = pytest.mark.usefixtures("light_features")
+MLP = ("--network.kind", "mlp", *tiny.OPTIONS)
+SIM = ("run", "ecg-sim", "--seconds", "1", "--rate", "50", "--num-source", "200", "--n-target", "12", "--conditional")
+
+
+def test_a_run_on_simulated_records(tmp_path, monkeypatch):
+    monkeypatch.setattr(sim, "NUM_REFERENCE", 100)
+    out, _ = call(*SIM, "--method", "discriminator_guidance", *MLP, "--out", tmp_path / "run")
+    assert "discriminator_guidance on ecg-sim, 12 target rows" in out
+    assert all((tmp_path / "run" / name).exists() for name in LEFT)
+    samples = read(tmp_path / "run" / "samples.npz")
+    assert samples["x"].shape == (64, 50, 8) and np.isfinite(samples["x"]).all()
+    assert set(samples["y"]) <= set(range(5))
+    metrics = strict_json(tmp_path / "run" / "metrics.json")["metrics"]
+    assert {"mmd2", "memorisation"} <= set(metrics["discriminator_guidance"])
+
+
+def test_a_run_on_the_user_s_records_says_what_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name, num in (("source", 120), ("target", 40)):
+        x = eight(signals(num, rate=100, seconds=0.5, seed=num) / 1000, TWELVE, "test")
+        x[1] = x[0]
+        np.savez(tmp_path / f"{name}.npz", x=x)
+    files = ("--source", tmp_path / "source.npz", "--target", tmp_path / "target.npz", "--seconds", "0.5")
+    run = ("run", "ecg", *files, "--method", "source", *MLP, "--out", tmp_path / "run")
+    out, err = call(*run)
+    assert "source: 1 of 120 records that copy another record are left out" in out + err
+    assert "already complete" in call(*run)[0]
+    # Results belong to the data that they were made from.
+    np.savez(tmp_path / "target.npz", x=x[::-1])
+    assert "target" in refused(*run)
+
+
+def test_folders_that_are_none_are_refused(tmp_path):
+    said = refused("run", "ecg", "--source", tmp_path / "a", "--target", tmp_path, *MLP, "--out", tmp_path / "run")
+    assert "does not exist" in said and "physionet.org/content/ptb-xl" in said
+
+
+@pytest.mark.parametrize("problem", ["ecg-sim", "ecg"])
+def test_help_names_the_options(problem, capsys):
+    with pytest.raises(SystemExit):
+        from tgdp_jax.cli import main
+
+        main(["run", problem, "--help"])
+    assert "--seconds" in capsys.readouterr().out

@@ -1,0 +1,103 @@
+"""Signals of a database, brought to one rate and length once and kept as one memory-mapped file.
+
+Reading 22,000 WFDB records takes minutes, and at 500 Hz they do not fit a small machine's memory: they are converted
+one by one into a .npy file of float32 mV, 32 kB a record of 10 s at 100 Hz, so 0.7 GB for the whole of PTB-XL. From
+then on rows are read straight from the page cache, without parsing and without all being in memory. The price is the
+disk space, and that a changed resampling needs a new file: the name is a digest of headers and tables (WFDB headers
+carry checksums of their signals), of rate and of length. The folder is the user's cache (XDG_CACHE_HOME); what lies
+there may be deleted at will. (A run takes the rows that it trains on into memory all the same, since its training loop
+keeps them on the device: half a GB for the folds 1 to 8.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import platformdirs
+
+from tgdp_jax.data.ecg.leads import LEADS
+from tgdp_jax.data.ecg.records import BadRecord, Index, to_row
+from tgdp_jax.errors import FileError
+
+_VERSION = 1  # of what `to_row` does
+
+
+class Converted(NamedTuple):
+    """Rows of a database.
+
+    Attributes:
+      x: leads I, II, V1..V6 in mV, float32 [N, T, 8], on disk; zero where a record is bad.
+      bad: record number -> why it can not be used.
+      copies: record number -> that of an earlier record with the same signal.
+    """
+
+    x: np.ndarray
+    bad: dict[int, str]
+    copies: dict[int, int]
+
+
+def digest_files(files: Mapping[str, Path]) -> str:
+    """Hex digest of names and contents."""
+    total = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        total.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def converted(index: Index, *, rate: int, seconds: float) -> Converted:
+    """Rows of all records, converted where that has not been done before; complete files or none are left.
+
+    Raises:
+      UserError: a record's file is missing or damaged, or its rate is wrong.
+      FileError: the cache can not be written.
+    """
+    mark = f"{_VERSION} {digest_files(index.files)} {rate} {seconds:g}"
+    folder = Path(platformdirs.user_cache_dir("tgdp_jax")) / "ecg"
+    path = folder / f"{hashlib.sha256(mark.encode()).hexdigest()[:32]}.npy"
+    facts = path.with_suffix(".json")
+    if not (path.exists() and facts.exists()):
+        try:
+            _convert(index, path, facts, rate=rate, seconds=seconds)
+        except OSError as error:
+            raise FileError(
+                f"{folder} can not be written ({error.strerror or error}): free some space, or set XDG_CACHE_HOME to "
+                "another folder"
+            ) from error
+    known = json.loads(facts.read_text())
+    bad, copies = ({int(number): value for number, value in known[name].items()} for name in ("bad", "copies"))
+    return Converted(np.load(path, mmap_mode="r"), bad, copies)
+
+
+def _convert(index: Index, path: Path, facts: Path, *, rate: int, seconds: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        shape = (len(index), round(seconds * rate), len(LEADS))
+        x = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
+        bad: dict[int, str] = {}
+        copies: dict[int, int] = {}
+        seen: dict[bytes, int] = {}
+        for number, name in enumerate(index.names):
+            try:
+                x[number] = to_row(index.read(number), rate=rate, seconds=seconds, what=name)
+            except BadRecord as error:
+                bad[number] = str(error)
+                continue
+            first = seen.setdefault(hashlib.sha256(x[number].tobytes()).digest(), number)
+            if first != number:
+                copies[number] = first
+        x.flush()
+        del x
+        facts.write_text(json.dumps({"bad": bad, "copies": copies}))
+        # Last, so that its presence means that the rest is there.
+        part.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)

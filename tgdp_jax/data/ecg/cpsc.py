@@ -1,0 +1,116 @@
+"""CPSC 2018 (also ICBEB 2018): records of 6 to 60 s at 500 Hz in nine classes, one to three a record.
+
+Liu, Liu, Zhao, Zhang, Wu, Xu, Liu, Ma, Wei, He, Li and Ng (2018), "An open access database for evaluating the
+algorithms of electrocardiogram rhythm and morphology abnormality detection", Journal of Medical Imaging and Health
+Informatics 8:1368.
+
+It comes in two forms: as published (http://2018.icbeb.org/Challenge.html: A0001.mat and so on, with REFERENCE.csv) and
+as WFDB records with SNOMED codes in the PhysioNet/CinC Challenge 2020 (https://physionet.org/content/challenge-2020/).
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from tgdp_jax.data.ecg.leads import TWELVE
+from tgdp_jax.data.ecg.records import Index, Signal, read_wfdb, wfdb
+from tgdp_jax.data.ecg.statements import likelihoods
+from tgdp_jax.errors import UserError
+
+RATE = 500
+REFERENCE = "REFERENCE.csv"
+# Number in REFERENCE.csv, SNOMED code, and PTB-XL's statement: normal, atrial fibrillation, first degree AV block, left
+# and right bundle branch block, premature atrial and ventricular contraction, ST depression and elevation.
+_CLASSES = (
+    ("1", "426783006", "NORM"),
+    ("2", "164889003", "AFIB"),
+    ("3", "270492004", "1AVB"),
+    ("4", "164909002", "CLBBB"),
+    ("5", "59118001", "CRBBB"),
+    ("6", "284470004", "PAC"),
+    ("7", "164884008", "PVC"),
+    ("8", "429622005", "STD_"),
+    ("9", "164931005", "STE_"),
+)
+NUMBERED = {number: statement for number, _, statement in _CLASSES}
+SNOMED = {code: statement for _, code, statement in _CLASSES}
+
+
+def index(folder: Path) -> Index:
+    """Records of the folder in either form, each of a patient of its own.
+
+    Raises:
+      UserError: a record is missing or damaged, or has an unknown class.
+    """
+    headers = sorted(folder.rglob("*.hea"))
+    return _challenge(folder, headers) if headers else _published(folder)
+
+
+def _statements(codes: list[str], known: dict[str, str], what: str) -> np.ndarray:
+    new = [code for code in codes if code not in known]
+    if new or not codes:
+        said = f"the unknown class {new[0]!r}" if new else "no class"
+        raise UserError(f"{what} has {said}: CPSC 2018 has {', '.join(known)}; leave other records out")
+    return likelihoods({known[code]: 100.0 for code in codes}, what)
+
+
+def _published(folder: Path) -> Index:
+    table = next(iter(sorted(folder.rglob(REFERENCE))))
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        rows = [row for row in list(csv.reader(file))[1:] if row]
+    paths = {path.stem: path for path in sorted(folder.rglob("*.mat"))}
+    missing = [row[0] for row in rows if row[0] not in paths]
+    if missing or not rows:
+        raise UserError(f"{folder} lacks {missing[0] if missing else 'any record'}.mat, which {table} names: copy it")
+    names = tuple(row[0] for row in rows)
+    found = [_statements([c for c in row[1:] if c.strip()], NUMBERED, f"{REFERENCE}, {row[0]}") for row in rows]
+
+    def read(number: int) -> Signal:
+        return Signal(_matlab(paths[names[number]]), RATE, TWELVE)
+
+    files = {REFERENCE: table} | {f"{name}.mat": paths[name] for name in names}
+    return Index(names, np.array(found), np.array(names), np.zeros(len(names), int), read, files)
+
+
+def _matlab(path: Path) -> np.ndarray:
+    """Leads [T, 12] in mV of a file that holds the struct ECG.
+
+    Raises:
+      UserError: it does not.
+    """
+    from scipy.io import loadmat  # late: few runs read such files
+
+    try:
+        data = np.asarray(loadmat(path)["ECG"][0, 0]["data"], np.float64)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError) as error:
+        raise UserError(f"{path} can not be read as a record of CPSC 2018 ({error}): copy it anew") from error
+    if data.ndim != 2 or data.shape[0] != len(TWELVE):
+        raise UserError(f"{path} has data of shape {data.shape}: CPSC 2018 has 12 leads a record, copy it anew")
+    return data.T
+
+
+def _challenge(folder: Path, headers: list[Path]) -> Index:
+    names = tuple(str(path.relative_to(folder).with_suffix("")) for path in headers)
+    found = []
+    for path in headers:
+        try:
+            comments = wfdb().rdheader(str(path.with_suffix(""))).comments
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} can not be read as a header ({error}): copy it anew") from error
+        codes = [line.split(":", 1)[1] for line in comments if line.lower().startswith("dx:")]
+        found.append(_statements([c.strip() for c in ",".join(codes).split(",") if c.strip()], SNOMED, str(path)))
+
+    def read(number: int) -> Signal:
+        record = read_wfdb(folder / names[number])
+        if record.fs != RATE:
+            raise UserError(
+                f"{folder / names[number]} is sampled at {record.fs:g} Hz where CPSC 2018 has {RATE}: take the files "
+                "as published"
+            )
+        return Signal(record.p_signal, record.fs, tuple(record.sig_name))
+
+    files = {str(path.relative_to(folder)): path for path in headers}
+    return Index(names, np.array(found), np.array(names), np.zeros(len(names), int), read, files)

@@ -1,0 +1,61 @@
+"""Problem `ecg-sim`: simulated records of two populations, for whoever has no ECGs at hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tgdp_jax.data.ecg.populations import CLASSES, SOURCE, TARGET
+from tgdp_jax.data.ecg.problem import ecg_problem
+from tgdp_jax.data.ecg.records import check_length
+from tgdp_jax.data.ecg.simulate import Simulated, simulate
+from tgdp_jax.data.problem import Data, Problem, check_n_target
+from tgdp_jax.errors import UserError
+
+# Target rows to be had, and rows to judge by.
+AVAILABLE, NUM_REFERENCE = 2000, 1000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EcgSimConfig:
+    """Simulated twelve-lead ECGs; the target is faster, sicker, noisier, of lower voltage and with its axis to the
+    left.
+
+    Attributes:
+      seconds: length of a record.
+      rate: samples a second.
+      num_source: source records drawn.
+      conditional: models see the class: sinus rhythm, bradycardia, tachycardia, left bundle branch block, atrial
+        fibrillation.
+    """
+
+    seconds: float = 10.0
+    rate: int = 100
+    num_source: int = 2000
+    conditional: bool = False
+
+    def __post_init__(self):
+        check_length(self.seconds, self.rate)
+        if self.num_source < 100:
+            raise UserError(f"num-source is {self.num_source}: a source model needs at least 100 records")
+
+
+def load(config: EcgSimConfig, *, n_target: int | None, seed: int) -> Problem:
+    """Draws the problem; source, target and reference rows depend on (config, seed) alone, target rows are nested in n.
+
+    Raises:
+      UserError: n_target is out of range.
+    """
+    n_target = 50 if n_target is None else n_target
+    check_n_target(n_target, AVAILABLE)
+    sizes = config.num_source, n_target, NUM_REFERENCE
+
+    def rows(records: Simulated) -> Data:
+        return Data(records.x, records.y)
+
+    source, target, reference = (
+        rows(simulate([seed, part], population, num, seconds=config.seconds, rate=config.rate))
+        for part, (population, num) in enumerate(zip((SOURCE, TARGET, TARGET), sizes, strict=True))
+    )
+    return ecg_problem(
+        "ecg-sim", source, target, reference, classes=CLASSES, conditional=config.conditional, rate=config.rate
+    )

@@ -15,7 +15,20 @@ Images and recordings are paired at random within a class. Each study goes on wh
 A classifier of real images judges images, one of real spectrograms spectrograms; text must spell the right word.
 "right" is the share of generated modalities that show the class of the real, unseen one that they were made from;
 chance is 0.10. "real" is the same share of real, unseen data, the ceiling; "known" is that of what was given: who makes
-one half of a digit from the other can not know more of its class than that shows.
+one half of a digit from the other can not know more of its class than that shows. Scale is that of classifier-free
+guidance; "from nothing" is how often the modalities of a sample of the joint show one class.
+
+Measured with jax 0.10.2 on two CPU cores that had other work too (cpu size, seed 0; 300 test rows).
+
+text (0.88 million weights, 376 s of training)
+
+      what                          right, scale 1  right, scale 2    known     real
+      text from image                         0.81            0.89     0.99     1.00
+      image from text                         0.91            0.99     1.00     0.99
+      image and text from nothing             0.86               -        -     0.99
+
+Guidance brings images to the ceiling. Text must be right in every letter. The joint has no such help: in one of seven
+samples image and name do not agree.
 """
 
 from __future__ import annotations

@@ -15,7 +15,20 @@ Images and recordings are paired at random within a class. Each study goes on wh
 A classifier of real images judges images, one of real spectrograms spectrograms; text must spell the right word.
 "right" is the share of generated modalities that show the class of the real, unseen one that they were made from;
 chance is 0.10. "real" is the same share of real, unseen data, the ceiling; "known" is that of what was given: who makes
-one half of a digit from the other can not know more of its class than that shows.
+one half of a digit from the other can not know more of its class than that shows. Scale is that of classifier-free
+guidance; "from nothing" is how often the modalities of a sample of the joint show one class.
+
+Measured with jax 0.10.2 on two CPU cores that had other work too (cpu size, seed 0; 300 test rows).
+
+text (0.88 million weights, 376 s of training)
+
+      what                          right, scale 1  right, scale 2    known     real
+      text from image                         0.81            0.89     0.99     1.00
+      image from text                         0.91            0.99     1.00     0.99
+      image and text from nothing             0.86               -        -     0.99
+
+Guidance brings images to the ceiling. Text must be right in every letter. The joint has no such help: in one of seven
+samples image and name do not agree.
 """
 
 from __future__ import annotations
@@ -110,15 +123,19 @@ def recordings(folder: Path) -> Iterator[tuple[str, bytes]]:
     yield from sorted(found)
 
 
-def speech(data_dir: Path, num: int) -> Problem:
-    """`num` training rows [image, audio, text] and 1,000 for testing, whose modalities agree in class alone."""
+def speech(data_dir: Path, num: int, num_test: int) -> Problem:
+    """Training and test rows [image, audio, text], so many of each, whose modalities agree in class alone.
+
+    Raises:
+      UserError: a file is missing.
+    """
     mnist = data_dir / "mnist" / "mnist.npz"
     if not mnist.exists():
         raise UserError(f"{mnist} does not exist: see the text at the top of {Path(__file__).name} for what it holds")
     with np.load(mnist) as archive:
         images = {
             part: (archive[f"x_{part}"][:most, MARGIN:-MARGIN, MARGIN:-MARGIN, None], archive[f"y_{part}"][:most])
-            for part, most in (("train", num), ("test", 1000))
+            for part, most in (("train", num), ("test", num_test))
         }
     sounds: dict[str, list[tuple[int, np.ndarray]]] = {"train": [], "test": []}
     for name, content in recordings(data_dir / "fsdd"):
@@ -144,7 +161,7 @@ def training(study: str, size: Size) -> TrainingConfig:
     """Settings of the network and its training."""
     tiny, speech = size == "tiny", study == "speech"
     optimiser = OptimiserConfig(
-        steps=100 if tiny else 3000 if speech else 6000,
+        steps=100 if tiny else 2000,
         batch_size=64 if speech else 128,
         learning_rate=2e-3,
         ema=0.98 if tiny else 0.999,
@@ -153,7 +170,11 @@ def training(study: str, size: Size) -> TrainingConfig:
     )
     return TrainingConfig(
         network=NetworkConfig(
-            kind="multimodal", channels=(16, 32, 64) if speech else (16, 32), attention=(), width=256, depth=3
+            kind="multimodal",
+            channels=(8, 16) if tiny else (16, 32, 64) if speech else (16, 32),
+            attention=(),
+            width=256,
+            depth=3,
         ),
         source=DenoiserConfig(held_out=0.05, optimiser=optimiser),
     )
@@ -229,8 +250,8 @@ def main(
     """
     if study == "speech" and data_dir is None:
         raise UserError("speech needs --data-dir, the folder of MNIST and the spoken digits")
-    num = 1000 if size == "tiny" else 20_000
-    problem = digits(study) if data_dir is None or study != "speech" else speech(data_dir, num)
+    numbers = (1000, 200) if size == "tiny" else (20_000, 1000)
+    problem = digits(study) if data_dir is None or study != "speech" else speech(data_dir, *numbers)
     rows = measure(problem, training(study, size), size, out)
     columns = [
         *(Column(f"right{scale:g}", f"right, scale {scale:g}", "none") for scale in SCALES),

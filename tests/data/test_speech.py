@@ -43,7 +43,7 @@ def test_modalities_of_a_row_are_of_one_class_and_test_rows_are_unseen(tmp_path)
         for number, seconds in ((3, 0.2), (7, 0.5)):
             wave = tone(300 + 300 * digit, seconds)
             wavfile.write(tmp_path / "fsdd" / "recordings" / f"{digit}_ann_{number}.wav", RATE, wave)
-    problem = speech(tmp_path, 30)
+    problem = speech(tmp_path, 30, 20)
     assert len(problem.source) == 30 and len(problem.reference) == 20
     for data, seconds in ((problem.source, 0.5), (problem.reference, 0.2)):
         found = problem.modalities.split(data.x)
@@ -53,7 +53,7 @@ def test_modalities_of_a_row_are_of_one_class_and_test_rows_are_unseen(tmp_path)
         for label, audio in zip(data.y, found["audio"], strict=True):
             np.testing.assert_array_equal(audio, spectrogram(tone(300 + 300 * int(label), seconds)))
     with pytest.raises(UserError, match=r"mnist\.npz does not exist"):
-        speech(tmp_path / "nowhere", 30)
+        speech(tmp_path / "nowhere", 30, 20)
 
 
 def test_test_rows_of_the_bundled_digits_are_no_training_rows():

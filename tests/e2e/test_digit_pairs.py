@@ -20,7 +20,7 @@ RUN = "run digit-pairs --method source --n-target 8 --network.channels 4 --netwo
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs") / "run"
-    call(*RUN, *tiny.OPTIONS, "--out", folder)
+    call(*RUN, *tiny.OPTIONS, "--source.optimiser.validation-rows", "64", "--out", folder)
     return folder
 
 

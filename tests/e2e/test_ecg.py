@@ -16,14 +16,14 @@ SIM = ("run", "ecg-sim", "--seconds", "1", "--rate", "50", "--num-source", "200"
 
 def test_a_run_on_simulated_records(tmp_path, monkeypatch):
     monkeypatch.setattr(sim, "NUM_REFERENCE", 100)
-    out, _ = call(*SIM, "--method", "discriminator_guidance", *MLP, "--out", tmp_path / "run")
-    assert "discriminator_guidance on ecg-sim, 12 target rows" in out
+    out, _ = call(*SIM, "--method", "source", *MLP, "--out", tmp_path / "run")
+    assert "source on ecg-sim, 12 target rows" in out
     assert all((tmp_path / "run" / name).exists() for name in LEFT)
     samples = read(tmp_path / "run" / "samples.npz")
     assert samples["x"].shape == (64, 50, 8) and np.isfinite(samples["x"]).all()
     assert set(samples["y"]) <= set(range(5))
     metrics = strict_json(tmp_path / "run" / "metrics.json")["metrics"]
-    assert {"mmd2", "memorisation"} <= set(metrics["discriminator_guidance"])
+    assert {"mmd2", "memorisation"} <= set(metrics["source"])
 
 
 def test_a_run_on_the_user_s_records_says_what_is_left_out(tmp_path, monkeypatch):
@@ -33,7 +33,7 @@ def test_a_run_on_the_user_s_records_says_what_is_left_out(tmp_path, monkeypatch
         x[1] = x[0]
         np.savez(tmp_path / f"{name}.npz", x=x)
     files = ("--source", tmp_path / "source.npz", "--target", tmp_path / "target.npz", "--seconds", "0.5")
-    run = ("run", "ecg", *files, "--method", "source", *MLP, "--out", tmp_path / "run")
+    run = ("run", "ecg", *files, "--method", "kde", *MLP, "--out", tmp_path / "run")
     out, err = call(*run)
     assert "source: 1 of 120 records that copy another record are left out" in out + err
     assert "already complete" in call(*run)[0]

@@ -67,7 +67,7 @@ class _Records:
     notes: tuple[str, ...]
 
     def take(self, which: np.ndarray) -> Data:
-        return Data(self.x[self.rows[which]], None if self.y is None else self.y[which])
+        return Data(np.asarray(self.x)[self.rows[which]], None if self.y is None else self.y[which])
 
 
 def load(config: EcgConfig, *, n_target: int | None, seed: int) -> Problem:

@@ -26,5 +26,5 @@ def test_every_command_and_method_is_mentioned():
     text = README.read_text()
     for name in METHODS:
         assert f"`{name}`" in text, name
-    for command in ("tgdp run", "tgdp compare", "tgdp sample", "tgdp diagnose"):
+    for command in ("tgdp run", "tgdp compare", "tgdp sample", "tgdp diagnose", "tgdp probe"):
         assert command in text

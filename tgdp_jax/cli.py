@@ -1,4 +1,4 @@
-"""The command line: `tgdp run`, `compare`, `methods`, `sample`, `diagnose`, `devices`, `bench`.
+"""The command line: `tgdp run`, `compare`, `probe`, `methods`, `sample`, `diagnose`, `devices`, `bench`.
 
 Options are fields of configs.
 """
@@ -14,7 +14,7 @@ import tyro
 from tyro.extras import SubcommandApp
 
 from tgdp_jax.bench.settings import BenchConfig
-from tgdp_jax.config import CompareConfig, RunConfig, problem_name
+from tgdp_jax.config import CompareConfig, ProbeConfig, RunConfig, problem_name
 from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.digit_pairs import DigitPairsConfig
 from tgdp_jax.data.digits import DigitsConfig
@@ -150,6 +150,33 @@ class CompareEcg(EcgTrainingConfig, CompareConfig):
     problem: Ecg = dataclasses.field()
     methods: str = IMAGE_METHODS
     n_targets: str = "50,200,690"
+
+
+class ProbeGaussians(ProbeConfig):
+    """`ProbeConfig` on Gaussian mixtures."""
+
+    problem: Gaussians = GaussiansConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeArrays(ProbeConfig):
+    """`ProbeConfig` on the user's rows."""
+
+    problem: Arrays = dataclasses.field()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeDigits(ImageTrainingConfig, ProbeConfig):
+    """`ProbeConfig` on small digits."""
+
+    problem: Digits = DigitsConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeImages(ImageTrainingConfig, ProbeConfig):
+    """`ProbeConfig` on the user's images."""
+
+    problem: Images = dataclasses.field()
 
 
 Engine = Annotated[EngineConfig, tyro.conf.arg(name="")]
@@ -305,6 +332,42 @@ def compare_ecg(
     _compare(config, out, engine)
 
 
+def _probe(config: Any, out: Path | None, engine: EngineConfig) -> None:
+    from tgdp_jax.commands.probe import probe
+
+    config = _plain(config, ProbeConfig)
+    with running(engine):
+        probe(config, out or Path("runs") / f"probe-{problem_name(config.problem)}-seed{config.seed}", engine)
+
+
+def probe_gaussians(
+    config: Annotated[ProbeGaussians, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
+    """Two Gaussian mixtures; the label is the component."""
+    _probe(config, out, engine)
+
+
+def probe_arrays(
+    config: Annotated[ProbeArrays, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
+    """Your own rows with labels, from two .npz files (keys x and y)."""
+    _probe(config, out, engine)
+
+
+def probe_digits(
+    config: Annotated[ProbeDigits, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
+    """Small hand-written digits, bundled."""
+    _probe(config, out, engine)
+
+
+def probe_images(
+    config: Annotated[ProbeImages, tyro.conf.arg(name="")], out: Out = None, engine: Engine = EngineConfig()
+) -> None:
+    """Your own images with class labels."""
+    _probe(config, out, engine)
+
+
 def methods(names: tyro.conf.Positional[tuple[str, ...]] = (), *, out: Path | None = None) -> None:
     """Say what each method is: who proposed it, what it trains and needs, when it fails.
 
@@ -383,7 +446,7 @@ def bench(config: Annotated[BenchConfig, tyro.conf.arg(name="")], out: Path | No
     measure(config, out or Path("runs") / "-".join(parts))
 
 
-RUN, COMPARE, APP = SubcommandApp(), SubcommandApp(), SubcommandApp()
+RUN, COMPARE, PROBE, APP = SubcommandApp(), SubcommandApp(), SubcommandApp(), SubcommandApp()
 RUN.command(name="gaussians")(run_gaussians)
 RUN.command(name="arrays")(run_arrays)
 RUN.command(name="digits")(run_digits)
@@ -400,6 +463,13 @@ COMPARE.command(name="ecg-sim")(compare_ecg_sim)
 COMPARE.command(name="ecg")(compare_ecg)
 APP.command(RUN, name="run", help="Train one method on a problem, sample, measure and report.")
 APP.command(COMPARE, name="compare", help="Several methods on a problem, side by side over target sizes and seeds.")
+PROBE.command(name="gaussians")(probe_gaussians)
+PROBE.command(name="arrays")(probe_arrays)
+PROBE.command(name="digits")(probe_digits)
+PROBE.command(name="images")(probe_images)
+APP.command(
+    PROBE, name="probe", help="What the features of source models know of the labels, by layer and noise level."
+)
 APP.command(name="methods")(methods)
 APP.command(name="sample")(sample)
 APP.command(name="diagnose")(diagnose)

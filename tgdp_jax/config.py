@@ -18,8 +18,9 @@ from tgdp_jax.data.ecg.folders import EcgConfig
 from tgdp_jax.data.ecg.sim import EcgSimConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.data.images import ImagesConfig
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import UserError, choose
 from tgdp_jax.settings import TrainingConfig
+from tgdp_jax.train.representation import OBJECTIVES
 
 ProblemConfig = (
     GaussiansConfig | ArraysConfig | DigitsConfig | DigitPairsConfig | ImagesConfig | EcgSimConfig | EcgConfig
@@ -46,8 +47,8 @@ class RunConfig(TrainingConfig):
 
     Attributes:
       problem: the data.
-      method: tgdp, discriminator_guidance, finetune, lora, dreambooth, textual_inversion, domain_guidance, scratch,
-        source, gan, multimodal, kde or sir.
+      method: tgdp, discriminator_guidance, finetune, lora, dreambooth, textual_inversion, domain_guidance,
+        self_supervised, multimodal, scratch, source, gan, kde or sir.
       n_target: target rows to learn from. Default: 100 for gaussians, 50 for digits, digit-pairs and ecg-sim; four
         fifths of other data.
       seed: fixes data, training and samples.
@@ -105,6 +106,40 @@ class CompareConfig(TrainingConfig):
             raise UserError(
                 f"n-targets is {self.n_targets!r}: give integers separated by commas, such as 10,100"
             ) from None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeConfig(TrainingConfig):
+    """Probes of what source models have learned of the labels, which no model is shown.
+
+    Attributes:
+      problem: the data.
+      objectives: self-supervised source models beside the plain one, separated by commas: contrastive, masked.
+      times: noise levels at which features are taken, times in (0, 1].
+      n_target: target rows with labels that a probe learns from. Default: as of a run.
+      seed: fixes data, splits and training.
+    """
+
+    problem: ProblemConfig = GaussiansConfig()
+    objectives: str = ",".join(OBJECTIVES)
+    times: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2)
+    n_target: int | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed is {self.seed}: it must lie in 0..2^32-1")
+        for name in self.objective_list:
+            choose("representation objective", name, OBJECTIVES)
+        if not self.times or not (min(self.times) > 0 and max(self.times) <= 1):
+            raise UserError(f"times is {self.times}: give at least one time, all above 0 and up to 1")
+
+    @property
+    def objective_list(self) -> tuple[str, ...]:
+        """The objectives, each once, in order; none with a pretrained model, which is not trained again."""
+        names = () if self.pretrained is not None else (name.strip() for name in self.objectives.split(","))
+        return tuple(dict.fromkeys(name for name in names if name))
 
 
 _converter = make_converter(forbid_extra_keys=True)

@@ -39,6 +39,46 @@ def denoising(eps_hat: Array, eps: Array) -> Array:
     return _flat_mean_square(eps_hat - eps)
 
 
+def square_on(prediction: Array, truth: Array, where: Array) -> Array:
+    """mean over the coordinates in `where` of (prediction - truth)^2, [B]; 0 for a row that has none.
+
+    Masked prediction (He et al. 2022, eq. in section 3): with x_0 as the truth and the hidden coordinates of x_t, the
+    minimiser is E[x_0 | visible coordinates of x_t] there. With eps and the visible ones it is denoising of what is
+    seen, E[eps | visible coordinates of x_t] (Zheng et al. 2024). Coordinates elsewhere are free.
+
+    Args:
+      prediction: [B, *D].
+      truth: [B, *D].
+      where: bool [B, *D].
+    """
+    square = jnp.where(where, jnp.square(prediction - truth), 0.0).reshape(where.shape[0], -1)
+    return jnp.sum(square, -1) / jnp.maximum(jnp.sum(where.reshape(where.shape[0], -1), -1), 1)
+
+
+def contrastive(a: Array, b: Array, *, temperature: float) -> Array:
+    """NT-Xent [B]: each of two views of a row picks the other among all 2 B - 1 other views (Chen et al. 2020, eq. 1).
+
+    The mean over both views of -log softmax(s / temperature) at the partner, s the cosine of two views' features.
+    Value: log(1 + (2 B - 2) e^(-1/temperature)) where views of a row agree and rows are orthogonal, log(2 B - 1) where
+    all features are alike. Minimiser over all functions s: s / temperature = log p(a, b) / (p(a) p(b)) plus any
+    function of a, and log(2 B - 1) less the value is then at most the mutual information of the views, which it
+    approaches with B (van den Oord et al. 2018).
+
+    Args:
+      a: features of one view of each row [B, F].
+      b: of the other.
+      temperature: above 0.
+    """
+    num = a.shape[0]
+    z = jnp.concatenate([a, b])
+    z = z * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(z), -1, keepdims=True), 1e-12))
+    logits = jnp.matmul(z, z.T, precision=jax.lax.Precision.HIGHEST) / temperature
+    logits = jnp.where(jnp.eye(2 * num, dtype=bool), -jnp.inf, logits)
+    partner = (jnp.arange(2 * num) + num) % (2 * num)
+    chosen = jnp.take_along_axis(logits, partner[:, None], 1)[:, 0]
+    return jnp.mean((jax.nn.logsumexp(logits, -1) - chosen).reshape(2, num), 0)
+
+
 def consistency(source_score: Array, grad_g: Array, eps: Array, sigma: Array) -> Array:
     """sigma^2-weighted denoising score matching of source score + guidance on target rows, [B].
 

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tgdp_jax.config import CompareConfig, RunConfig, fingerprint, to_json
+from tgdp_jax.config import CompareConfig, ProbeConfig, RunConfig, fingerprint, to_json
 from tgdp_jax.cost import Cost, Meter
 from tgdp_jax.data import arrays, digit_pairs, digits, gaussians, images
 from tgdp_jax.data.ecg import folders as ecg_folders
@@ -69,7 +69,7 @@ def load_problem(config: Any, *, n_target: int | None, seed: int) -> Problem:
             return arrays.load(config, n_target=n_target, seed=seed)
 
 
-def file_digests(config: RunConfig | CompareConfig) -> dict[str, str]:
+def file_digests(config: RunConfig | CompareConfig | ProbeConfig) -> dict[str, str]:
     """Hash of the contents of every file that the settings name, by the option that names it."""
     return _data_digests(config.problem) | _model_digest(config)
 

@@ -28,6 +28,7 @@ from tgdp_jax.sampling import GRIDS, SOLVERS
 from tgdp_jax.sde import SDE, SDES, VE, VP, CosineVP, SubVP
 from tgdp_jax.train.classifier import REGULARISERS
 from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.representation import RepresentationConfig
 
 NETWORKS = ("mlp", "unet", "dit", "multimodal")
 PRECISIONS: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -107,10 +108,10 @@ class NetworkConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HeadConfig:
-    """What classifier and guidance network of image problems stand on.
+    """What classifier and guidance network stand on.
 
     Attributes:
-      channels: widths of their own convolutions.
+      channels: images: widths of their own convolutions.
       on_source: stand on the features of the frozen source model instead, which costs a pass through half of it.
     """
 
@@ -131,6 +132,7 @@ class DenoiserConfig:
       embedding: time features: compact, sinusoidal or fourier.
       prediction: what the network outputs: eps, x0, v or score.
       held_out: share of the rows kept back for early stopping.
+      self_supervised: learn a representation without labels beside, as `RepresentationConfig` says.
       optimiser: optimiser and length.
     """
 
@@ -138,6 +140,7 @@ class DenoiserConfig:
     embedding: str = "compact"
     prediction: str = "eps"
     held_out: float = 0.05
+    self_supervised: bool = False
     optimiser: OptimiserConfig = OptimiserConfig(steps=4000, learning_rate=3e-3, ema=0.999, steps_per_launch=200)
 
     def __post_init__(self):
@@ -285,6 +288,7 @@ class TrainingConfig:
       network: denoising network.
       head: classifier and guidance network of image problems.
       source: source model.
+      representation: what a self-supervised source model, and the method of that name, learns beside denoising.
       rival: training on the target: scratch, fine-tuning and the adaptations of the source below.
       lora: low-rank adapters.
       dreambooth: a new token and prior preservation.
@@ -307,6 +311,7 @@ class TrainingConfig:
     network: NetworkConfig = NetworkConfig()
     head: HeadConfig = HeadConfig()
     source: DenoiserConfig = DenoiserConfig()
+    representation: RepresentationConfig = RepresentationConfig()
     rival: RivalConfig = RivalConfig()
     lora: LoraConfig = LoraConfig()
     dreambooth: DreamBoothConfig = DreamBoothConfig()
@@ -326,6 +331,10 @@ class TrainingConfig:
         choose("augmentation", self.augment, AUGMENTATIONS)
         if self.pretrained is not None and self.process != ProcessConfig():
             raise UserError("a pretrained model comes with its own process: leave out --process or --pretrained")
+        if self.pretrained is not None and self.source.self_supervised:
+            raise UserError(
+                "a pretrained model is not trained again: leave out --source.self-supervised or --pretrained"
+            )
 
     @property
     def dtype(self) -> Any:

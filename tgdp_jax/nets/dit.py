@@ -17,6 +17,7 @@ import numpy as np
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.embedding import TimeFeatures, TokenEmbedding, label_features
+from tgdp_jax.nets.layers import LAYERS
 from tgdp_jax.nets.mlp import silu
 from tgdp_jax.nets.precondition import noise_of_residual, scaled_input
 from tgdp_jax.sde import SDE
@@ -105,9 +106,11 @@ class EpsDiT(nn.Module):
         h = to_tokens(scaled_input(x, t, self.sde, self.data_std))
         rows, columns = h.shape[1:3]
         h = h.reshape(len(x), -1, self.width) + position_features(rows, columns, self.width)
-        block = nn.remat(Block) if self.remat else Block
+        block, layers = nn.remat(Block) if self.remat else Block, {}
         for i in range(self.depth if blocks is None else blocks):
             h = block(self.heads, self.dtype, name=f"block{i}")(h, known)
+            layers[f"block{i}"] = h.reshape(len(x), rows, columns, self.width)
+        self.sow("intermediates", LAYERS, layers)
         if blocks is not None:
             return h.reshape(len(x), rows, columns, self.width)
         change = nn.Dense(2 * self.width, kernel_init=nn.initializers.zeros)(silu(known))

@@ -1,5 +1,5 @@
-"""Heads for images: log-ratios on noised data and domain classifiers, on layers of their own or on the features of a
-frozen noise prediction network.
+"""Heads for images: log-ratios on noised data and domain classifiers, on layers of their own or, for rows of any kind,
+on the features of a frozen noise prediction network.
 
 A frozen network's weights are no parameters of the head. They live in a variable collection of their own, which
 training never touches: `head.apply({**params, **frozen(variables)}, x, t, cond)`.
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.embedding import TimeFeatures, label_features
+from tgdp_jax.nets.layers import pooled
 from tgdp_jax.nets.mlp import MLP, silu
 from tgdp_jax.nets.precondition import scaled_input, signal_share
 from tgdp_jax.sde import SDE
@@ -65,17 +66,11 @@ class ConvBody(nn.Module):
         return pooled(h), energy
 
 
-def pooled(h: Array) -> Array:
-    """Mean and largest value over the picture, [B, 2 C] float32, of h [B, H, W, C]."""
-    h = h.astype(jnp.float32)
-    return jnp.concatenate([h.mean((1, 2)), h.max((1, 2))], -1)
-
-
 class SourceFeatures(nn.Module):
     """Pooled features [B, K] of a frozen noise prediction network's encoder, see `ConvBody` for their kind.
 
     Attributes:
-      net: network with a method encode(x, t, cond) -> list of [B, h, w, c]. Its variables are the collection "source".
+      net: network with a method encode(x, t, cond) -> list of [B, ..., C]. Its variables are the collection "source".
     """
 
     net: nn.Module

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets.embedding import TimeFeatures, TokenEmbedding, label_features
+from tgdp_jax.nets.layers import LAYERS
 from tgdp_jax.nets.precondition import noise_of_residual, scaled_input, signal_share
 from tgdp_jax.sde import SDE
 
@@ -38,14 +39,19 @@ class MLP(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, h: Array, shift: Array | None = None) -> Array:
-        """`shift`, [B, features[0]] or one for all rows, is added before the first activation."""
+    def __call__(self, h: Array, shift: Array | None = None, *, hidden: int | None = None) -> Array:
+        """`shift`, [B, features[0]] or one for all rows, is added before the first activation. With `hidden` the
+        activations of the hidden layer of that number, counted from 1, instead of the output."""
         # None: of the type of inputs and parameters.
         inner = None if self.dtype == jnp.float32 else self.dtype
+        layers = {}
         for i, width in enumerate(self.features):
             h = nn.Dense(width, dtype=inner if i else None)(h)
             h = h + shift if shift is not None and not i else h
-            h = silu(h if inner is None else h.astype(inner))
+            h = layers[f"hidden{i}"] = silu(h if inner is None else h.astype(inner))
+            if i + 1 == hidden:
+                return h
+        self.sow("intermediates", LAYERS, layers)
         init = nn.initializers.zeros if self.zero_output else nn.initializers.lecun_normal()
         return nn.Dense(self.out, kernel_init=init)(h)
 
@@ -83,15 +89,24 @@ class EpsMLP(nn.Module):
     dtype: Any = jnp.float32
     new_token: bool = False
 
-    @nn.compact
+    def encode(self, x: Array, t: Array, cond: Any = None) -> list[Array]:
+        """Activations [B, width] of the middle layer."""
+        return [self._run(x, t, cond, hidden=(len(self.features) + 1) // 2)]
+
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
+        return self._run(x, t, cond, hidden=None)
+
+    @nn.compact
+    def _run(self, x: Array, t: Array, cond: Any, *, hidden: int | None) -> Array:
         flat = x.reshape(x.shape[0], -1)
         std = _checked_std(flat, self.data_std)
         time = TimeFeatures(self.sde, self.embedding)(t)
         inputs = [scaled_input(flat, t, self.sde, std), time, *label_features(cond, self.num_classes)]
         shift = TokenEmbedding(self.features[0], name="token")(cond) if self.new_token else None
         layers = MLP(self.features, flat.shape[1], zero_output=True, dtype=self.dtype)
-        residual = layers(jnp.concatenate(inputs, -1), shift)
+        residual = layers(jnp.concatenate(inputs, -1), shift, hidden=hidden)
+        if hidden is not None:
+            return residual
         return noise_of_residual(residual, flat, t, self.sde, std).reshape(x.shape)
 
 

@@ -19,6 +19,7 @@ from tgdp_jax.errors import UserError, choose
 from tgdp_jax.nets.blocks import TIME_NORMS, Downsample, ResnetBlock, SelfAttention, Upsample, group_norm
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.embedding import TokenEmbedding, label_features
+from tgdp_jax.nets.layers import LAYERS
 
 Array = jax.Array
 SAMPLERS = ("conv", "resnet")
@@ -261,9 +262,11 @@ class UNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, timesteps: Array, labels: Any = None) -> Array:
         embedded = self._embedded(timesteps, labels)
-        kept, h = self._down(x, embedded)
-        for block in self.up_blocks:
-            h = block(h, kept, embedded)
+        kept, levels, h = self._down(x, embedded)
+        layers = {f"down{level}": map_ for level, map_ in enumerate(levels)} | {"middle": h}
+        for level, block in zip(reversed(range(len(levels))), self.up_blocks, strict=True):
+            h = layers[f"up{level}"] = block(h, kept, embedded)
+        self.sow("intermediates", LAYERS, layers)
         h = nn.silu(self.conv_norm_out(h.astype(x.dtype)))
         features = self.out_channels or x.shape[-1]
         h = Conv(features, kernel_init=nn.initializers.zeros, name="conv_out")(h)
@@ -271,7 +274,7 @@ class UNet(nn.Module):
 
     def encode(self, x: Array, timesteps: Array, labels: Any = None) -> list[Array]:
         """Feature maps [B, h, w, c]: the first layer's, all outputs on the way down, and last the middle's."""
-        kept, h = self._down(x, self._embedded(timesteps, labels))
+        kept, _, h = self._down(x, self._embedded(timesteps, labels))
         return [*kept, h]
 
     @property
@@ -292,8 +295,8 @@ class UNet(nn.Module):
             embedded += self.token(labels)
         return embedded if self._inner is None else embedded.astype(self._inner)
 
-    def _down(self, x: Array, embedded: Array) -> tuple[list[Array], Array]:
-        """(kept outputs, the middle's)."""
+    def _down(self, x: Array, embedded: Array) -> tuple[list[Array], list[Array], Array]:
+        """(kept outputs, those of every level's last residual block or attention, the middle's)."""
         _, height, width, _ = x.shape
         step = 2 ** (len(self.channels) - 1)
         if height % step or width % step:
@@ -303,11 +306,12 @@ class UNet(nn.Module):
             )
         h = self.conv_in(x)
         h = h if self._inner is None else h.astype(self._inner)
-        kept = [h]
+        kept, levels = [h], []
         for block in self.down_blocks:
             h, outputs = block(h, embedded)
             kept += outputs
-        return kept, self.mid_block(h, embedded)
+            levels.append(outputs[self.layers - 1])
+        return kept, levels, self.mid_block(h, embedded)
 
     def _check(self) -> None:
         choose("time norm", self.time_norm, TIME_NORMS)

@@ -10,6 +10,7 @@ from tgdp_jax.transfer.gan import GAN
 from tgdp_jax.transfer.lora import LORA
 from tgdp_jax.transfer.multimodal import MULTIMODAL
 from tgdp_jax.transfer.references import KDE_REFERENCE, SIR_REFERENCE
+from tgdp_jax.transfer.self_supervised import SELF_SUPERVISED
 from tgdp_jax.transfer.textual_inversion import TEXTUAL_INVERSION
 from tgdp_jax.transfer.tgdp import DISCRIMINATOR_GUIDANCE, TGDP
 
@@ -23,6 +24,7 @@ METHODS: dict[str, TransferMethod] = {
         DREAMBOOTH,
         TEXTUAL_INVERSION,
         DOMAIN_GUIDANCE,
+        SELF_SUPERVISED,
         SCRATCH,
         SOURCE,
         GAN,

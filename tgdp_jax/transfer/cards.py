@@ -142,6 +142,18 @@ CARDS: dict[str, Card] = {
         source_rows=False,
         fails="a fine-tuned model that is right already: pushing it further leaves the target",
     ),
+    "self_supervised": Card(
+        summary="a source model that also learned a label-free representation, fine-tuned on the target rows",
+        family="fine-tuning",
+        originators="Ting Chen and others (contrastive); Kaiming He and others, Hongkai Zheng and others (masked)",
+        paper="Fast Training of Diffusion Models with Masked Transformers, TMLR 2024",
+        year=2024,
+        aliases=("self-supervised diffusion", "SSL"),
+        trains="all weights of a source model that was trained with contrasted views or hidden parts beside denoising",
+        source_model="weights",
+        source_rows=False,
+        fails="a source model that can not be trained anew; elsewhere as fine-tuning does",
+    ),
     "scratch": Card(
         summary="a new diffusion model on the target rows alone, step count cross-validated",
         family="no transfer",

@@ -25,6 +25,7 @@ from tgdp_jax.train.denoising import denoising_task
 from tgdp_jax.train.fit import Task, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.reparam import Reparam, started
+from tgdp_jax.train.representation import representation_task
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
 from tgdp_jax.transfer.cards import CARDS
@@ -65,8 +66,11 @@ def split_source(problem: Problem, held_out: float) -> dict[str, Any]:
     }
 
 
-def source_stage(config: TrainingConfig, problem: Problem) -> Stage:
-    """Trains the source model on the source rows, stopped on a held-out part; a pretrained one it takes as it is."""
+def source_stage(config: TrainingConfig, problem: Problem, *, name: str = "source") -> Stage:
+    """Trains the source model on the source rows, stopped on a held-out part; a pretrained one it takes as it is.
+
+    With `source.self_supervised` the network learns a representation beside; what is left is a plain network too.
+    """
 
     def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
         if config.model is not None:
@@ -74,11 +78,24 @@ def source_stage(config: TrainingConfig, problem: Problem) -> Stage:
         settings = config.source
         data = split_source(problem, settings.held_out)
         task = _task(config, problem, settings.optimiser)
+        if settings.self_supervised:
+            task = representation_task(
+                task,
+                config.representation,
+                denoiser(config, problem),
+                config.sde,
+                config.prediction,
+                settings.optimiser.batch_size,
+                problem.shape,
+                config.augment,
+            )
         fitted = fit(key, task, settings.optimiser, data=data, session=session)
-        return StageResult({"params": fitted.params}, fitted.history, {"best_step": int(fitted.best_step[0])})
+        params = fitted.params["net"] if settings.self_supervised else fitted.params
+        return StageResult({"params": params}, fitted.history, {"best_step": int(fitted.best_step[0])})
 
-    uses = {name: to_json(getattr(config, name)) for name in ("process", "network", "source", "augment")}
-    return Stage("source", (), uses, uses_target=False, run=run)
+    used = ("process", "network", "source", "augment", *(["representation"] if config.source.self_supervised else []))
+    uses = {part: to_json(getattr(config, part)) for part in used}
+    return Stage(name, (), uses, uses_target=False, run=run)
 
 
 def target_task(
@@ -137,11 +154,14 @@ def rival_uses(config: TrainingConfig, settings: RivalConfig) -> dict[str, Any]:
     }
 
 
-def _rival_stage(name: str, needs: tuple[str, ...]):
+def rival_stage(name: str, needs: tuple[str, ...]):
+    """(config, problem) -> the stage that trains all weights on the target, from those of the stage that it needs, if
+    any."""
+
     def stage(config: TrainingConfig, problem: Problem) -> Stage:
         def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
             task, data = target_task(config, problem), problem.target.arrays(problem.conditional)
-            base = trees["source"]["params"] if "source" in needs else None
+            base = trees[needs[0]]["params"] if needs else None
             return fit_on_target(key, task, config.rival, data, session, base=base)
 
         return Stage(name, needs, rival_uses(config, config.rival), uses_target=True, run=run)
@@ -154,28 +174,29 @@ def score_generator(config: TrainingConfig, problem: Problem, score: ScoreFn) ->
     return ScoreGenerator(score, config.sde, problem.shape, config.sampling)
 
 
-def _generator(config: TrainingConfig, problem: Problem, trees: Trees, *, stage: str) -> ScoreGenerator:
+def network_generator(config: TrainingConfig, problem: Problem, trees: Trees, *, stage: str) -> ScoreGenerator:
+    """Samples of the network that a stage left."""
     return score_generator(config, problem, denoiser_score(config, problem, trees[stage]))
 
 
-_scratch_stage = _rival_stage("scratch", ())
-finetune_stage = _rival_stage("finetune", ("source",))
+_scratch_stage = rival_stage("scratch", ())
+finetune_stage = rival_stage("finetune", ("source",))
 
 SOURCE = TransferMethod(
     "source",
     CARDS["source"],
     lambda config, problem: (source_stage(config, problem),),
-    functools.partial(_generator, stage="source"),
+    functools.partial(network_generator, stage="source"),
 )
 SCRATCH = TransferMethod(
     "scratch",
     CARDS["scratch"],
     lambda config, problem: (_scratch_stage(config, problem),),
-    functools.partial(_generator, stage="scratch"),
+    functools.partial(network_generator, stage="scratch"),
 )
 FINETUNE = TransferMethod(
     "finetune",
     CARDS["finetune"],
     lambda config, problem: (source_stage(config, problem), finetune_stage(config, problem)),
-    functools.partial(_generator, stage="finetune"),
+    functools.partial(network_generator, stage="finetune"),
 )

@@ -132,7 +132,7 @@ def with_token(config: TrainingConfig, problem: Problem, params: Any) -> Any:
 def guidance_net(config: TrainingConfig, problem: Problem) -> Any:
     """The network for g = log h, and for the noise-conditional domain classifier."""
     g, sde = config.guidance, config.sde
-    if _is_mlp(config):
+    if _is_mlp(config) and not config.head.on_source:
         return GuidanceMLP(sde, g.features, g.embedding, problem.num_classes, problem.data_std, config.dtype)
     return GuidanceHead(
         sde,
@@ -148,7 +148,7 @@ def guidance_net(config: TrainingConfig, problem: Problem) -> Any:
 def classifier_net(config: TrainingConfig, problem: Problem) -> Any:
     """The clean domain classifier."""
     features = config.classifier.features
-    if _is_mlp(config):
+    if _is_mlp(config) and not config.head.on_source:
         return ClassifierMLP(features, problem.num_classes, problem.data_std, config.dtype)
     return ClassifierHead(
         config.head.channels,
@@ -162,7 +162,7 @@ def classifier_net(config: TrainingConfig, problem: Problem) -> Any:
 
 def shared_variables(config: TrainingConfig, trees: Trees) -> dict[str, Any]:
     """What heads take from the source model without training it; empty where they stand on their own."""
-    if _is_mlp(config) or not config.head.on_source:
+    if not config.head.on_source:
         return {}
     return frozen(trees["source"]["params"])
 

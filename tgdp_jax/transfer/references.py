@@ -28,6 +28,7 @@ from tgdp_jax.settings import TrainingConfig
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod, Trees
 from tgdp_jax.transfer.cards import CARDS
+from tgdp_jax.transfer.denoisers import source_stage
 from tgdp_jax.transfer.tgdp import classifier_stage
 
 Array = jax.Array
@@ -183,9 +184,17 @@ KDE_REFERENCE = TransferMethod(
     lambda config, problem: (_kde_stage(config, problem),),
     _kde_generator,
 )
+
+
+def _sir_stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    classifier = classifier_stage(config, problem)
+    # A classifier may stand on the source's features.
+    return (source_stage(config, problem), classifier) if classifier.needs else (classifier,)
+
+
 SIR_REFERENCE = TransferMethod(
     "sir",
     CARDS["sir"],
-    lambda config, problem: (classifier_stage(config, problem),),
+    _sir_stages,
     _sir_generator,
 )

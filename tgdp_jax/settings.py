@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from tgdp_jax.data.augment import AUGMENTATIONS
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.interop import DiffusersUNet, load_unet
+from tgdp_jax.interop import DiffusersUNet, SSSDModel, load_sssd, load_unet
 from tgdp_jax.losses import GUIDANCE_LOSSES
 from tgdp_jax.prediction import PREDICTIONS
 from tgdp_jax.rival_settings import (
@@ -25,11 +25,12 @@ from tgdp_jax.rival_settings import (
     check_rates,
 )
 from tgdp_jax.sampling import GRIDS, SOLVERS
-from tgdp_jax.sde import SDE, SDES, VE, VP, CosineVP, SubVP
+from tgdp_jax.sde import SDE, SDES, VE, VP, CosineVP, DiscreteVP, SubVP
+from tgdp_jax.sssd_settings import SSSDConfig
 from tgdp_jax.train.classifier import REGULARISERS
 from tgdp_jax.train.optimiser import OptimiserConfig
 
-NETWORKS = ("mlp", "unet", "dit")
+NETWORKS = ("mlp", "unet", "dit", "sssd")
 PRECISIONS: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -38,11 +39,15 @@ class ProcessConfig:
     """The forward process.
 
     Attributes:
-      kind: vp (linear beta), cosine, subvp or ve.
+      kind: vp (linear beta), cosine, subvp, ve, or discrete (the marginals of a chain with linear betas).
       beta_min: of vp and subvp.
       beta_max: of vp and subvp.
       sigma_min: of ve.
       sigma_max: of ve.
+      beta_start: of discrete, in its first step.
+      beta_end: of discrete, in its last step.
+      num_steps: of discrete. The defaults of the three are SSSD-ECG's, whose chain ends with a seventh of the data's
+        variance left in the noise that sampling starts from.
     """
 
     kind: str = "vp"
@@ -50,6 +55,9 @@ class ProcessConfig:
     beta_max: float = 20.0
     sigma_min: float = 0.01
     sigma_max: float = 10.0
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
+    num_steps: int = 200
 
     def __post_init__(self):
         choose("forward process", self.kind, SDES)
@@ -64,6 +72,8 @@ class ProcessConfig:
                 return SubVP(self.beta_min, self.beta_max)
             case "ve":
                 return VE(self.sigma_min, self.sigma_max)
+            case "discrete":
+                return DiscreteVP("linear", self.beta_start, self.beta_end, self.num_steps)
             case _:
                 return CosineVP()
 
@@ -73,7 +83,7 @@ class NetworkConfig:
     """Architecture of the denoising network.
 
     Attributes:
-      kind: mlp (any rows), unet or dit (images).
+      kind: mlp (any rows), unet or dit (images), or sssd (series [L, C]).
       channels: unet: widths of its levels, each of half the resolution of the one before.
       blocks: unet: residual blocks a level.
       attention: unet: levels with self-attention, counted from 0.
@@ -81,6 +91,7 @@ class NetworkConfig:
       width: dit: of a token.
       depth: dit: blocks.
       heads: dit: attention heads.
+      sssd: sizes of sssd.
       remat: recompute blocks in the backward pass instead of keeping what they computed: less memory, more time.
     """
 
@@ -92,6 +103,7 @@ class NetworkConfig:
     width: int = 128
     depth: int = 4
     heads: int = 4
+    sssd: SSSDConfig = SSSDConfig()
     remat: bool = False
 
     def __post_init__(self):
@@ -107,7 +119,7 @@ class NetworkConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HeadConfig:
-    """What classifier and guidance network of image problems stand on.
+    """What classifier and guidance network of images and series stand on.
 
     Attributes:
       channels: widths of their own convolutions.
@@ -272,8 +284,8 @@ class SamplingConfig:
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(folder: Path) -> DiffusersUNet:
-    return load_unet(folder)
+def _loaded(place: Path) -> DiffusersUNet | SSSDModel:
+    return load_sssd(place) if place.suffix == ".safetensors" else load_unet(place)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -299,8 +311,9 @@ class TrainingConfig:
       augment: none, shift (images: by up to a pixel in 8) or shift_flip (mirrored too); of all rows that train.
       source_seed: of training on source rows alone; default the run's. One for all seeds makes them share one source
         model.
-      pretrained: folder of a U-Net that diffusers' `save_pretrained` wrote, with its scheduler. It is the source model:
-        nothing is trained on source rows, and it says what process, network and prediction are.
+      pretrained: folder of a U-Net that diffusers' `save_pretrained` wrote, with its scheduler; or .safetensors file of
+        SSSD-ECG (`interop.sssd`). It is the source model: nothing is trained on source rows, and it says what process,
+        network and prediction are.
     """
 
     process: ProcessConfig = ProcessConfig()
@@ -333,11 +346,11 @@ class TrainingConfig:
         return PRECISIONS[self.precision]
 
     @property
-    def model(self) -> DiffusersUNet | None:
+    def model(self) -> DiffusersUNet | SSSDModel | None:
         """The pretrained model, if any.
 
         Raises:
-          UserError: it can not be loaded, see `load_unet`.
+          UserError: it can not be loaded, see `load_unet` and `load_sssd`.
         """
         return None if self.pretrained is None else _loaded(self.pretrained)
 

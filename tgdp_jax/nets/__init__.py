@@ -5,15 +5,18 @@ from tgdp_jax.nets.gan import DiscriminatorConv, DiscriminatorMLP, GeneratorConv
 from tgdp_jax.nets.heads import ClassifierHead, GuidanceHead
 from tgdp_jax.nets.image import EpsUNet
 from tgdp_jax.nets.mlp import MLP, ClassifierMLP, EpsMLP, GuidanceMLP
+from tgdp_jax.nets.sssd import SSSD, EpsSSSD
 
 __all__ = [
     "MLP",
+    "SSSD",
     "ClassifierHead",
     "ClassifierMLP",
     "DiscriminatorConv",
     "DiscriminatorMLP",
     "EpsDiT",
     "EpsMLP",
+    "EpsSSSD",
     "EpsUNet",
     "GeneratorConv",
     "GeneratorMLP",

@@ -85,7 +85,8 @@ def _model_digest(config: TrainingConfig) -> dict[str, str]:
     # Loaded first, which says what is wrong with a folder that is none.
     if config.model is None or config.pretrained is None:
         return {}
-    return {"pretrained": _digest(unet_files(config.pretrained))}
+    place = config.pretrained
+    return {"pretrained": _digest(unet_files(place) if place.is_dir() else {place.name: place})}
 
 
 def _digest(files: Mapping[str, Path]) -> str:
@@ -244,11 +245,11 @@ def _run_stage(
 def image_features(
     problem: Problem, identity: dict[str, Any], store: Store, watch: Watch, *, log: Callable[[str], Log] | None = None
 ) -> Features | None:
-    """What image metrics compare: features of a classifier of the source's classes, one for all methods, numbers of
-    target rows and seeds. None for other problems, and for images without labels.
+    """What metrics of images and series compare: features of a classifier of the source's classes, one for all methods,
+    numbers of target rows and seeds. None for other problems, and for rows without labels.
     """
     source = problem.source
-    if len(problem.shape) != 3 or source.y is None:
+    if len(problem.shape) not in (2, 3) or source.y is None:
         return None
     num_classes = int(source.y.max()) + 1
 
@@ -327,7 +328,7 @@ def judge(
 
 
 def _utility_values(problem: Problem, samples: np.ndarray, labels: np.ndarray | None, seed: int) -> dict[str, Value]:
-    """What a classifier of target images gains from samples; empty where samples or images have no labels."""
+    """What a classifier of target rows gains from samples; empty where samples or rows have no labels."""
     reference = problem.reference
     if labels is None or reference is None or reference.y is None or problem.target.y is None:
         return {}

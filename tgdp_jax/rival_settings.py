@@ -118,7 +118,7 @@ class GanConfig:
       loss: non_saturating (with the penalty R1) or wasserstein (with the penalty that gives it its name, WGAN-GP).
       penalty: weight of the penalty on the discriminator's slope; with wasserstein, 1 at these learning rates.
       latent: numbers in a latent vector.
-      features: widths of the hidden layers of generator and discriminator.
+      features: widths of the hidden layers of generator and discriminator, of rows and of series.
       channels: images: widths of their levels, each of half the resolution of the one before.
       discriminator_steps: steps of the discriminator for one of the generator; WGAN-GP had 5.
       freeze: first layers of the discriminator (of images: levels) that the target leaves as they are (FreezeD).

@@ -279,4 +279,4 @@ class VE(SDE):
         return self.sigma_max
 
 
-SDES: dict[str, type[SDE]] = {"vp": VP, "cosine": CosineVP, "subvp": SubVP, "ve": VE}
+SDES: dict[str, type[SDE]] = {"vp": VP, "cosine": CosineVP, "subvp": SubVP, "ve": VE, "discrete": DiscreteVP}

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from tgdp_jax.data.augment import AUGMENTATIONS
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.interop import DiffusersUNet, load_unet
+from tgdp_jax.interop import DiffusersUNet, SSSDModel, load_sssd, load_unet
 from tgdp_jax.losses import GUIDANCE_LOSSES
 from tgdp_jax.prediction import PREDICTIONS
 from tgdp_jax.rival_settings import (
@@ -25,12 +25,13 @@ from tgdp_jax.rival_settings import (
     check_rates,
 )
 from tgdp_jax.sampling import GRIDS, SOLVERS
-from tgdp_jax.sde import SDE, SDES, VE, VP, CosineVP, SubVP
+from tgdp_jax.sde import SDE, SDES, VE, VP, CosineVP, DiscreteVP, SubVP
+from tgdp_jax.sssd_settings import SSSDConfig
 from tgdp_jax.train.classifier import REGULARISERS
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.representation import RepresentationConfig
 
-NETWORKS = ("mlp", "unet", "dit", "multimodal")
+NETWORKS = ("mlp", "unet", "dit", "multimodal", "sssd")
 PRECISIONS: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -39,11 +40,15 @@ class ProcessConfig:
     """The forward process.
 
     Attributes:
-      kind: vp (linear beta), cosine, subvp or ve.
+      kind: vp (linear beta), cosine, subvp, ve, or discrete (the marginals of a chain with linear betas).
       beta_min: of vp and subvp.
       beta_max: of vp and subvp.
       sigma_min: of ve.
       sigma_max: of ve.
+      beta_start: of discrete, in its first step.
+      beta_end: of discrete, in its last step.
+      num_steps: of discrete. The defaults of the three are SSSD-ECG's, whose chain ends with a seventh of the data's
+        variance left in the noise that sampling starts from.
     """
 
     kind: str = "vp"
@@ -51,6 +56,9 @@ class ProcessConfig:
     beta_max: float = 20.0
     sigma_min: float = 0.01
     sigma_max: float = 10.0
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
+    num_steps: int = 200
 
     def __post_init__(self):
         choose("forward process", self.kind, SDES)
@@ -65,6 +73,8 @@ class ProcessConfig:
                 return SubVP(self.beta_min, self.beta_max)
             case "ve":
                 return VE(self.sigma_min, self.sigma_max)
+            case "discrete":
+                return DiscreteVP("linear", self.beta_start, self.beta_end, self.num_steps)
             case _:
                 return CosineVP()
 
@@ -74,7 +84,8 @@ class NetworkConfig:
     """Architecture of the denoising network.
 
     Attributes:
-      kind: mlp (any rows), unet or dit (images), multimodal (rows of several modalities, each with a time of its own).
+      kind: mlp (any rows), unet or dit (images), sssd (series [L, C]), or multimodal (rows of several modalities, each
+        with a time of its own).
       channels: unet, multimodal: widths of its levels, each of half the resolution of the one before.
       blocks: unet: residual blocks a level.
       attention: unet: levels with self-attention, counted from 0.
@@ -82,6 +93,7 @@ class NetworkConfig:
       width: dit: of a token; multimodal: of what joins the modalities.
       depth: dit: blocks; multimodal: those that join.
       heads: dit: attention heads.
+      sssd: sizes of sssd.
       remat: recompute blocks in the backward pass instead of keeping what they computed: less memory, more time.
     """
 
@@ -93,6 +105,7 @@ class NetworkConfig:
     width: int = 128
     depth: int = 4
     heads: int = 4
+    sssd: SSSDConfig = SSSDConfig()
     remat: bool = False
 
     def __post_init__(self):
@@ -275,8 +288,8 @@ class SamplingConfig:
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(folder: Path) -> DiffusersUNet:
-    return load_unet(folder)
+def _loaded(place: Path) -> DiffusersUNet | SSSDModel:
+    return load_sssd(place) if place.suffix == ".safetensors" else load_unet(place)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -303,8 +316,9 @@ class TrainingConfig:
       augment: none, shift (images: by up to a pixel in 8) or shift_flip (mirrored too); of all rows that train.
       source_seed: of training on source rows alone; default the run's. One for all seeds makes them share one source
         model.
-      pretrained: folder of a U-Net that diffusers' `save_pretrained` wrote, with its scheduler. It is the source model:
-        nothing is trained on source rows, and it says what process, network and prediction are.
+      pretrained: folder of a U-Net that diffusers' `save_pretrained` wrote, with its scheduler; or .safetensors file of
+        SSSD-ECG (`interop.sssd`). It is the source model: nothing is trained on source rows, and it says what process,
+        network and prediction are.
     """
 
     process: ProcessConfig = ProcessConfig()
@@ -342,11 +356,11 @@ class TrainingConfig:
         return PRECISIONS[self.precision]
 
     @property
-    def model(self) -> DiffusersUNet | None:
+    def model(self) -> DiffusersUNet | SSSDModel | None:
         """The pretrained model, if any.
 
         Raises:
-          UserError: it can not be loaded, see `load_unet`.
+          UserError: it can not be loaded, see `load_unet` and `load_sssd`.
         """
         return None if self.pretrained is None else _loaded(self.pretrained)
 

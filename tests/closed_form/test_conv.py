@@ -16,6 +16,11 @@ CASES = {
     "even windows": ({"size": 2}, {"kernel_size": (2, 2)}),
     "1x1": ({"size": 1}, {"kernel_size": (1, 1)}),
     "stride 2": ({"stride": 2, "padding": ((0, 1), (0, 1))}, {"strides": 2, "padding": ((0, 1), (0, 1))}),
+    "series": (
+        {"size": (3, 1), "stride": (2, 1)},
+        {"kernel_size": (3, 1), "strides": (2, 1), "padding": ((1, 1), (0, 0))},
+    ),
+    "3x2": ({"size": (3, 2)}, {"kernel_size": (3, 2)}),
     "uneven padding": ({"padding": ((2, 0), (0, 1))}, {"padding": ((2, 0), (0, 1))}),
     "patches": (
         {"size": 2, "stride": 2, "padding": ((0, 0), (0, 0))},

@@ -69,6 +69,15 @@ def test_images_too_small_for_a_shift_stay():
     np.testing.assert_array_equal(compiled(KEY, x, kind="shift"), x)
 
 
+def test_series_are_shifted_in_time_alone():
+    x = np.arange(400 * 16 * 2, dtype=np.float32).reshape(400, 16, 2)
+    out = np.asarray(compiled(KEY, jnp.asarray(x), kind="shift"))
+    shifts = np.round((out[:, 8, 0] - x[:, 8, 0]) / 2).astype(int)
+    assert set(shifts) == {-2, -1, 0, 1, 2}
+    for before, after, shift in zip(x, out, shifts, strict=True):
+        np.testing.assert_array_equal(after, before[np.clip(np.arange(16) + shift, 0, 15)])
+
+
 def test_none_changes_nothing_of_any_rows():
     for x in (images(4), jnp.ones((5, 2))):
         np.testing.assert_array_equal(augment(KEY, x, kind="none"), x)
@@ -92,5 +101,7 @@ def test_a_row_depends_on_key_and_place_alone():
 def test_what_can_not_be_augmented_is_refused():
     with pytest.raises(UserError, match="unknown augmentation 'cutout': choose one of none, shift, shift_flip"):
         augment(KEY, images(2), kind="cutout")
-    with pytest.raises(UserError, match=r"'shift' is for images \[H, W, C\] but a row has shape \(2,\): use none"):
+    with pytest.raises(UserError, match=r"'shift' is for images \[H, W, C\] or series \[L, C\] but a row has shape"):
         augment(KEY, jnp.ones((5, 2)), kind="shift")
+    with pytest.raises(UserError, match=r"'shift_flip' is for images \[H, W, C\] but a row has shape \(9, 2\)"):
+        augment(KEY, jnp.ones((5, 9, 2)), kind="shift_flip")

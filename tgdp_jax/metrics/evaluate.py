@@ -64,13 +64,13 @@ METRICS: dict[str, Metric] = {
     "frechet": Metric(
         "Fréchet",
         "lower",
-        "Squared Fréchet distance between Gaussian fits to classifier features of samples and held-out target images; "
+        "Squared Fréchet distance between Gaussian fits to classifier features of samples and held-out target rows; "
         "equal distributions give a positive value that falls with their number.",
     ),
     "c2st": Metric(
         "C2ST",
         "target",
-        "Share of samples and held-out target images that a classifier of features tells apart: 0.5 is guessing, 1 "
+        "Share of samples and held-out target rows that a classifier of features tells apart: 0.5 is guessing, 1 "
         "means that every sample gives itself away.",
         0.5,
     ),

@@ -1,4 +1,4 @@
-"""Features of images, learned from labelled source images: what image metrics compare instead of pixels.
+"""Features of images and series, learned from labelled source rows: what their metrics compare instead of pixels.
 
 Fréchet distance, precision and recall are customary on features of a network trained on ImageNet, which says little
 about small or grey images and can not be bundled. Here a small convolutional classifier of the source's own classes
@@ -29,8 +29,8 @@ from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.session import QUIET, Session
 
 Array = jax.Array
-CHUNK = 512  # images a device takes at a time
-HELD_OUT = 1000  # images held out of training at most
+CHUNK = 512  # rows a device takes at a time
+HELD_OUT = 1000  # rows held out of training at most
 # Images are scaled to [-1, 1]; what lies beyond by more than rounding comes in other units.
 IN_RANGE = 1.001
 
@@ -38,13 +38,13 @@ IN_RANGE = 1.001
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """A trained classifier of images [N, *shape] in [-1, 1].
+    """A trained classifier of images [N, H, W, C] in [-1, 1], or of series [N, L, C].
 
     Attributes:
       params: of the network.
-      accuracy: share of held-out source images that it classifies rightly.
+      accuracy: share of held-out source rows that it classifies rightly.
       net: the network.
-      shape: (H, W, C) of an image.
+      shape: of a row.
     """
 
     params: Any
@@ -53,15 +53,15 @@ class Features:
     shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
     def embed(self, x: Any) -> np.ndarray:
-        """Features [N, F] of images x [N, H, W, C].
+        """Features [N, F] of rows x [N, *shape].
 
         Raises:
-          UserError: images of another shape, or with a NaN or infinity.
+          UserError: rows of another shape, or with a NaN or infinity.
         """
         return in_chunks(_embed, self._checked(x), self.params, chunk=CHUNK, static={"net": self.net})
 
     def classify(self, x: Any) -> np.ndarray:
-        """Most likely classes [N] of images x [N, H, W, C].
+        """Most likely classes [N] of rows x [N, *shape].
 
         Raises:
           UserError: as `embed`.
@@ -69,11 +69,11 @@ class Features:
         return in_chunks(_classify, self._checked(x), self.params, chunk=CHUNK, static={"net": self.net})
 
     def _checked(self, x: Any) -> np.ndarray:
-        rows("images", x)
+        rows("what to see features of", x)
         x = np.asarray(x, np.float32)
         if x.shape[1:] != self.shape:
             raise UserError(
-                f"images of shape {x.shape[1:]} came to features of images {self.shape}: compare images of one shape"
+                f"rows of shape {x.shape[1:]} came to features of rows {self.shape}: compare rows of one shape"
             )
         return x
 
@@ -97,22 +97,22 @@ def fit_features(
     ),
     session: Session = QUIET,
 ) -> Features:
-    """Trains the classifier on labelled images; a tenth of them (at most 1,000) is held out and ends training.
+    """Trains the classifier on labelled rows; a tenth of them (at most 1,000) is held out and ends training.
 
     Args:
       key: typed PRNG key.
-      x: source images [N, H, W, C] in [-1, 1], N >= 2.
+      x: source images [N, H, W, C] in [-1, 1], or source series [N, L, C]; N >= 2.
       y: their classes [N], integers in [0, num_classes).
       num_classes: classes.
       optimiser: optimiser and length.
       session: what training reports to and continues from.
 
     Raises:
-      UserError: images or labels of another form, or training that diverged.
+      UserError: rows or labels of another form, or training that diverged.
     """
-    x, y = labelled_images("x", x, "y", y, num_classes)
+    x, y = labelled_rows("x", x, "y", y, num_classes)
     if len(x) < 2:
-        raise UserError("one image can not be trained on and held out: pass at least two")
+        raise UserError("one row can not be trained on and held out: pass at least two")
     train, held = train_test_split(np.arange(len(x)), test_size=min(HELD_OUT, -(-len(x) // 10)), random_state=0)
     net: Any = FeatureCNN(num_classes)
     shape = x.shape[1:]
@@ -120,33 +120,36 @@ def fit_features(
         "train": [{"x": x[train], "y": y[train], "count": len(train)}],
         "held": {"x": x[held], "y": y[held]},
     }
-    fitted = fit(key, image_task(net, optimiser.batch_size, shape), optimiser, data=data, session=session)
+    fitted = fit(key, classifier_task(net, optimiser.batch_size, shape), optimiser, data=data, session=session)
     found = in_chunks(_classify, x[held], fitted.params, chunk=CHUNK, static={"net": net})
     return Features(fitted.params, float((found == y[held]).mean()), net, shape)
 
 
-def labelled_images(name: str, x: Any, name_labels: str, y: Any, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images [N, H, W, C] as float32 and labels [N] as int32.
+def labelled_rows(name: str, x: Any, name_labels: str, y: Any, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images [N, H, W, C] or series [N, L, C] as float32 and labels [N] as int32.
 
     Raises:
-      UserError: not finite images in [-1, 1] with four axes, or not one label in [0, num_classes) for each.
+      UserError: neither finite images in [-1, 1] nor finite series, or not one label in [0, num_classes) for each.
     """
     rows(name, x)
     x, y = np.asarray(x, np.float32), np.asarray(y)
-    if x.ndim != 4:
-        raise UserError(f"{name} has shape {x.shape} but images are [N, H, W, C]: reshape them, grey ones with C = 1")
-    if np.abs(x).max() > IN_RANGE:
+    if x.ndim not in (3, 4):
+        raise UserError(
+            f"{name} has shape {x.shape} but images are [N, H, W, C] and series [N, L, C]: reshape them, with C = 1 "
+            "where there is one channel"
+        )
+    if x.ndim == 4 and np.abs(x).max() > IN_RANGE:
         raise UserError(f"{name} has values from {x.min():g} to {x.max():g}: scale images to [-1, 1]")
     if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer):
-        raise UserError(f"{name_labels} is {y.dtype} {y.shape} for {len(x)} images: pass one integer class an image")
+        raise UserError(f"{name_labels} is {y.dtype} {y.shape} for {len(x)} rows: pass one integer class a row")
     if y.min() < 0 or y.max() >= num_classes:
         raise UserError(f"{name_labels} has classes {y.min()} to {y.max()}: number them from 0 to {num_classes - 1}")
     return x, y.astype(np.int32)
 
 
 @functools.cache
-def image_task(net: Any, batch_size: int, shape: tuple[int, ...]) -> Task:
-    """Classification of shifted images; data {"train": parts, "held": {"x", "y"}}.
+def classifier_task(net: Any, batch_size: int, shape: tuple[int, ...]) -> Task:
+    """Classification of shifted rows; data {"train": parts, "held": {"x", "y"}}.
 
     Every part {"x" [C, *shape], "y" [C], "count"}, of which the first `count` rows are real, gives as many to a batch.
     """

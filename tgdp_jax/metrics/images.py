@@ -1,4 +1,4 @@
-"""All metrics of one set of image samples, on learned features (see `features`)."""
+"""All metrics of one set of samples of images or series, on learned features (see `features`)."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def evaluate_images(
     reference_labels: Any = None,
     k: int = 5,
 ) -> dict[str, Value]:
-    """Metrics of images: frechet, c2st, precision, recall, density, coverage and memorisation on features, mmd2 on
-    pixels and, with labels, label_accuracy.
+    """Metrics of images or series: frechet, c2st, precision, recall, density, coverage and memorisation on features,
+    mmd2 on the rows themselves and, with labels, label_accuracy.
 
     With labels, mmd2, precision, recall, density and coverage are computed within each class and averaged with the
-    reference's class shares, as in `evaluate`. The others are of all images at once: a covariance or a classifier of
+    reference's class shares, as in `evaluate`. The others are of all rows at once: a covariance or a classifier of
     features takes more rows than one class of a small target has.
 
     Args:
-      samples: [N, H, W, C], in the reference's units.
-      reference: held-out target images [M, H, W, C] in [-1, 1].
-      train: the target images that the method was trained on [n, H, W, C].
-      features: of source images, see `fit_features`.
+      samples: [N, *D], in the reference's units.
+      reference: held-out target rows [M, *D], images in [-1, 1].
+      train: the target rows that the method was trained on [n, *D].
+      features: of source rows, see `fit_features`.
       seed: of subsets and resampling; equal seeds make rows of one table comparable.
       labels: the classes the samples were asked for [N], or None.
       reference_labels: the classes of the reference [M]; given exactly where `labels` is.
@@ -81,7 +81,7 @@ def evaluate_images(
 
 
 def label_accuracy(samples: Any, labels: Any, features: Features) -> Value:
-    """Share of samples [N, H, W, C] whose class, as the features' classifier sees it, is the one asked for [N]."""
+    """Share of samples [N, *D] whose class, as the features' classifier sees it, is the one asked for [N]."""
     return mean_value(features.classify(samples) == np.asarray(labels))
 
 

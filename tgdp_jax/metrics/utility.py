@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.metrics.features import CHUNK, HELD_OUT, image_task, labelled_images
+from tgdp_jax.metrics.features import CHUNK, HELD_OUT, classifier_task, labelled_rows
 from tgdp_jax.metrics.inputs import positive
 from tgdp_jax.metrics.spread import Value, mean_value
 from tgdp_jax.nets.features import FeatureCNN
@@ -53,44 +53,46 @@ def utility(
     ),
     session: Session = QUIET,
 ) -> Utility:
-    """Trains classifiers of images with and without the samples, the same number of steps.
+    """Trains classifiers of images or series with and without the samples, the same number of steps.
 
     Half of every batch are target rows, half samples, however many there are of either. Training ends after a fixed
     number of steps: ten rows leave none to hold out.
 
     Args:
       key: typed PRNG key.
-      real: target images [n, H, W, C] in [-1, 1] that the sampler was trained on, and their classes [n].
-      samples: generated images [N, H, W, C], and the classes they were asked for [N].
-      test: target images [M, H, W, C] of neither, and their classes [M].
+      real: target images [n, H, W, C] in [-1, 1], or series [n, L, C], that the sampler was trained on, and their
+        classes [n].
+      samples: generated rows [N, *D], and the classes they were asked for [N].
+      test: target rows [M, *D] of neither, and their classes [M].
       num_classes: classes.
       seeds: classifiers of each kind, which differ in initial weights and batches.
       optimiser: optimiser and length of each.
       session: what training reports to and continues from.
 
     Returns:
-      Accuracies. Their spread is that of training alone: rows, samples and test images are held fixed.
+      Accuracies. Their spread is that of training alone: rows, samples and test rows are held fixed.
 
     Raises:
-      UserError: samples without labels, images or labels of another form, or no seeds.
+      UserError: samples without labels, rows or labels of another form, or no seeds.
     """
     if samples[1] is None:
         raise UserError(
             "utility needs the classes that samples were asked for, not a classifier's guesses: run with --conditional"
         )
     positive("seeds", seeds)
-    x, y = labelled_images("real images", real[0], "their labels", real[1], num_classes)
+    x, y = labelled_rows("real rows", real[0], "their labels", real[1], num_classes)
+    fake = np.asarray(samples[0], np.float32)
     # A sampler may overshoot the range of images, which tells a classifier nothing.
-    fake = np.clip(np.asarray(samples[0], np.float32), -1, 1)
-    fake_x, fake_y = labelled_images("samples", fake, "their labels", samples[1], num_classes)
-    test_x, test_y = labelled_images("test images", test[0], "their labels", test[1], num_classes)
+    fake = np.clip(fake, -1, 1) if fake.ndim == 4 else fake
+    fake_x, fake_y = labelled_rows("samples", fake, "their labels", samples[1], num_classes)
+    test_x, test_y = labelled_rows("test rows", test[0], "their labels", test[1], num_classes)
     if not x.shape[1:] == fake_x.shape[1:] == test_x.shape[1:]:
         raise UserError(
-            f"target, sampled and test images have shapes {x.shape[1:]}, {fake_x.shape[1:]} and {test_x.shape[1:]}: "
-            "use images of one shape"
+            f"target, sampled and test rows have shapes {x.shape[1:]}, {fake_x.shape[1:]} and {test_x.shape[1:]}: "
+            "use rows of one shape"
         )
     net: Any = FeatureCNN(num_classes)
-    task = image_task(net, optimiser.batch_size, x.shape[1:])
+    task = classifier_task(net, optimiser.batch_size, x.shape[1:])
 
     # Filled up to one length, so that both kinds share a compiled program.
     length = max(len(x), len(fake_x))
@@ -116,11 +118,11 @@ def utility(
 
 
 def _filled(x: np.ndarray, y: np.ndarray, length: int) -> dict[str, Any]:
-    """Rows of a training part, see `image_task`."""
+    """Rows of a training part, see `classifier_task`."""
     rows = np.resize(np.arange(len(x)), length)
     return {"x": x[rows], "y": y[rows], "count": len(x)}
 
 
 def _member_classes(x: Array, params: Any, *, net: Any) -> Array:
-    """[B, M] for images x [B, H, W, C] and parameters with leading axis M."""
+    """[B, M] for rows x [B, *D] and parameters with leading axis M."""
     return over_members(lambda p: jnp.argmax(net.apply(p, x)[1], -1), (0,))(params).T

@@ -6,9 +6,11 @@ from tgdp_jax.nets.heads import ClassifierHead, GuidanceHead
 from tgdp_jax.nets.image import EpsUNet
 from tgdp_jax.nets.mlp import MLP, ClassifierMLP, EpsMLP, GuidanceMLP
 from tgdp_jax.nets.multimodal import EpsMultimodal
+from tgdp_jax.nets.sssd import SSSD, EpsSSSD
 
 __all__ = [
     "MLP",
+    "SSSD",
     "ClassifierHead",
     "ClassifierMLP",
     "DiscriminatorConv",
@@ -16,6 +18,7 @@ __all__ = [
     "EpsDiT",
     "EpsMLP",
     "EpsMultimodal",
+    "EpsSSSD",
     "EpsUNet",
     "GeneratorConv",
     "GeneratorMLP",

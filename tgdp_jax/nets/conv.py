@@ -24,53 +24,58 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Conv(nn.Module):
-    """Square windows over x [B, H, W, C] to [B, H', W', features].
+    """Windows over x [B, H, W, C] to [B, H', W', features]; series are images one pixel wide.
 
     Attributes:
       features: channels of the output.
-      size: side of a window.
-      stride: pixels between windows.
+      size: of a window, (height, width) or one number for both.
+      stride: pixels between windows, likewise.
       padding: zeros around the image, ((above, below), (left, right)); None: as many as keep H and W at stride 1.
-      kernel_init: of the kernel [size, size, C, features]; the bias starts at zero.
+      kernel_init: of the kernel [height, width, C, features]; the bias starts at zero.
       dtype: what it computes in; None: of the type of inputs and parameters. Parameters are float32.
     """
 
     features: int
-    size: int = 3
-    stride: int = 1
+    size: int | tuple[int, int] = 3
+    stride: int | tuple[int, int] = 1
     padding: Pads | None = None
     kernel_init: Any = nn.initializers.lecun_normal()
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        size, stride = _both(self.size), _both(self.stride)
+        kernel = self.param("kernel", self.kernel_init, (*size, x.shape[-1], self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        around = (self.size - 1) // 2, self.size // 2
-        return _convolve(x, kernel, self.stride, self.padding or (around, around)) + bias
+        above, left = ((side - 1) // 2 for side in size)
+        same = (above, size[0] // 2), (left, size[1] // 2)
+        return _convolve(x, kernel, stride, self.padding or same) + bias
 
 
-def _convolve(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+def _both(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _convolve(x: Array, kernel: Array, stride: tuple[int, int], pads: Pads) -> Array:
     if jax.default_backend() != "cpu":
         return _xla(x, kernel, stride, pads)
-    if stride == 1:
+    if stride == (1, 1):
         return _dense(x, kernel, pads)
     places = kernel.reshape(-1, *kernel.shape[2:])
-    parts = _shifted(x, len(kernel), stride, pads)
+    parts = _shifted(x, kernel.shape[:2], stride, pads)
     return functools.reduce(jnp.add, [part @ w for part, w in zip(parts, places, strict=True)])
 
 
-def _xla(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+def _xla(x: Array, kernel: Array, stride: tuple[int, int], pads: Pads) -> Array:
     dims = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=dims)
+    return jax.lax.conv_general_dilated(x, kernel, stride, pads, dimension_numbers=dims)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _dense(x: Array, kernel: Array, pads: Pads) -> Array:
     """Stride 1."""
-    return _xla(x, kernel, 1, pads)
+    return _xla(x, kernel, (1, 1), pads)
 
 
 def _dense_fwd(x: Array, kernel: Array, pads: Pads) -> tuple[Any, tuple[Array, Array]]:
@@ -80,23 +85,25 @@ def _dense_fwd(x: Array, kernel: Array, pads: Pads) -> tuple[Any, tuple[Array, A
 
 def _dense_bwd(pads: Pads, kept: tuple[Array, Array], g: Array) -> tuple[Any, Array]:
     x, kernel = kept
-    last = len(kernel) - 1
+    last = kernel.shape[0] - 1, kernel.shape[1] - 1
     (above, below), (left, right) = pads
-    dx = _dense(g, kernel[::-1, ::-1].swapaxes(2, 3), ((last - above, last - below), (last - left, last - right)))
+    around = (last[0] - above, last[0] - below), (last[1] - left, last[1] - right)
+    dx = _dense(g, kernel[::-1, ::-1].swapaxes(2, 3), around)
     rows = g.reshape(-1, g.shape[-1])
-    dw = [part.reshape(-1, part.shape[-1]).T @ rows for part in _shifted(x, len(kernel), 1, pads)]
+    dw = [part.reshape(-1, part.shape[-1]).T @ rows for part in _shifted(x, kernel.shape[:2], (1, 1), pads)]
     return dx, jnp.stack(dw).reshape(kernel.shape)
 
 
 _dense.defvjp(_dense_fwd, _dense_bwd)
 
 
-def _shifted(x: Array, size: int, stride: int, pads: Pads) -> list[Array]:
-    """What every place of a window sees of x [B, H, W, C], row by row: size * size of [B, H', W', C]."""
+def _shifted(x: Array, size: tuple[int, ...], stride: tuple[int, int], pads: Pads) -> list[Array]:
+    """What every place of a window sees of x [B, H, W, C], row by row: height * width of [B, H', W', C]."""
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    rows, columns = ((n - size) // stride + 1 for n in padded.shape[1:3])
 
-    def along(places: int) -> list[slice]:
-        return [slice(i, i + stride * (places - 1) + 1, stride) for i in range(size)]
+    def along(axis: int) -> list[slice]:
+        side, step = size[axis], stride[axis]
+        places = (padded.shape[1 + axis] - side) // step + 1
+        return [slice(i, i + step * (places - 1) + 1, step) for i in range(side)]
 
-    return [padded[:, row, column] for row in along(rows) for column in along(columns)]
+    return [padded[:, row, column] for row in along(0) for column in along(1)]

@@ -1,5 +1,5 @@
-"""Heads for images: log-ratios on noised data and domain classifiers, on layers of their own or, for rows of any kind,
-on the features of a frozen noise prediction network.
+"""Heads for images and series: log-ratios on noised data and domain classifiers, on layers of their own or, for rows of
+any kind, on the features of a frozen noise prediction network.
 
 A frozen network's weights are no parameters of the head. They live in a variable collection of their own, which
 training never touches: `head.apply({**params, **frozen(variables)}, x, t, cond)`.
@@ -19,11 +19,13 @@ from tgdp_jax.nets.embedding import TimeFeatures, label_features
 from tgdp_jax.nets.layers import pooled
 from tgdp_jax.nets.mlp import MLP, silu
 from tgdp_jax.nets.precondition import scaled_input, signal_share
+from tgdp_jax.nets.xresnet import XResNet1d
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
 SHARPEST = 0.1  # noise below which the local energy grows no further
 GROUP = 8  # channels that share a group norm
+SERIES_WINDOW, SERIES_POOL = 7, 4  # places of a series that a convolution sees, and that become one
 
 
 def frozen(variables: Any) -> dict[str, Any]:
@@ -32,12 +34,13 @@ def frozen(variables: Any) -> dict[str, Any]:
 
 
 class ConvBody(nn.Module):
-    """(pooled features [B, 2 * channels[-1]], local energy [B]) of images [B, H, W, C].
+    """(pooled features [B, 2 * channels[-1]], local energy [B]) of images [B, H, W, C] or series [B, L, C].
 
     At every width two convolutions, each shifted and scaled by what is known of time and label (FiLM, Perez et al.
-    2018), then half the resolution. The local energy is a sum over all places of a function of the 7 x 7 pixels around
-    (a field of experts, Roth & Black 2005), zero at the start. Two sets of images differ in the fine print too, in how
-    edges and grounds look, everywhere at once: an average of features passes on only its 1 / (H W) to a pixel.
+    2018), then half the resolution (of series, whose windows are 7 places, a quarter). The local energy is a sum over
+    all places of a function of the 7 x 7 pixels around (a field of experts, Roth & Black 2005), zero at the start. Two
+    sets of images differ in the fine print too, in how edges and grounds look, everywhere at once: an average of
+    features passes on only its 1 / (H W) to a pixel.
 
     Attributes:
       channels: widths, one a resolution.
@@ -50,10 +53,13 @@ class ConvBody(nn.Module):
     @nn.compact
     def __call__(self, x: Array, known: Array | None) -> tuple[Array, Array]:
         inner = None if self.dtype == jnp.float32 else self.dtype
-        h, energy = Conv(self.channels[0])(x), jnp.zeros(x.shape[0])
+        window, pool = 3, (2, 2)
+        if x.ndim == 3:
+            x, window, pool = x[:, :, None], (SERIES_WINDOW, 1), (SERIES_POOL, 1)
+        h, energy = Conv(self.channels[0], window)(x), jnp.zeros(x.shape[0])
         for level, width in enumerate(self.channels):
             for _ in range(2):
-                h = Conv(width, dtype=inner)(h)
+                h = Conv(width, window, dtype=inner)(h)
                 h = nn.GroupNorm(num_groups=None, group_size=math.gcd(GROUP, width))(h.astype(jnp.float32))
                 if known is not None:
                     shift, scale = jnp.split(nn.Dense(2 * width)(known)[:, None, None], 2, -1)
@@ -62,7 +68,7 @@ class ConvBody(nn.Module):
             if level == 0:
                 energy = Conv(1, size=1, kernel_init=nn.initializers.zeros)(h.astype(jnp.float32)).sum((1, 2, 3))
             if level < len(self.channels) - 1:
-                h = nn.avg_pool(h, (2, 2), (2, 2), padding="SAME", count_include_pad=False)
+                h = nn.avg_pool(h, pool, pool, padding="SAME", count_include_pad=False)
         return pooled(h), energy
 
 
@@ -86,7 +92,7 @@ class SourceFeatures(nn.Module):
 
 
 class GuidanceHead(nn.Module):
-    """Log-ratio g(x, t, cond) [B] on noised images: guidance network and noise-conditional domain classifier.
+    """Log-ratio g(x, t, cond) [B] on noised images or series: guidance network and noise-conditional domain classifier.
 
     Attributes:
       sde: forward process.
@@ -120,11 +126,13 @@ class GuidanceHead(nn.Module):
 
 
 class ClassifierHead(nn.Module):
-    """Target-against-source logit [B] of clean images (x [B, H, W, C], cond).
+    """Target-against-source logit [B] of clean images (x [B, H, W, C], cond) or series (x [B, L, C], cond).
+
+    Layers of its own are those of `ConvBody` for images and of `XResNet1d` for series.
 
     Attributes:
       channels, features, num_classes, data_std, source, dtype: as of `GuidanceHead`.
-      time: at which a frozen `source` looks at the clean image; its features are trained on noised ones.
+      time: at which a frozen `source` looks at the clean row; its features are trained on noised ones.
     """
 
     channels: tuple[int, ...] = (16, 32)
@@ -140,6 +148,9 @@ class ClassifierHead(nn.Module):
         known = label_features(cond, self.num_classes)
         if self.source is not None:
             seen = SourceFeatures(self.source, name="features")(x, jnp.full(x.shape[:1], self.time), cond)
+        elif x.ndim == 3:
+            body = XResNet1d(self.channels, dtype=self.dtype)
+            seen = pooled(body(x / self.data_std, known[0] if known else None))
         else:
             # Pixels give sets away that look alike to people: a clean classifier is to see what lasts under noise.
             seen, _ = ConvBody(self.channels, self.dtype)(x / self.data_std, known[0] if known else None)

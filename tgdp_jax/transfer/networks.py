@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from tgdp_jax.data.modalities import halves
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop import DiffusersUNet
+from tgdp_jax.interop import DiffusersUNet, SSSDModel
 from tgdp_jax.nets import (
+    SSSD,
     ClassifierHead,
     ClassifierMLP,
     DiscriminatorConv,
@@ -19,6 +20,7 @@ from tgdp_jax.nets import (
     EpsDiT,
     EpsMLP,
     EpsMultimodal,
+    EpsSSSD,
     EpsUNet,
     GeneratorConv,
     GeneratorMLP,
@@ -27,6 +29,7 @@ from tgdp_jax.nets import (
 )
 from tgdp_jax.nets.heads import frozen
 from tgdp_jax.nets.image import TimestepUNet
+from tgdp_jax.nets.sssd import TimestepSSSD
 from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.settings import TrainingConfig
 from tgdp_jax.train.denoising import fresh_params
@@ -39,7 +42,7 @@ def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = Fals
     """The noise-prediction network of the source and all that starts from it; with a `new_token`, see `Prompt`.
 
     Raises:
-      UserError: an image network for rows that are no images.
+      UserError: a network for images or series, and rows that are none.
     """
     if config.model is not None:
         return _pretrained_net(config.model, config.dtype, problem, new_token)
@@ -51,7 +54,10 @@ def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = Fals
         modalities, embedding = problem.modalities or halves(problem.shape), config.source.embedding
         sizes = net.channels, net.width, net.depth
         return EpsMultimodal(sde, modalities, *sizes, embedding, classes, std, dtype, new_token)
-    _check_image(config, problem)
+    _check_rows(config, problem)
+    if net.kind == "sssd":
+        layers = SSSD(**vars(net.sssd), num_classes=classes, dtype=dtype, remat=net.remat, new_token=new_token)
+        return EpsSSSD(sde, layers, std)
     if net.kind == "dit":
         sizes = net.patch, net.width, net.depth, net.heads
         return EpsDiT(sde, *sizes, classes, std, dtype=dtype, remat=net.remat, new_token=new_token)
@@ -68,26 +74,27 @@ def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = Fals
     )
 
 
-def _check_image(config: TrainingConfig, problem: Problem) -> None:
-    if len(problem.shape) != 3:
+def _check_rows(config: TrainingConfig, problem: Problem) -> None:
+    axes, rows = (2, "series [L, C]") if config.network.kind == "sssd" else (3, "images [H, W, C]")
+    if len(problem.shape) != axes:
         raise UserError(
-            f"network {config.network.kind} is for images [H, W, C] but a row has shape {problem.shape}: use "
-            "--network.kind mlp"
+            f"network {config.network.kind} is for {rows} but a row has shape {problem.shape}: use --network.kind mlp"
         )
 
 
 def gan_players(config: TrainingConfig, problem: Problem) -> Players:
-    """Generator and discriminator: convolutional wherever the denoiser is an image network.
+    """Generator and discriminator: convolutional wherever the denoiser is an image network, dense otherwise.
 
     Raises:
-      UserError: an image network for rows that are no images, or more frozen layers than there are.
+      UserError: a network for images or series and rows that are none, or more frozen layers than there are.
     """
     gan, common = config.gan, (problem.num_classes, problem.data_std, config.dtype)
-    if _is_mlp(config):
+    if config.model is None and not _is_mlp(config):
+        _check_rows(config, problem)
+    if _is_mlp(config) or len(problem.shape) != 3:
         generator: Any = GeneratorMLP(problem.shape, gan.latent, gan.features, *common)
         discriminator: Any = DiscriminatorMLP(gan.features, *common)
     else:
-        _check_image(config, problem)
         generator = GeneratorConv(problem.shape, gan.latent, gan.channels, *common)
         discriminator = DiscriminatorConv(gan.channels, *common)
     if gan.freeze > discriminator.num_layers:
@@ -95,14 +102,19 @@ def gan_players(config: TrainingConfig, problem: Problem) -> Players:
     return Players(generator, discriminator)
 
 
-def _pretrained_net(model: DiffusersUNet, dtype: Any, problem: Problem, new_token: bool) -> TimestepUNet:
+def _pretrained_net(
+    model: DiffusersUNet | SSSDModel, dtype: Any, problem: Problem, new_token: bool
+) -> TimestepUNet | TimestepSSSD:
     """Raises:
     UserError: rows or labels are not what the model was trained on."""
     size = tuple("any" if side is None else side for side in model.shape)
-    if len(problem.shape) != 3 or any(n not in ("any", m) for n, m in zip(size, problem.shape, strict=True)):
+    if len(problem.shape) != len(size) or any(n not in ("any", m) for n, m in zip(size, problem.shape, strict=True)):
+        kind, axes, remedy = "images", "(height, width, channels)", "bring images to its size with --size, or take"
+        if isinstance(model, SSSDModel):
+            kind, axes, remedy = "series", "(places, channels)", "cut and resample series to its form, or take"
         raise UserError(
-            f"the pretrained model is for images of shape {size} (height, width, channels) but a row has shape "
-            f"{problem.shape}: bring images to its size with --size, or take another model"
+            f"the pretrained model is for {kind} of shape {size} {axes} but a row has shape {problem.shape}: {remedy} "
+            "another model"
         )
     classes = model.net.num_classes
     if classes and not problem.conditional:
@@ -112,7 +124,10 @@ def _pretrained_net(model: DiffusersUNet, dtype: Any, problem: Problem, new_toke
             f"labels reach {problem.num_classes - 1} but the pretrained model "
             + (f"has {classes} classes: merge some" if classes else "takes no labels: leave out --conditional")
         )
-    return model.net.clone(unet=model.net.unet.clone(dtype=dtype, new_token=new_token))
+    options = {"dtype": dtype, "new_token": new_token}
+    if isinstance(model, SSSDModel):
+        return model.net.clone(net=model.net.net.clone(**options))
+    return model.net.clone(unet=model.net.unet.clone(**options))
 
 
 def denoiser_score(config: TrainingConfig, problem: Problem, tree: Any, *, new_token: bool = False) -> ScoreFn:

@@ -17,7 +17,7 @@ FLOORS = (
     ("rival_settings", "sssd_settings", "settings", "ecg_settings", "config", "diagnose"),
     ("transfer",),
     ("folder", "journal", "engine", "pipeline", "console", "bench"),
-    ("commands",),
+    ("commands", "offers"),
     ("cli",),
 )
 

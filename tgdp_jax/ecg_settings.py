@@ -8,6 +8,7 @@ from tgdp_jax.settings import (
     ClassifierConfig,
     DenoiserConfig,
     GuidanceConfig,
+    NetworkConfig,
     RivalConfig,
     SamplingConfig,
     TrainingConfig,
@@ -19,8 +20,8 @@ from tgdp_jax.train.optimiser import OptimiserConfig
 class EcgTrainingConfig(TrainingConfig):
     """`TrainingConfig` with defaults for ECGs, sized for a CPU: a row has thousands of numbers."""
 
+    network: NetworkConfig = NetworkConfig(kind="sssd")
     source: DenoiserConfig = DenoiserConfig(
-        features=(512, 512, 512),
         optimiser=OptimiserConfig(
             steps=2000, batch_size=64, learning_rate=1e-3, ema=0.999, steps_per_launch=50, validation_rows=512
         ),

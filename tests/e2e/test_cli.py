@@ -37,7 +37,7 @@ def asked(monkeypatch):
     """What a command line asks for, without doing it."""
     calls = []
     monkeypatch.setattr(run_command, "run", lambda *a: calls.append(a))
-    monkeypatch.setattr(run_command, "sample_run", lambda *a: calls.append(a))
+    monkeypatch.setattr(run_command, "sample_run", lambda *a, **k: calls.append((*a, k)))
     monkeypatch.setattr(compare_command, "compare", lambda *a: calls.append(a))
     monkeypatch.setattr(diagnose_command, "diagnose_files", lambda *a: calls.append(a))
 

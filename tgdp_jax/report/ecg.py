@@ -58,7 +58,7 @@ def ecg_sheets(panels: Mapping[str, np.ndarray], *, rate: float) -> Figure:
         _paper(axes, width, height)
         _sheet(axes, x, rate, height, min(seconds, MOST))
         axes.text(2.0, height + 2.2, name, fontsize=10.5, fontweight="bold", parse_math=False)
-        axes.text(width - 2.0, 1.5, f"{SPEED:g} mm/s   {GAIN:g} mm/mV", fontsize=7.5, ha="right", color=_CURVE)
+        axes.text(width - 2.0, height + 2.2, f"{SPEED:g} mm/s   {GAIN:g} mm/mV", fontsize=8.5, ha="right", color=_CURVE)
     return figure
 
 

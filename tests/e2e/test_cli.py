@@ -87,8 +87,12 @@ def test_methods_may_be_given_by_their_aliases(asked):
 
 
 def test_the_other_commands_take_their_options(asked):
-    assert asked("sample", "folder") == (Path("folder"), 1000, Path("samples.npz"))
-    assert asked("sample", "folder", "--num", "3", "--out", "a.npz") == (Path("folder"), 3, Path("a.npz"))
+    whole = {"modality": (), "given": (), "scale": 1.0}
+    assert asked("sample", "folder") == (Path("folder"), 1000, Path("samples.npz"), whole)
+    assert asked("sample", "folder", "--num", "3", "--out", "a.npz") == (Path("folder"), 3, Path("a.npz"), whole)
+    part = {"modality": ("image",), "given": ("text=one",), "scale": 2.0}
+    options = ("--modality", "image", "--given", "text=one", "--scale", "2")
+    assert asked("sample", "folder", *options) == (Path("folder"), 1000, Path("samples.npz"), part)
     assert asked("diagnose", "--source", "a", "--target", "b", "--seed", "2") == (Path("a"), Path("b"), 2, None)
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.helpers import assert_moments
+from tests.helpers import assert_moments, evaluate
 from tgdp_jax.data.modalities import Modalities, Modality, halves
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets import EpsMultimodal
@@ -175,19 +175,25 @@ def test_a_sample_depends_on_its_id_alone():
 
 def test_a_trained_network_comes_near_the_least_loss(rows):
     net = EpsMultimodal(SDE, MODALITIES, width=16, depth=1)
-    config = OptimiserConfig(steps=400, batch_size=256, learning_rate=5e-3, steps_per_launch=400, ema=0.99)
+    config = OptimiserConfig(steps=200, batch_size=256, learning_rate=1e-2, steps_per_launch=200, ema=0.98)
     task = denoising_task(net, SDE, "eps", config.batch_size, (4,))
     fitted = fit(jax.random.key(0), task, config, data=rows)
-    held, weights = task.held(rows, None)
-    start = float(jnp.sum(weights * task.judge(task.init(jax.random.key(0)), None, held)))
+
+    @jax.jit
+    def judged(rows):
+        held, weights = task.held(rows, None)
+        exact = denoising_task(Exact(), SDE, "eps", config.batch_size, (4,))
+        fresh = task.judge(task.init(jax.random.key(0)), None, held)
+        return jnp.sum(weights * fresh), jnp.sum(weights * exact.judge(jnp.zeros(4), None, held))
+
     # Held-out rows are few: the exact prediction's loss on the same draws is what to come near.
-    exact = denoising_task(Exact(), SDE, "eps", config.batch_size, (4,)).judge(jnp.zeros(4), None, held)
-    least = float(jnp.sum(weights * exact))
+    start, least = map(float, judged(rows))
     assert least == pytest.approx(least_loss(), abs=0.02)
-    assert least - 0.01 < float(fitted.best_value[0]) < least + 0.01 and start > least + 0.04
+    assert least - 0.01 < float(fitted.best_value[0]) < least + 0.015 and start > least + 0.045
     score = network_score(net, fitted.params, SDE)
     x, t = jnp.asarray(gaussian(200, seed=5)), jnp.full((200,), 0.3)
-    np.testing.assert_allclose(score(x, t), score(x, jnp.repeat(t[:, None], 3, 1)), rtol=1e-6)
+    apart = evaluate(score, x, jnp.repeat(t[:, None], 3, 1))
+    np.testing.assert_allclose(evaluate(score, x, t), apart, rtol=1e-5, atol=1e-6)
 
 
 def test_what_can_not_be_drawn_is_refused():

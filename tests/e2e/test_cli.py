@@ -37,7 +37,7 @@ def asked(monkeypatch):
     """What a command line asks for, without doing it."""
     calls = []
     monkeypatch.setattr(run_command, "run", lambda *a: calls.append(a))
-    monkeypatch.setattr(run_command, "sample_run", lambda *a, **k: calls.append((*a, k)))
+    monkeypatch.setattr(run_command, "sample_run", lambda *a, **more: calls.append((*a, more)))
     monkeypatch.setattr(compare_command, "compare", lambda *a: calls.append(a))
     monkeypatch.setattr(diagnose_command, "diagnose_files", lambda *a: calls.append(a))
 
@@ -87,12 +87,11 @@ def test_methods_may_be_given_by_their_aliases(asked):
 
 
 def test_the_other_commands_take_their_options(asked):
-    whole = {"modality": (), "given": (), "scale": 1.0}
-    assert asked("sample", "folder") == (Path("folder"), 1000, Path("samples.npz"), whole)
-    assert asked("sample", "folder", "--num", "3", "--out", "a.npz") == (Path("folder"), 3, Path("a.npz"), whole)
-    part = {"modality": ("image",), "given": ("text=one",), "scale": 2.0}
-    options = ("--modality", "image", "--given", "text=one", "--scale", "2")
-    assert asked("sample", "folder", *options) == (Path("folder"), 1000, Path("samples.npz"), part)
+    more = {"modality": (), "given": (), "scale": 1.0}
+    assert asked("sample", "folder") == (Path("folder"), 1000, Path("samples.npz"), more)
+    assert asked("sample", "folder", "--num", "3", "--out", "a.npz") == (Path("folder"), 3, Path("a.npz"), more)
+    *_, more = asked("sample", "folder", "--modality", "a", "b", "--given", "c=d", "--scale", "2")
+    assert more == {"modality": ("a", "b"), "given": ("c=d",), "scale": 2.0}
     assert asked("diagnose", "--source", "a", "--target", "b", "--seed", "2") == (Path("a"), Path("b"), 2, None)
 
 

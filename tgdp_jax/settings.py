@@ -318,7 +318,7 @@ class TrainingConfig:
         model.
       pretrained: folder of a U-Net that diffusers' `save_pretrained` wrote, with its scheduler; or .safetensors file of
         SSSD-ECG (`interop.sssd`). It is the source model: nothing is trained on source rows, and it says what process,
-        network and prediction are.
+        network and prediction are. For problems that leave rows in its units.
     """
 
     process: ProcessConfig = ProcessConfig()

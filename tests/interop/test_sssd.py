@@ -13,7 +13,7 @@ import pytest
 
 from tests import tiny
 from tgdp_jax import pipeline
-from tgdp_jax.data.problem import Data, Problem
+from tgdp_jax.data.problem import Data, Problem, Scaler
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop import load_sssd
 from tgdp_jax.interop.sssd import CHAIN
@@ -186,6 +186,9 @@ def test_it_is_the_source_of_a_run(theirs, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, trained.trees["source"]["params"], load_sssd(path).variables)
     x, labels = pipeline.draw_samples(trained.generator, problem, 0, 5, pipeline.silent)
     assert x.shape == (5, LENGTH, LEADS) and set(labels) <= {0, 1, 2}
+    scaled = dataclasses.replace(problem, scaler=Scaler.of(rows.x))
+    with pytest.raises(UserError, match="scales rows by their own spread"):
+        denoiser(config, scaled)
     with pytest.raises(UserError, match=r"for series of shape \(20, 3\) \(places, channels\) but a row"):
         denoiser(config, tiny.problem())
 

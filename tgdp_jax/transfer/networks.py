@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tgdp_jax.data.modalities import halves
 from tgdp_jax.data.problem import Problem
@@ -115,6 +116,11 @@ def _pretrained_net(
         raise UserError(
             f"the pretrained model is for {kind} of shape {size} {axes} but a row has shape {problem.shape}: {remedy} "
             "another model"
+        )
+    if np.ndim(problem.scaler.scale):
+        raise UserError(
+            f"problem {problem.name} scales rows by their own spread, but a pretrained model knows them in its own "
+            "units: use the problem images, or the model as a score function from Python"
         )
     classes = model.net.num_classes
     if classes and not problem.conditional:

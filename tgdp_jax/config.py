@@ -121,7 +121,7 @@ class ProbeConfig(TrainingConfig):
     """
 
     problem: ProblemConfig = GaussiansConfig()
-    objectives: str = ",".join(OBJECTIVES)
+    objectives: str = "contrastive"
     times: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2)
     n_target: int | None = None
     seed: int = 0

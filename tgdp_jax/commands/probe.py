@@ -188,7 +188,8 @@ def _probe_model(
     config: ProbeConfig, problem: Problem, sets: Sets, trained: Trained, name: str, display: Display
 ) -> Iterator[Found]:
     net, params = denoiser(config, problem), trained.trees["source"]["params"]
-    progress = display("probes", False)
+    progress, start = display("probes", False), time.perf_counter()
+    num = len(config.times) * sum(len(data) for data in sets if data is not None)
     for done, t in enumerate(config.times):
         parts = [
             None if data is None else layer_features(net, params, config.sde, data.x, t, named_key(0, f"probe {i}"))
@@ -198,7 +199,8 @@ def _probe_model(
             features = [None if part is None else part[layer] for part in parts]
             yield _probed(Found(name, layer, t, {}, {}), features, sets)
         if progress is not None:
-            progress(done + 1, len(config.times), math.nan, math.nan)
+            rows = (done + 1) * num // len(config.times)
+            progress(rows, num, math.nan, rows / (time.perf_counter() - start))
 
 
 def _probed(what: Found, features: list[np.ndarray | None], sets: Sets) -> Found:

@@ -23,7 +23,7 @@ class EcgTrainingConfig(TrainingConfig):
     network: NetworkConfig = NetworkConfig(kind="sssd")
     source: DenoiserConfig = DenoiserConfig(
         optimiser=OptimiserConfig(
-            steps=2000, batch_size=64, learning_rate=1e-3, ema=0.999, steps_per_launch=50, validation_rows=512
+            steps=2000, batch_size=32, learning_rate=1e-3, ema=0.999, steps_per_launch=50, validation_rows=512
         ),
     )
     rival: RivalConfig = RivalConfig(
@@ -31,7 +31,7 @@ class EcgTrainingConfig(TrainingConfig):
         folds=3,
         optimiser=OptimiserConfig(
             steps=600,
-            batch_size=64,
+            batch_size=32,
             schedule="constant",
             ema=0.99,
             steps_per_launch=50,
@@ -42,13 +42,13 @@ class EcgTrainingConfig(TrainingConfig):
     classifier: ClassifierConfig = ClassifierConfig(
         folds=3,
         regularisers=("mixup", "noise_0.3"),
-        optimiser=OptimiserConfig(steps=400, batch_size=64, learning_rate=1e-3, steps_per_launch=25, patience=150),
+        optimiser=OptimiserConfig(steps=400, batch_size=32, learning_rate=1e-3, steps_per_launch=25, patience=150),
     )
     guidance: GuidanceConfig = GuidanceConfig(
         consistency=(1.0,),
         folds=3,
         optimiser=OptimiserConfig(
-            steps=800, batch_size=64, learning_rate=1e-3, steps_per_launch=50, patience=200, validation_rows=512
+            steps=800, batch_size=32, learning_rate=1e-3, steps_per_launch=50, patience=200, validation_rows=512
         ),
     )
     sampling: SamplingConfig = SamplingConfig(num=500, chunk=128)

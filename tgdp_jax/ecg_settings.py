@@ -51,4 +51,4 @@ class EcgTrainingConfig(TrainingConfig):
             steps=800, batch_size=32, learning_rate=1e-3, steps_per_launch=50, patience=200, validation_rows=512
         ),
     )
-    sampling: SamplingConfig = SamplingConfig(num=500, chunk=128)
+    sampling: SamplingConfig = SamplingConfig(num=200, chunk=100)

@@ -41,6 +41,11 @@ def problem_name(config: Any) -> str:
     return next(name for name, kind in PROBLEMS.items() if isinstance(config, kind))
 
 
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed is {seed}: it must lie in 0..2^32-1")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig(TrainingConfig):
     """One method on one problem.
@@ -61,8 +66,7 @@ class RunConfig(TrainingConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed is {self.seed}: it must lie in 0..2^32-1")
+        _check_seed(self.seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,8 +132,7 @@ class ProbeConfig(TrainingConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed is {self.seed}: it must lie in 0..2^32-1")
+        _check_seed(self.seed)
         for name in self.objective_list:
             choose("representation objective", name, OBJECTIVES)
         if not self.times or not (min(self.times) > 0 and max(self.times) <= 1):

@@ -20,7 +20,6 @@ from tgdp_jax.cost import Cost, Meter
 from tgdp_jax.data import arrays, digit_pairs, digits, gaussians, images
 from tgdp_jax.data.ecg import folders as ecg_folders
 from tgdp_jax.data.ecg import sim as ecg_sim
-from tgdp_jax.data.ecg.cache import digest_files
 from tgdp_jax.data.image_files import files_of
 from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.data.problem import Problem
@@ -76,7 +75,7 @@ def file_digests(config: RunConfig | CompareConfig | ProbeConfig) -> dict[str, s
 
 def _data_digests(config: Any) -> dict[str, str]:
     if isinstance(config, ecg_folders.EcgConfig):
-        return {name: digest_files(files) for name, files in ecg_folders.data_files(config).items()}
+        return {name: _digest(files) for name, files in ecg_folders.data_files(config).items()}
     paths = {name: value for name, value in vars(config).items() if isinstance(value, Path)}
     return {name: _digest(files_of(path)) for name, path in paths.items() if path.exists()}
 

@@ -104,12 +104,7 @@ def _challenge(folder: Path, headers: list[Path]) -> Index:
         found.append(_statements([c.strip() for c in ",".join(codes).split(",") if c.strip()], SNOMED, str(path)))
 
     def read(number: int) -> Signal:
-        record = read_wfdb(folder / names[number])
-        if record.fs != RATE:
-            raise UserError(
-                f"{folder / names[number]} is sampled at {record.fs:g} Hz where CPSC 2018 has {RATE}: take the files "
-                "as published"
-            )
+        record = read_wfdb(folder / names[number], database="CPSC 2018", rate=RATE)
         return Signal(record.p_signal, record.fs, tuple(record.sig_name))
 
     files = {str(path.relative_to(folder)): path for path in headers}

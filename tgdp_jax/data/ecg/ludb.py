@@ -114,12 +114,7 @@ def index(folder: Path) -> Index:
         raise UserError(f"{folder / RECORDS} is empty: copy LUDB anew")
 
     def read(number: int) -> Signal:
-        record = read_wfdb(folder / names[number], physical=False)
-        if record.fs != RATE:
-            raise UserError(
-                f"{folder / names[number]} is sampled at {record.fs:g} Hz where LUDB has {RATE}: take the files as "
-                "published"
-            )
+        record = read_wfdb(folder / names[number], database="LUDB", rate=RATE, physical=False)
         return Signal(record.d_signal / _MICROVOLTS, record.fs, tuple(record.sig_name))
 
     headers = {f"{name}.hea": folder / f"{name}.hea" for name in names}

@@ -46,12 +46,7 @@ def index(folder: Path, *, rate: int = 100) -> Index:
     names = tuple(row[FILES[rate]] for row in rows)
 
     def read(number: int) -> Signal:
-        record = read_wfdb(folder / names[number])
-        if record.fs != rate:
-            raise UserError(
-                f"{folder / names[number]} is sampled at {record.fs:g} Hz where PTB-XL has {rate}: take the files as "
-                "published"
-            )
+        record = read_wfdb(folder / names[number], database="PTB-XL", rate=rate)
         return Signal(record.p_signal, record.fs, tuple(record.sig_name))
 
     try:

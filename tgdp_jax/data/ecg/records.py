@@ -120,16 +120,21 @@ def wfdb() -> Any:
     return package
 
 
-def read_wfdb(path: Path, *, physical: bool = True) -> Any:
-    """A WFDB record, `path` being that of its header without .hea.
+def read_wfdb(path: Path, *, database: str, rate: int, physical: bool = True) -> Any:
+    """A WFDB record of a database that is published at `rate` Hz, `path` being that of its header without .hea.
 
     Raises:
-      UserError: it is missing or damaged.
+      UserError: it is missing, damaged or of another rate.
     """
     try:
-        return wfdb().rdrecord(str(path), physical=physical)
+        record = wfdb().rdrecord(str(path), physical=physical)
     except FileNotFoundError as error:
         missing = Path(error.filename or f"{path}.hea").name
         raise UserError(f"{path} is incomplete, {missing} is missing: copy the database whole") from None
     except (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} can not be read as a WFDB record ({error}): copy it anew") from error
+    if record.fs != rate:
+        raise UserError(
+            f"{path} is sampled at {record.fs:g} Hz where {database} has {rate}: take the files as published"
+        )
+    return record

@@ -24,7 +24,8 @@ from tgdp_jax.commands.compare import compare
 from tgdp_jax.config import CompareConfig, ProblemConfig
 from tgdp_jax.data.digits import DigitsConfig
 from tgdp_jax.errors import UserError
-from tgdp_jax.settings import ImageTrainingConfig, SamplingConfig
+from tgdp_jax.image_settings import ImageTrainingConfig
+from tgdp_jax.settings import SamplingConfig
 from tgdp_jax.transfer import METHODS
 
 # What looks at coordinates has nothing to say of pixels; the multimodal network is measured on pairs (`multimodal`).
@@ -80,8 +81,7 @@ def main(
         methods=",".join(method for method in METHODS if method not in LEFT_OUT),
         n_targets="10,50" if size == "tiny" else "10,50,200",
         seeds=1 if size == "tiny" else seeds,
-        source_seed=0,
-        **settings(study, size),
+        **{**settings(study, size), "source_seed": 0},
     )
     compare(config, out / f"methods-{name}-{size}")
 

@@ -17,7 +17,8 @@ from tyro.extras import SubcommandApp
 from tgdp_jax.config import PROBLEMS, CompareConfig, RunConfig
 from tgdp_jax.ecg_settings import EcgTrainingConfig
 from tgdp_jax.engine import EngineConfig
-from tgdp_jax.settings import ImageTrainingConfig, NetworkConfig, TrainingConfig
+from tgdp_jax.image_settings import ImageTrainingConfig
+from tgdp_jax.settings import NetworkConfig, TrainingConfig
 
 Engine = Annotated[EngineConfig, tyro.conf.arg(name="")]
 Out = Annotated[

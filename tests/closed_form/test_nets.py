@@ -11,6 +11,7 @@ from tests.helpers import PROCESSES, spread_params
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets import ClassifierMLP, EpsMLP, GuidanceMLP
 from tgdp_jax.nets.embedding import TimeFeatures
+from tgdp_jax.nets.layers import largest
 from tgdp_jax.sde import VP
 
 NAMES = pytest.mark.parametrize("name", list(PROCESSES))
@@ -200,3 +201,10 @@ def test_an_unknown_embedding_is_refused_with_the_list_of_what_exists():
     x, t = rows()
     with pytest.raises(UserError, match=r"compact.*fourier.*sinusoidal"):
         EpsMLP(VP(), features=(8,), embedding="rotary").init(jax.random.key(0), x, t)
+
+
+def test_the_largest_value_passes_its_gradient_to_one_place():
+    h = np.array([[[1.0, -2.0], [3.0, -5.0], [3.0, -2.0]]], np.float32)  # [1, 3 places, 2 channels], with ties
+    values, back = jax.vjp(largest, h)
+    np.testing.assert_array_equal(values, h.max(1))
+    np.testing.assert_array_equal(back(jnp.array([[2.0, 7.0]]))[0], [[[0.0, 7.0], [2.0, 0.0], [0.0, 0.0]]])

@@ -46,5 +46,17 @@ def middle(layers: dict[str, Array]) -> Array:
 def pooled(h: Array) -> Array:
     """Mean and largest value over all places, [B, 2 C] float32, of h [B, ..., C]; h itself where it is [B, C]."""
     h = h.astype(jnp.float32)
-    places = tuple(range(1, h.ndim - 1))
-    return jnp.concatenate([h.mean(places), h.max(places)], -1) if places else h
+    if h.ndim == 2:
+        return h
+    h = h.reshape(h.shape[0], -1, h.shape[-1])
+    return jnp.concatenate([h.mean(1), largest(h)], -1)
+
+
+def largest(h: Array) -> Array:
+    """Largest value over the places, [B, C], of h [B, N, C].
+
+    Picked by its index: the gradient of `max` divides by the number of values that equal the maximum, which is zero
+    where the compiler computes them twice and rounds differently, and the gradient then NaN.
+    """
+    place = jnp.argmax(h, 1, keepdims=True)
+    return jnp.where(jnp.arange(h.shape[1])[:, None] == place, h, 0.0).sum(1)

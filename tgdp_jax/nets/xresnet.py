@@ -70,4 +70,6 @@ class XResNet1d(nn.Module):
 def _largest_of_two(h: Array) -> Array:
     """[B, L, 1, C] -> [B, ceil(L / 2), 1, C]: pooling by reshaping, whose gradient is fast on CPU."""
     h = jnp.pad(h, ((0, 0), (0, h.shape[1] % 2), (0, 0), (0, 0)), mode="edge")
-    return h.reshape(h.shape[0], -1, 2, *h.shape[2:]).max(2)
+    pairs = h.reshape(h.shape[0], -1, 2, *h.shape[2:])
+    first, second = pairs[:, :, 0], pairs[:, :, 1]
+    return jnp.where(first >= second, first, second)  # see `layers.largest`

@@ -14,7 +14,7 @@ FLOORS = (
     ("sde", "prediction", "density_ratio", "guidance", "losses"),
     ("nets", "sampling", "data"),
     ("train", "metrics", "report", "interop"),
-    ("rival_settings", "sssd_settings", "settings", "ecg_settings", "config", "diagnose"),
+    ("rival_settings", "sssd_settings", "settings", "image_settings", "ecg_settings", "config", "diagnose"),
     ("transfer",),
     ("folder", "journal", "engine", "pipeline", "console", "bench"),
     ("commands", "offers"),

@@ -28,7 +28,7 @@ from tgdp_jax.interop import unet_files
 from tgdp_jax.metrics.closed_form import expected_density
 from tgdp_jax.metrics.evaluate import evaluate, evaluate_closed_form
 from tgdp_jax.metrics.features import Features, fit_features
-from tgdp_jax.metrics.images import evaluate_images, label_accuracy
+from tgdp_jax.metrics.images import evaluate_images
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.metrics.utility import utility
 from tgdp_jax.nets.features import FeatureCNN
@@ -302,17 +302,14 @@ def judge(
     reference = problem.reference
     # A single sample is no distribution.
     if reference is not None and len(samples) > 1:
-        asked = labels if _classes_suffice(labels, reference.y) else None
-        truth = reference.y if asked is not None else None
         rows = samples, reference.x, problem.target.x
         if features is None:
+            known = labels is not None and reference.y is not None
+            asked, truth = (labels, reference.y) if known else (None, None)
             out |= evaluate(*rows, seed=seed, labels=asked, reference_labels=truth)
         else:
-            out |= evaluate_images(*rows, features, seed=seed, labels=asked, reference_labels=truth)
+            out |= evaluate_images(*rows, features, seed=seed, labels=labels)
             out |= _utility_values(problem, samples, labels, seed)
-            # With classes too rare for metrics within them the labels still say whether samples show what was asked.
-            if labels is not None and asked is None:
-                out["label_accuracy"] = label_accuracy(samples, labels, features)
     if problem.exact is not None:
         sde = config.sde
         out |= evaluate_closed_form(
@@ -335,14 +332,6 @@ def _utility_values(problem: Problem, samples: np.ndarray, labels: np.ndarray | 
     key = named_key(seed, "utility")
     found = utility(key, real, (samples, labels), fresh, num_classes=problem.num_classes)
     return {"utility": found.augmented, "utility_gain": found.gain}
-
-
-def _classes_suffice(labels: np.ndarray | None, truth: np.ndarray | None) -> bool:
-    """Whether every class occurs often enough on both sides for metrics within classes."""
-    if labels is None or truth is None:
-        return False
-    counts = [np.bincount(a, minlength=max(labels.max(), truth.max()) + 1) for a in (labels, truth)]
-    return not np.any((np.maximum(*counts) > 0) & (np.minimum(*counts) < 2))
 
 
 def floor(config: TrainingConfig, problem: Problem, seed: int) -> dict[str, Value]:

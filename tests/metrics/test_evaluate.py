@@ -135,6 +135,19 @@ def test_a_method_without_a_score_has_two_metrics(problem):
     assert set(got) == {"avg_density", "mode_balance"}
 
 
+def test_classes_that_samples_lack_are_left_out(problem):
+    (x, labels), (y, reference_labels), (train, _) = problem["fresh"], problem["reference"], problem["train"]
+    first, known = labels == 0, reference_labels == 0
+    lacking = evaluate(x[first], y, train, labels=labels[first], reference_labels=reference_labels)
+    alone = evaluate(x[first], y[known], train, bandwidth=median_bandwidth(y))
+    assert {name: lacking[name] for name in ("sw2", "mmd2", "density")} == {
+        name: alone[name] for name in ("sw2", "mmd2", "density")
+    }
+    # Where no class is left, labels say nothing.
+    strange = evaluate(x, y, train, labels=labels + 2, reference_labels=reference_labels)
+    assert strange == evaluate(x, y, train)
+
+
 def test_bad_inputs_are_refused(problem):
     (x, labels), (y, reference_labels), (train, _) = problem["fresh"], problem["reference"], problem["train"]
     _, target = paper_pair()
@@ -146,8 +159,6 @@ def test_bad_inputs_are_refused(problem):
         evaluate(x, y, train, labels=labels)
     with pytest.raises(UserError, match="one label a row"):
         evaluate(x, y, train, labels=labels[:-1], reference_labels=reference_labels)
-    with pytest.raises(UserError, match="class 1 has 0 samples"):
-        evaluate(x, y, train, labels=0 * labels, reference_labels=reference_labels)
     with pytest.raises(UserError, match="pass sde"):
         evaluate_closed_form(x, ExactScore(target, VP()), target, None, key=jax.random.key(0))
 

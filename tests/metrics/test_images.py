@@ -41,9 +41,9 @@ def found(parts):
 
 
 def test_names_are_those_of_tables(parts, found):
-    (train, _), (reference, y), (fresh, labels) = parts["train"], parts["reference"], parts["fresh"]
+    (train, _), (reference, _), (fresh, labels) = parts["train"], parts["reference"], parts["fresh"]
     assert set(found["fresh"]) == PLAIN <= set(METRICS)
-    labelled = evaluate_images(fresh, reference, train, quick_features(), labels=labels, reference_labels=y)
+    labelled = evaluate_images(fresh, reference, train, quick_features(), labels=labels)
     assert set(labelled) == PLAIN | {"label_accuracy"} <= set(METRICS)
 
 
@@ -87,17 +87,17 @@ def test_faults_show_where_they_should(found):
 
 
 def test_samples_of_the_wrong_class_are_found_out(parts):
-    (train, _), (reference, y), (fresh, labels) = parts["train"], parts["reference"], parts["fresh"]
+    (train, _), (reference, _), (fresh, labels) = parts["train"], parts["reference"], parts["fresh"]
     shuffled = np.random.default_rng(0).permutation(labels)
     right, wrong = (
-        evaluate_images(fresh, reference, train, quick_features(), labels=asked, reference_labels=y)
-        for asked in (labels, shuffled)
+        evaluate_images(fresh, reference, train, quick_features(), labels=asked) for asked in (labels, shuffled)
     )
     assert right["label_accuracy"].value == (quick_features().classify(fresh) == labels).mean() > 0.9
     assert wrong["label_accuracy"].value < 0.25
-    assert wrong["mmd2"].value > right["mmd2"].value + 10 * right["mmd2"].spread
-    assert wrong["precision"].value < 0.5 < right["precision"].value
-    assert wrong["frechet"] == right["frechet"]
+    # All else is of all classes at once.
+    assert {name: value for name, value in wrong.items() if name in PLAIN} == {
+        name: value for name, value in right.items() if name in PLAIN
+    }
 
 
 def test_few_rows_give_no_number_rather_than_a_wrong_one(parts):
@@ -111,12 +111,10 @@ def test_few_rows_give_no_number_rather_than_a_wrong_one(parts):
 
 
 def test_bad_inputs_are_refused(parts):
-    (train, _), (reference, y), (fresh, labels) = parts["train"], parts["reference"], parts["fresh"]
+    (train, _), (reference, _), (fresh, labels) = parts["train"], parts["reference"], parts["fresh"]
     with pytest.raises(UserError, match="samples has NaN"):
         evaluate_images(fresh * np.nan, reference, train, quick_features())
     with pytest.raises(UserError, match="one shape"):
         evaluate_images(fresh, reference, train[:, :4], quick_features())
-    with pytest.raises(UserError, match="go together"):
-        evaluate_images(fresh, reference, train, quick_features(), labels=labels)
     with pytest.raises(UserError, match="one label a row"):
-        evaluate_images(fresh, reference, train, quick_features(), labels=labels[1:], reference_labels=y)
+        evaluate_images(fresh, reference, train, quick_features(), labels=labels[1:])

@@ -165,7 +165,9 @@ def evaluate(
     """Metrics that need data alone: sw2, w2, mmd2, coverage, density and memorisation.
 
     With labels, all but memorisation are computed within each class and averaged with the reference's class shares, so
-    that a sampler which ignores its label is found out even where its samples are right as a whole.
+    that a sampler which ignores its label is found out even where its samples are right as a whole. Classes with fewer
+    than two rows on either side are left out (labels are drawn as those of the target rows fall, of which there are
+    few); where that leaves none, all rows are taken as one class.
 
     Args:
       samples: [N, *D].
@@ -186,14 +188,14 @@ def evaluate(
       reference (or a class of it) has no more than k rows. The training rows are held fixed.
 
     Raises:
-      UserError: bad arrays, labels without reference labels, or a class that one side lacks.
+      UserError: bad arrays, or labels without reference labels.
     """
     samples, reference = pair("samples", samples, "reference", reference, at_least=2)
     if bandwidth is None:
         bandwidth = median_bandwidth(reference, seed=seed)
-    parts = by_class(samples, reference, labels, reference_labels)
+    parts = _by_class(samples, reference, labels, reference_labels)
     found = [_two_sample(x, y, bandwidth, seed, projections, max_points, k) for _, x, y in parts]
-    out = mean_over_classes([share for share, _, _ in parts], found)
+    out = _mean_over_classes([share for share, _, _ in parts], found)
     return out | {"memorisation": memorisation_value(samples, reference, train, seed=seed)}
 
 
@@ -264,7 +266,7 @@ def _two_sample(
     }
 
 
-def mean_over_classes(shares: list[float], found: list[dict[str, Value]]) -> dict[str, Value]:
+def _mean_over_classes(shares: list[float], found: list[dict[str, Value]]) -> dict[str, Value]:
     """Every metric's mean over the classes, weighted by their shares; spreads are of independent classes."""
     return {
         name: Value(
@@ -286,10 +288,13 @@ def _safe_ratio(distance: np.ndarray, reference: np.ndarray) -> float:
     return ratio_of_medians(distance, reference) if np.median(reference) else math.nan
 
 
-def by_class(
+def _by_class(
     samples: np.ndarray, reference: np.ndarray, labels: Any, reference_labels: Any
 ) -> list[tuple[float, np.ndarray, np.ndarray]]:
-    """(share of the reference, samples, reference) of every class; all in one where there are no labels."""
+    """(share, samples, reference) of every class with two rows on both sides; all in one where there are none.
+
+    Shares are those of the reference among these classes.
+    """
     if (labels is None) != (reference_labels is None):
         raise UserError("labels and reference_labels go together: pass both, or neither")
     if labels is None:
@@ -301,9 +306,7 @@ def by_class(
     out = []
     for label in np.union1d(labels, reference_labels):
         x, y = samples[labels == label], reference[reference_labels == label]
-        if min(len(x), len(y)) < 2:
-            raise UserError(
-                f"class {label} has {len(x)} samples and {len(y)} reference rows: give each class two or more of both"
-            )
-        out.append((len(y) / len(reference), x, y))
-    return out
+        if min(len(x), len(y)) >= 2:
+            out.append((len(y), x, y))
+    total = sum(count for count, _, _ in out)
+    return [(count / total, x, y) for count, x, y in out] or [(1.0, samples, reference)]

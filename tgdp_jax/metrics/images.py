@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits  # scikit-learn brings it
 
+from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.coverage import density_coverage, precision_recall
-from tgdp_jax.metrics.evaluate import COPIES, by_class, mean_over_classes, memorisation_value
+from tgdp_jax.metrics.evaluate import COPIES, memorisation_value
 from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.frechet import frechet_value
 from tgdp_jax.metrics.inputs import pair
@@ -28,15 +29,13 @@ def evaluate_images(
     *,
     seed: int = 0,
     labels: Any = None,
-    reference_labels: Any = None,
     k: int = 5,
 ) -> dict[str, Value]:
     """Metrics of images or series: frechet, c2st, precision, recall, density, coverage and memorisation on features,
     mmd2 on the rows themselves and, with labels, label_accuracy.
 
-    With labels, mmd2, precision, recall, density and coverage are computed within each class and averaged with the
-    reference's class shares, as in `evaluate`. The others are of all rows at once: a covariance or a classifier of
-    features takes more rows than one class of a small target has.
+    All are of all rows at once, with labels too, so that conditional and unconditional samplers are read on one scale:
+    whether samples show the class that they were asked for is label_accuracy's.
 
     Args:
       samples: [N, *D], in the reference's units.
@@ -45,16 +44,15 @@ def evaluate_images(
       features: of source rows, see `fit_features`.
       seed: of subsets and resampling; equal seeds make rows of one table comparable.
       labels: the classes the samples were asked for [N], or None.
-      reference_labels: the classes of the reference [M]; given exactly where `labels` is.
       k: neighbours of precision, recall, density and coverage.
 
     Returns:
       Name in `METRICS` to (value, spread); the spread is NaN where there are too few rows to tell. Precision, recall,
-      density and coverage are NaN where samples or reference (or a class of one) have no more than k rows, c2st where
-      either has fewer than ten. The training rows are held fixed.
+      density and coverage are NaN where samples or reference have no more than k rows, c2st where either has fewer than
+      ten. The training rows are held fixed.
 
     Raises:
-      UserError: bad arrays, labels without reference labels, or a class that one side lacks.
+      UserError: bad arrays, or not one label a sample.
     """
     pixels, reference_pixels = pair("samples", samples, "reference", reference, at_least=2)
     x, y, known = (features.embed(images).astype(np.float64) for images in (samples, reference, train))
@@ -66,22 +64,23 @@ def evaluate_images(
     if min(len(x), len(y)) >= FEWEST:
         out["c2st"] = c2st(x, y, num=COPIES // 2, seed=seed).accuracy
     bandwidth = median_bandwidth(reference_pixels, seed=seed)
-    parts = by_class(np.arange(len(x)), np.arange(len(y)), labels, reference_labels)
-    found = [
-        {
-            "mmd2": mmd2_value(pixels[i], reference_pixels[j], bandwidth=bandwidth, num=COPIES, seed=seed),
-            **_ball_values(y[j], x[i], k, seed),
-        }
-        for _, i, j in parts
-    ]
-    out |= mean_over_classes([share for share, _, _ in parts], found)
+    out["mmd2"] = mmd2_value(pixels, reference_pixels, bandwidth=bandwidth, num=COPIES, seed=seed)
+    out |= _ball_values(y, x, k, seed)
     if labels is not None:
         out["label_accuracy"] = label_accuracy(samples, labels, features)
     return out
 
 
 def label_accuracy(samples: Any, labels: Any, features: Features) -> Value:
-    """Share of samples [N, *D] whose class, as the features' classifier sees it, is the one asked for [N]."""
+    """Share of samples [N, *D] whose class, as the features' classifier sees it, is the one asked for [N].
+
+    Raises:
+      UserError: not one label a sample.
+    """
+    if np.shape(labels) != (len(samples),):
+        raise UserError(
+            f"labels has shape {np.shape(labels)} but there are {len(samples)} samples: pass one label each"
+        )
     return mean_value(features.classify(samples) == np.asarray(labels))
 
 

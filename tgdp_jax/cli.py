@@ -33,9 +33,9 @@ def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
 
 def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> None:
     from tgdp_jax.commands.compare import compare
-    from tgdp_jax.transfer import method_name
+    from tgdp_jax.transfer import method_names
 
-    config = dataclasses.replace(config, methods=",".join(dict.fromkeys(map(method_name, config.method_list))))
+    config = dataclasses.replace(config, methods=",".join(method_names(config.method_list)))
     name = problem_name(config.problem)
     with running(engine):
         compare(config, out or Path("runs") / f"compare-{name}", engine)

@@ -75,7 +75,7 @@ class CompareConfig(TrainingConfig):
 
     Attributes:
       problem: the data.
-      methods: methods, separated by commas.
+      methods: methods, separated by commas; all for every one.
       n_targets: numbers of target rows, separated by commas.
       seeds: seeds 0, 1, ... up to this number.
     """

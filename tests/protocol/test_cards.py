@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.transfer import CARDS, METHODS, Card, method_name
+from tgdp_jax.transfer import CARDS, METHODS, Card, method_name, method_names
 
 
 def test_every_method_has_its_card_and_every_card_a_method():
@@ -55,3 +55,8 @@ def test_unknown_names_are_refused_with_the_list():
         method_name("nope")
     with pytest.raises(UserError, match="unknown method"):
         method_name("")
+
+
+def test_all_stands_for_every_method_once():
+    assert method_names(["kde", "All", "TGDP"]) == ("kde", *(name for name in METHODS if name != "kde"))
+    assert method_names(["tgdp", "TGDP"]) == ("tgdp",)

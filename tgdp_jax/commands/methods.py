@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tgdp_jax.report import html
 from tgdp_jax.report.sheet import Sheet, panels, sheet, side_by_side
-from tgdp_jax.transfer import METHODS, method_name
+from tgdp_jax.transfer import METHODS, method_names
 
 WIDE = 120  # characters a line where nobody's terminal says how many
 
@@ -36,7 +36,7 @@ def show_methods(names: tuple[str, ...], out: Path | None) -> None:
     Raises:
       UserError: unknown method, or a place that can not be written.
     """
-    chosen = tuple(dict.fromkeys(method_name(name) for name in names)) or tuple(METHODS)
+    chosen = method_names(names) or tuple(METHODS)
     data = card_sheet(chosen)
     if out is not None:
         html.write(out, html.render(title="Transfer methods", sheets=[data]))

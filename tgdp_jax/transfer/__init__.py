@@ -1,5 +1,7 @@
 """Transfer methods, one protocol (`base`), one registry."""
 
+from collections.abc import Iterable
+
 from tgdp_jax.errors import choose
 from tgdp_jax.transfer.base import TransferMethod
 from tgdp_jax.transfer.cards import CARDS, Card
@@ -14,6 +16,7 @@ from tgdp_jax.transfer.self_supervised import SELF_SUPERVISED
 from tgdp_jax.transfer.textual_inversion import TEXTUAL_INVERSION
 from tgdp_jax.transfer.tgdp import DISCRIMINATOR_GUIDANCE, TGDP
 
+ALL = "all"
 METHODS: dict[str, TransferMethod] = {
     method.name: method
     for method in (
@@ -49,8 +52,18 @@ def method_name(name: str) -> str:
     return name
 
 
+def method_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The registry's names of methods given by name or alias, each once, in order; "all" stands for every one.
+
+    Raises:
+      UserError: there is no such method.
+    """
+    found = [known for name in names for known in (METHODS if _bare(name) == ALL else (method_name(name),))]
+    return tuple(dict.fromkeys(found))
+
+
 def _bare(name: str) -> str:
     return "".join(c for c in name.lower() if c.isalnum())
 
 
-__all__ = ["CARDS", "METHODS", "Card", "TransferMethod", "method_name"]
+__all__ = ["CARDS", "METHODS", "Card", "TransferMethod", "method_name", "method_names"]

@@ -234,6 +234,7 @@ def _run_stage(
         partial.close()
     result = result._replace(tree=jax.tree.map(np.asarray, result.tree))
     cost = meter.read()
+    cost = cost._replace(seconds=cost.seconds + partial.earlier)
     history = {name: np.asarray(values).tolist() for name, values in result.history.items()}
     store.save(name, mark, result.tree, {"history": history, "info": result.info, **cost._asdict()})
     partial.discard()

@@ -498,3 +498,18 @@ def test_checkpoints_are_as_far_apart_as_asked(tmp_path, monkeypatch):
     partial.close()
     # At 60, 120 and 180; two are kept, the last of them asked for.
     assert sorted(path.name for path in (tmp_path / "fit").iterdir()) == ["180", "999"]
+
+
+def test_seconds_of_the_processes_before_are_known(tmp_path, monkeypatch):
+    import jax
+
+    clock, key, state = [0.0], jax.random.key(0), {"w": np.ones(2)}
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
+    for start, earlier in ((0.0, 0.0), (1000.0, 50.0), (5000.0, 100.0)):
+        clock[0] = start
+        partial = checkpoint.Partial(tmp_path, seconds=60.0)
+        partial.restore("fit", state, key)
+        assert partial.earlier == earlier
+        clock[0] += 50.0
+        partial.save("fit", state, key, {"step": [int(start) + 1]}, now=True)
+        partial.close()

@@ -142,11 +142,16 @@ class Partial:
       folder: made when the first checkpoint is saved.
       seconds: between two checkpoints; 0: after every launch.
       warn: told of damaged checkpoints.
+
+    Attributes:
+      earlier: seconds that processes before this one spent on what has been restored.
     """
 
     def __init__(self, folder: Path, seconds: float, warn: Callable[[str], None] | None = None):
         self.folder, self.seconds, self.warn = folder, seconds, warn
-        self._due = time.monotonic() + seconds
+        self.earlier = 0.0
+        self._start = time.monotonic()
+        self._due = self._start + seconds
         self._managers: dict[str, ocp.CheckpointManager] = {}
 
     def _manager(self, part: str) -> ocp.CheckpointManager:
@@ -174,7 +179,9 @@ class Partial:
         leaves = {f"{i:06}": np.array(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
         history = {name: list(values) for name, values in history.items()}
         step = int(history["step"][-1])
+        spent = self.earlier + time.monotonic() - self._start
         facts = {"digest": _digest(leaves), "key": jax.random.key_data(key).tolist(), "history": history}
+        facts["seconds"] = spent
         # Orbax waits for items by name and gives up at the first that fails. The facts come after the arrays, so that
         # nothing is still being written when they find the disk full and the error is heard.
         items = ocp.args.Composite(arrays=ocp.args.StandardSave(leaves), facts=ocp.args.JsonSave(facts))
@@ -204,6 +211,8 @@ class Partial:
                     raise ValueError("its contents do not match its record")
                 if [leaf.shape for leaf in leaves.values()] != [leaf.shape for leaf in jax.tree.leaves(like)]:
                     raise ValueError("it was written by another version")
+                # Parts are trained one after the other: the last one restored knows of all.
+                self.earlier = max(self.earlier, facts["seconds"])
                 return jax.tree.unflatten(jax.tree.structure(like), leaves.values()), facts["history"]
             # Whatever a damaged file makes the storage layer raise, the remedy is the same.
             except Exception as error:

@@ -48,15 +48,22 @@ AUC of the domain classifier: .59 to .73 at n = 10, .76 to .81 at 50, .88 to .92
 to .48 nats (.69 is guessing): with ten images its ratio says nearly nothing, and what TGDP gains comes from the consistency
 term.
 
-conditional (seed 0, with the classifier at 1e-3 and 400 steps of guidance)
+conditional
 
-       n  method                  Frechet  precision  recall  density  coverage  C2ST   MMD^2  novelty  label acc.  utility   gain
-      10  tgdp                      110.4       0.46    0.72     0.19     0.044  0.84   0.040     0.74        0.85     0.46   0.15
-      10  source                    111.0       0.48    0.71     0.19     0.040  0.86   0.038     0.74        0.84     0.46   0.16
-      50  tgdp                       43.9       0.53    0.92     0.23     0.061  0.77   0.010     1.23        0.83     0.82   0.10
-      50  source                     52.1       0.47    0.89     0.19     0.046  0.82   0.018     1.29        0.84     0.82   0.10
+       n  method           Frechet       precision          recall         density        coverage            C2ST           MMD^2         novelty      label acc.         utility            gain
+      10  tgdp        87.9 +- 14.4    0.50 +- 0.06    0.81 +- 0.08    0.21 +- 0.04  0.047 +- 0.003    0.83 +- 0.01  0.026 +- 0.009    0.89 +- 0.15    0.83 +- 0.01    0.54 +- 0.08    0.14 +- 0.00
+      10  source      93.7 +- 15.7    0.51 +- 0.06    0.78 +- 0.08    0.21 +- 0.04  0.045 +- 0.004    0.84 +- 0.02  0.028 +- 0.008    0.90 +- 0.14    0.83 +- 0.01    0.55 +- 0.08    0.15 +- 0.01
+      50  tgdp         47.4 +- 2.0    0.49 +- 0.01    0.92 +- 0.02    0.20 +- 0.01  0.049 +- 0.005    0.79 +- 0.01  0.014 +- 0.001    1.31 +- 0.04    0.82 +- 0.02    0.85 +- 0.05    0.12 +- 0.02
+      50  source       52.8 +- 0.6    0.47 +- 0.01    0.90 +- 0.01    0.20 +- 0.01  0.048 +- 0.004    0.81 +- 0.01  0.018 +- 0.001    1.32 +- 0.03    0.82 +- 0.01    0.85 +- 0.04    0.12 +- 0.02
+     200  tgdp         42.9 +- 2.6    0.49 +- 0.02    0.91 +- 0.04    0.22 +- 0.02  0.057 +- 0.004    0.77 +- 0.01  0.011 +- 0.001    1.48 +- 0.03    0.81 +- 0.02    0.94 +- 0.00    0.02 +- 0.00
+     200  source       55.2 +- 3.1    0.48 +- 0.01    0.87 +- 0.04    0.21 +- 0.02  0.049 +- 0.003    0.82 +- 0.01  0.019 +- 0.001    1.54 +- 0.04    0.84 +- 0.03    0.94 +- 0.00    0.02 +- 0.00
 
-With labels drawn as those of ten images fall, the mix of classes alone makes Frechet 111.
+With labels TGDP is ahead of the source in Frechet distance on every seed (102.2, 88.3, 73.4 for 111.0, 89.3, 80.6 at n = 10)
+and in recall, C2ST and MMD^2 at every n, as without; level in density and coverage, and in precision (ahead from 50 images
+on). Its samples show the class asked for a little less often (the judge is MNIST's classifier, which knows the source's hand),
+and a classifier of USPS gains as much from the source's samples as from TGDP's: .14 in accuracy at ten images, .12 at fifty,
+.02 at two hundred. Labels are drawn as those of the target rows fall: with ten images the mix of classes alone makes Frechet
+81 to 111. Held-out AUC of the classifier of pairs: .53 to .76 at n = 10, .59 to .74 at 50, .87 to .89 at 200.
 """
 
 from __future__ import annotations

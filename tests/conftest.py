@@ -8,7 +8,7 @@ import tempfile
 import pytest
 
 _FOLDER = "JAX_COMPILATION_CACHE_DIR"
-# Compiling takes a sixth to a third of the processor time with these, and few tests compute long enough to lose it again.
+# Compiling takes a sixth to a third of the time with these, and few tests compute long enough to lose it again.
 # `XLA_FLAGS= pytest` tests with the compiler as users have it, as CI's main job, its comparison with diffusers and the
 # test of bits on eight devices always do.
 QUICK_COMPILER = (

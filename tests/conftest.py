@@ -1,4 +1,4 @@
-"""One store of compiled programs for all test processes: most of the time goes into compiling the same few programs."""
+"""Quick compiling for all test processes, and one store of what they compiled: most of their time goes into that."""
 
 import gc
 import os
@@ -8,10 +8,17 @@ import tempfile
 import pytest
 
 _FOLDER = "JAX_COMPILATION_CACHE_DIR"
+# Compiling takes a sixth to a third of the time with these, and few tests compute long enough to lose it again.
+# `XLA_FLAGS= pytest` tests with the compiler as users have it, as CI's main job, its comparison with diffusers and the
+# test of bits on eight devices always do.
+QUICK_COMPILER = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
 _MADE = pytest.StashKey[str]()
 
 
 def pytest_configure(config):
+    os.environ.setdefault("XLA_FLAGS", QUICK_COMPILER)
     # JAX reads these when it is imported, which no test module has done yet; worker processes inherit them. Whoever
     # sets the folder outside keeps the programs from one session to the next.
     if _FOLDER not in os.environ:

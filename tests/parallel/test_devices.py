@@ -11,16 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.conftest import QUICK_COMPILER
 from tgdp_jax import parallel
 
 ROOT = Path(__file__).parents[2]
+INSIDE = "tests/parallel/inside_eight.py"
 
 
 @pytest.mark.slow
-def test_everything_holds_on_eight_devices():
-    # Their number is fixed once a process has touched one: another process, with eight virtual devices.
-    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "tests/parallel/inside_eight.py"]
+@pytest.mark.parametrize("what, compiler", [("bits", ""), ("not bits", QUICK_COMPILER)])
+def test_everything_holds_on_eight_devices(what, compiler):
+    # Their number is fixed once a process has touched one: another process, with eight virtual devices. Which bits come
+    # out is the compiler's affair: that is the users'.
+    flags = f"--xla_force_host_platform_device_count=8 {compiler}"
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-k", what, INSIDE]
+    env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

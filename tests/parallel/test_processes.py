@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from tests.conftest import QUICK_COMPILER
 from tests.e2e.nursery import ROOT, Deed, Nursery
 from tests.e2e.tools import GAUSSIANS, read, stages
 from tgdp_jax.train.checkpoint import Store
 
-TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-FOUR_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+TWO_DEVICES = {"XLA_FLAGS": f"{QUICK_COMPILER} --xla_force_host_platform_device_count=2"}
+FOUR_DEVICES = {"XLA_FLAGS": f"{QUICK_COMPILER} --xla_force_host_platform_device_count=4"}
 ALWAYS = ("--checkpoint-seconds", "0")
 
 

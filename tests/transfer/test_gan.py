@@ -1,6 +1,7 @@
 """A GAN carried from source to target: what starts where, what stays, and what is said of a collapse."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -46,7 +47,9 @@ def assert_equal(a, b):
 
 def test_both_players_start_from_the_source(store):
     trees = train(store, still(settings())).trees
-    assert_equal(trees["gan_target"], trees["gan_source"])
+    # But for the rounding of the running average.
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-12)
+    jax.tree.map(close, trees["gan_target"], trees["gan_source"])
 
 
 def test_from_scratch_neither_does_and_no_source_is_trained(store):

@@ -128,7 +128,21 @@ class SSSD(nn.Module):
             return h
         out = nn.relu(nn.Dense(skip, name="output1")(total * math.sqrt(1.0 / self.layers)))
         out = nn.Dense(self.patch * channels, kernel_init=nn.initializers.zeros, name="output2")(out)
+        if self.patch > 1:
+            out += self._local(folded, time)
         return out.reshape(x.shape)
+
+    def _local(self, folded: Array, time: Array) -> Array:
+        """What is seen of a patch [B, L / P, P C] in it and its neighbours, by gated linear units (Dauphin et al. 2017).
+
+        There are as many as a patch has numbers, so that no filter is out of reach, and the time scales them: the less
+        noise there is, the more what it is made of has to be amplified.
+        """
+        wide = folded.shape[-1]
+        z = Conv(2 * wide, size=(3, 1), name="local")(folded[:, :, None])[:, :, 0]
+        shift, gain = jnp.split(nn.Dense(2 * wide, name="local_of_time")(time)[:, None], 2, -1)
+        unit = z[..., :wide] * nn.sigmoid(z[..., wide:] + shift) * jnp.exp(gain)
+        return nn.Dense(wide, kernel_init=nn.initializers.zeros, name="local_output")(unit)
 
 
 def step_features(timesteps: Array) -> Array:

@@ -21,8 +21,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
+from experiments.command import command
 from experiments.images import MARGIN
 from tgdp_jax.console import Display, print_table
 from tgdp_jax.data.image_files import read_images
@@ -216,4 +216,4 @@ def main(data_dir: Path, out: Path = Path("runs"), *, n_targets: str = "10,50,20
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

@@ -100,6 +100,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from experiments.command import command
 from tgdp_jax.commands.compare import compare
 from tgdp_jax.config import CompareConfig
 from tgdp_jax.console import Display, print_table
@@ -221,4 +222,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

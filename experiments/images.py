@@ -69,6 +69,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
+from experiments.command import command
 from tgdp_jax.commands.compare import compare
 from tgdp_jax.config import CompareConfig
 from tgdp_jax.data.images import ImagesConfig
@@ -227,4 +228,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

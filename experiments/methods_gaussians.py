@@ -14,8 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
+from experiments.command import command
 from tgdp_jax.commands.compare import compare
 from tgdp_jax.config import CompareConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
@@ -101,4 +100,4 @@ def main(dims: tuple[int, ...] = (2, 32), out: Path = Path("runs"), size: Size =
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

@@ -57,6 +57,7 @@ import tyro
 from scipy import signal
 from scipy.io import wavfile
 
+from experiments.command import command
 from tgdp_jax.config import to_json
 from tgdp_jax.console import Display, print_table
 from tgdp_jax.data.digit_pairs import WORDS, with_text
@@ -273,4 +274,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

@@ -22,12 +22,13 @@ import importlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 import tyro
 
+from experiments.command import command
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop import load_sssd
 
@@ -76,7 +77,7 @@ def published_model(options: Options, torch: Any) -> Any:
     return (net.cuda() if torch.cuda.is_available() else net).eval()
 
 
-def main(options: Options) -> None:
+def main(options: Annotated[Options, tyro.conf.arg(name="")]) -> None:
     """Compares; raises UserError where the two differ."""
     torch: Any = importlib.import_module("torch")
     save: Any = importlib.import_module("safetensors.torch").save_file
@@ -101,4 +102,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    command(main)

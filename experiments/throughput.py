@@ -42,8 +42,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
+from experiments.command import command
 from tgdp_jax.bench.settings import DEFAULT, BenchConfig
 from tgdp_jax.commands.bench import bench
 from tgdp_jax.console import print_table
@@ -119,4 +118,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

@@ -1,3 +1,38 @@
+"""Twelve-lead ECGs from one hospital to another: the paper's second experiment.
+
+python -m experiments.ecg table                   simulated records with labels; n = 50, 200, 690
+python -m experiments.ecg regularisers            the same: guidance without regularisers, and with the cycle term
+python -m experiments.ecg unconditional           the same without labels
+... --data-dir DATA     PTB-XL as the source and LUDB as the target; n = 50, 100
+... --size tiny         in minutes, to see that it works
+... --size full         networks and lengths for an accelerator
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from experiments.command import command
+from tgdp_jax.commands.compare import compare
+from tgdp_jax.config import CompareConfig
+from tgdp_jax.data.ecg.folders import EcgConfig
+from tgdp_jax.data.ecg.sim import EcgSimConfig
+from tgdp_jax.settings import (
+    ClassifierConfig,
+    DenoiserConfig,
+    GuidanceConfig,
+    HeadConfig,
+    NetworkConfig,
+    ProcessConfig,
+    RivalConfig,
+    SamplingConfig,
+)
+from tgdp_jax.sssd_settings import PAPER, SSSDConfig
+from tgdp_jax.train.optimiser import OptimiserConfig
 
 METHODS = "tgdp,finetune,scratch,source"
 Size = Literal["tiny", "cpu", "full"]

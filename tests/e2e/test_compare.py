@@ -94,7 +94,7 @@ def test_costs_are_measured_for_every_cell_of_a_method(finished):
             assert found["metrics"][name][0] > 0
     # A method of a few rows may get by with what was held already.
     memory = [found["metrics"]["memory"][0] for found in metrics["cells"] if "memory" in found["metrics"]]
-    assert not memory or min(memory) >= 0 and max(memory) > 0
+    assert not memory or (min(memory) >= 0 and max(memory) > 0)
     cells = {(c["method"], c["num_target"], c["seed"]): c for c in metrics["cells"]}
     for n in NUMBERS:
         source, tgdp = cells["source", n, 0], cells["tgdp", n, 0]

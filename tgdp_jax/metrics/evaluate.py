@@ -42,7 +42,6 @@ class Metric(NamedTuple):
     ideal: float | None = None
 
 
-
 def _downstream_metrics() -> dict[str, Metric]:
     """Macro AUC, F2 and G2 of classifiers of target records, by what these were trained on."""
     kinds = {

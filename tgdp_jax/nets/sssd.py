@@ -71,7 +71,8 @@ class SSSD(nn.Module):
       label_dim: of the label embedding.
       skip: channels of the skip connections; None: `width`.
       bidirectional: places see what comes after them.
-      patch: places that are folded into one with as many channels more; must divide L. SSSD-ECG has 1.
+      patch: places that are folded into one with as many channels more; must divide L. SSSD-ECG has 1. Above 1 a
+        local path goes round the residual layers, whose channels are then too few for the finest detail and for noise.
       num_classes: 0 for unconditional; else labels are integers [B] in [0, num_classes], the largest meaning "no
         label", or weights of the classes [B, num_classes], such as ones for all statements that hold.
       dtype: what residual layers compute in, but for the state spaces; these, parameters, the embedding of the time,
@@ -133,7 +134,7 @@ class SSSD(nn.Module):
         return out.reshape(x.shape)
 
     def _local(self, folded: Array, time: Array) -> Array:
-        """What is seen of a patch [B, L / P, P C] in it and its neighbours, by gated linear units (Dauphin et al. 2017).
+        """What gated linear units (Dauphin et al. 2017) make of patches [B, L / P, P C] and their neighbours.
 
         There are as many as a patch has numbers, so that no filter is out of reach, and the time scales them: the less
         noise there is, the more what it is made of has to be amplified.

@@ -61,7 +61,7 @@ def training(size: Size) -> dict[str, Any]:
             "network": NetworkConfig(kind="sssd", sssd=PAPER, remat=True),
             "head": HeadConfig(channels=(32, 64, 128)),
             "source": _denoiser(steps=100_000, batch=32, rate=2e-4),
-            "rival": _rival(steps=10_000, batch=32),
+            "rival": _rival(steps=10_000, batch=32, rates=(5e-5, 2e-4)),
             "classifier": _classifier(steps=1000),
             "guidance": _guidance(steps=2000, batch=64),
             "sampling": SamplingConfig(num=2000, steps=50, chunk=250),
@@ -72,7 +72,7 @@ def training(size: Size) -> dict[str, Any]:
         "network": NetworkConfig(kind="sssd", sssd=SSSDConfig(**sizes, patch=10)),
         "head": HeadConfig(channels=(8, 16)),
         "source": _denoiser(steps=100 if tiny else 4000, batch=16, rate=3e-3),
-        "rival": _rival(steps=50 if tiny else 500, batch=16),
+        "rival": _rival(steps=50 if tiny else 500, batch=16, rates=(2e-3,) if tiny else (5e-4, 2e-3)),
         "classifier": _classifier(steps=20 if tiny else 200),
         "guidance": _guidance(steps=20 if tiny else 200, batch=32),
         "sampling": SamplingConfig(num=64 if tiny else 300, steps=10 if tiny else 20, chunk=64 if tiny else 100),
@@ -86,7 +86,7 @@ def _denoiser(*, steps: int, batch: int, rate: float) -> DenoiserConfig:
     return DenoiserConfig(optimiser=optimiser)
 
 
-def _rival(*, steps: int, batch: int) -> RivalConfig:
+def _rival(*, steps: int, batch: int, rates: tuple[float, ...]) -> RivalConfig:
     optimiser = OptimiserConfig(
         steps=steps,
         batch_size=batch,
@@ -96,7 +96,7 @@ def _rival(*, steps: int, batch: int) -> RivalConfig:
         patience=100,
         validation_rows=128,
     )
-    return RivalConfig(learning_rates=(5e-4, 2e-3), folds=2, optimiser=optimiser)
+    return RivalConfig(learning_rates=rates, folds=2, optimiser=optimiser)
 
 
 def _classifier(*, steps: int) -> ClassifierConfig:

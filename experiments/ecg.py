@@ -67,9 +67,9 @@ def training(size: Size) -> dict[str, Any]:
             "sampling": SamplingConfig(num=2000, steps=50, chunk=250),
         }
     tiny = size == "tiny"
-    sizes = {"layers": 1, "width": 16, "states": 8} if tiny else {"layers": 3, "width": 64, "states": 16}
+    sssd = SSSDConfig(layers=1, width=16, states=8) if tiny else SSSDConfig()
     return {
-        "network": NetworkConfig(kind="sssd", sssd=SSSDConfig(**sizes, patch=10)),
+        "network": NetworkConfig(kind="sssd", sssd=sssd),
         "head": HeadConfig(channels=(8, 16)),
         "source": _denoiser(steps=100 if tiny else 4000, batch=16, rate=3e-3),
         "rival": _rival(steps=50 if tiny else 500, batch=16, rates=(2e-3,) if tiny else (5e-4, 2e-3)),

@@ -74,7 +74,7 @@ def training(size: Size) -> dict[str, Any]:
         "source": _denoiser(steps=100 if tiny else 4000, batch=16, rate=3e-3),
         "rival": _rival(steps=50 if tiny else 500, batch=16, rates=(2e-3,) if tiny else (5e-4, 2e-3)),
         "classifier": _classifier(steps=20 if tiny else 200),
-        "guidance": _guidance(steps=20 if tiny else 200, batch=32),
+        "guidance": _guidance(steps=20 if tiny else 400, batch=32),
         "sampling": SamplingConfig(num=64 if tiny else 300, steps=10 if tiny else 20, chunk=64 if tiny else 100),
     }
 
@@ -109,13 +109,14 @@ def _guidance(*, steps: int, batch: int) -> GuidanceConfig:
     optimiser = OptimiserConfig(
         steps=steps,
         batch_size=batch,
-        learning_rate=3e-3,
+        learning_rate=1e-2,
         ema=0.98,
         steps_per_launch=20,
-        patience=60,
+        patience=100,
         validation_rows=128,
     )
-    return GuidanceConfig(consistency=(300.0,), features=(64,), folds=2, optimiser=optimiser)
+    # The term is a mean over thousands of numbers: only with such a weight does it count beside that of the ratio.
+    return GuidanceConfig(consistency=(3e5,), features=(64,), folds=2, optimiser=optimiser)
 
 
 def _compare(name: str, data_dir: Path | None, out: Path, size: Size, *, conditional: bool, **settings: Any) -> None:

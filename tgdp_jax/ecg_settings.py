@@ -47,17 +47,18 @@ class EcgTrainingConfig(TrainingConfig):
         regularisers=("mixup", "noise_0.3"),
         optimiser=OptimiserConfig(steps=200, batch_size=32, learning_rate=1e-3, steps_per_launch=10, patience=50),
     )
+    # Consistency is a mean over thousands of numbers: only with such a weight does it count beside the ratio's term.
     guidance: GuidanceConfig = GuidanceConfig(
-        consistency=(300.0,),
+        consistency=(3e5,),
         features=(64,),
         folds=2,
         optimiser=OptimiserConfig(
-            steps=200,
+            steps=400,
             batch_size=32,
-            learning_rate=3e-3,
+            learning_rate=1e-2,
             ema=0.98,
             steps_per_launch=20,
-            patience=60,
+            patience=100,
             validation_rows=128,
         ),
     )

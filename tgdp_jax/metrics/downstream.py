@@ -6,7 +6,6 @@ same few rows alone, from scratch and fine-tuned from that of the source's recor
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -23,7 +22,6 @@ from tgdp_jax.train.session import QUIET, Session
 Array = jax.Array
 # What a classifier is trained on; "tuned" is trained on the rows too, from the source's classifier.
 KINDS = ("generated", "real", "both", "tuned")
-TUNED_RATE = 0.25  # of the learning rate from scratch
 
 
 def downstream(
@@ -68,14 +66,13 @@ def downstream(
     length = max(len(x), len(fake_x))
     own, sampled = filled_up(x, y, length), filled_up(fake_x, fake_y, length)
     held = {"x": x[:HELD_OUT], "y": y[:HELD_OUT]}  # chooses nothing: its loss says that training has not diverged
-    gentle = dataclasses.replace(optimiser, learning_rate=TUNED_RATE * optimiser.learning_rate)
     parts = {"generated": (sampled, sampled), "real": (own, own), "both": (own, sampled), "tuned": (own, own)}
     out: dict[str, Value] = {}
     for index, (kind, train) in enumerate(parts.items()):
         fitted = fit(
             key,
             task,
-            gentle if kind == "tuned" else optimiser,
+            optimiser,
             data={"train": list(train), "held": held},
             initial=features.params if kind == "tuned" else None,
             keep="last",

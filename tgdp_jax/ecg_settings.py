@@ -8,6 +8,7 @@ from tgdp_jax.settings import (
     ClassifierConfig,
     DenoiserConfig,
     GuidanceConfig,
+    HeadConfig,
     NetworkConfig,
     RivalConfig,
     SamplingConfig,
@@ -21,34 +22,44 @@ class EcgTrainingConfig(TrainingConfig):
     """`TrainingConfig` with defaults for ECGs, sized for a CPU: a row has thousands of numbers."""
 
     network: NetworkConfig = NetworkConfig(kind="sssd")
+    head: HeadConfig = HeadConfig(channels=(8, 16))
+    # Small batches: until rhythms are learned it is the number of steps that counts.
     source: DenoiserConfig = DenoiserConfig(
         optimiser=OptimiserConfig(
-            steps=2000, batch_size=32, learning_rate=1e-3, ema=0.999, steps_per_launch=50, validation_rows=512
+            steps=3000, batch_size=16, learning_rate=3e-3, ema=0.998, steps_per_launch=100, validation_rows=128
         ),
     )
     rival: RivalConfig = RivalConfig(
-        learning_rates=(3e-4,),
-        folds=3,
+        learning_rates=(5e-4, 2e-3),
+        folds=2,
         optimiser=OptimiserConfig(
-            steps=600,
-            batch_size=32,
+            steps=500,
+            batch_size=16,
             schedule="constant",
-            ema=0.99,
-            steps_per_launch=50,
-            patience=200,
-            validation_rows=512,
+            ema=0.98,
+            steps_per_launch=25,
+            patience=100,
+            validation_rows=128,
         ),
     )
     classifier: ClassifierConfig = ClassifierConfig(
-        folds=3,
+        folds=2,
         regularisers=("mixup", "noise_0.3"),
-        optimiser=OptimiserConfig(steps=400, batch_size=32, learning_rate=1e-3, steps_per_launch=25, patience=150),
+        optimiser=OptimiserConfig(steps=200, batch_size=32, learning_rate=1e-3, steps_per_launch=10, patience=50),
     )
+    # Consistency is a mean over thousands of numbers: only with such a weight does it count beside the ratio's term.
     guidance: GuidanceConfig = GuidanceConfig(
-        consistency=(1.0,),
-        folds=3,
+        consistency=(3e5,),
+        features=(64,),
+        folds=2,
         optimiser=OptimiserConfig(
-            steps=800, batch_size=32, learning_rate=1e-3, steps_per_launch=50, patience=200, validation_rows=512
+            steps=400,
+            batch_size=32,
+            learning_rate=1e-2,
+            ema=0.98,
+            steps_per_launch=20,
+            patience=100,
+            validation_rows=128,
         ),
     )
-    sampling: SamplingConfig = SamplingConfig(num=200, chunk=100)
+    sampling: SamplingConfig = SamplingConfig(num=200, steps=20, chunk=100)

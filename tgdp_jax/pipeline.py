@@ -26,6 +26,8 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.interop import unet_files
 from tgdp_jax.metrics.closed_form import expected_density
+from tgdp_jax.metrics.downstream import downstream
+from tgdp_jax.metrics.ecg import evaluate_ecg
 from tgdp_jax.metrics.evaluate import evaluate, evaluate_closed_form
 from tgdp_jax.metrics.features import Features, fit_features
 from tgdp_jax.metrics.images import evaluate_images
@@ -310,7 +312,10 @@ def judge(
             out |= evaluate(*rows, seed=seed, labels=asked, reference_labels=truth)
         else:
             out |= evaluate_images(*rows, features, seed=seed, labels=labels)
-            out |= _utility_values(problem, samples, labels, seed)
+            out |= _utility_values(problem, samples, labels, seed, features)
+        if problem.ecg_rate is not None:
+            in_mv = (problem.scaler.to_user(x) for x in (samples, reference.x))
+            out |= evaluate_ecg(*in_mv, rate=problem.ecg_rate, seed=seed)
     if problem.exact is not None:
         sde = config.sde
         out |= evaluate_closed_form(
@@ -324,13 +329,17 @@ def judge(
     return out
 
 
-def _utility_values(problem: Problem, samples: np.ndarray, labels: np.ndarray | None, seed: int) -> dict[str, Value]:
-    """What a classifier of target rows gains from samples; empty where samples or rows have no labels."""
+def _utility_values(
+    problem: Problem, samples: np.ndarray, labels: np.ndarray | None, seed: int, features: Features
+) -> dict[str, Value]:
+    """What classifiers of target rows gain from samples; empty where samples or rows have no labels."""
     reference = problem.reference
     if labels is None or reference is None or reference.y is None or problem.target.y is None:
         return {}
     real, fresh = (problem.target.x, problem.target.y), (reference.x, reference.y)
     key = named_key(seed, "utility")
+    if problem.ecg_rate is not None:
+        return downstream(key, real, (samples, labels), fresh, features)
     found = utility(key, real, (samples, labels), fresh, num_classes=problem.num_classes)
     return {"utility": found.augmented, "utility_gain": found.gain}
 

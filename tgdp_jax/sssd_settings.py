@@ -19,17 +19,17 @@ class SSSDConfig:
       kernel: s4d_lin or s4d_inv (diagonal), or dplr (HiPPO-LegS), which takes longer.
       hidden: width of the dense layers on the timestep.
       label_dim: of the label embedding.
-      patch: places folded into one, which must divide the length of a series: the time falls as it grows, and so does
-        what is seen of the finest detail.
+      patch: places folded into one, which must divide the length of a series: the time falls as it grows. A
+        local path beside the layers keeps the finest detail where it is above 1.
     """
 
-    layers: int = 4
+    layers: int = 3
     width: int = 64
-    states: int = 32
+    states: int = 16
     kernel: str = "s4d_lin"
     hidden: int = 256
     label_dim: int = 64
-    patch: int = 8
+    patch: int = 10
 
     def __post_init__(self):
         choose("state space kernel", self.kernel, KERNELS)

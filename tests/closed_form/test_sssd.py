@@ -58,6 +58,14 @@ def test_every_place_sees_the_whole_row(params):
         assert moved.min() > 1e-5
 
 
+def test_round_the_layers_a_patch_sees_itself_and_its_neighbours(params):
+    net = dict(params["params"]["net"])
+    net["output2"] = jax.tree.map(jnp.zeros_like, net["output2"])
+    closed = {"params": {"net": net}}
+    moved = np.abs(apply(LABELLED, closed, X.at[:, 5].add(1.0), T, Y) - apply(LABELLED, closed, X, T, Y)).max((0, 2))
+    assert moved[2:8].min() > 1e-5 and max(moved[:2].max(), moved[8:].max()) == 0
+
+
 def test_time_label_and_token_count_and_no_label_is_one_too(params):
     def out(t=T, labels=Y):
         return np.asarray(apply(LABELLED, params, X, t, labels))

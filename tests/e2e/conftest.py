@@ -26,7 +26,7 @@ def light_metrics():
 def light_features():
     """Classifiers of images after a few steps: how good they are is another test's affair."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("fit_features", "utility"):
+        for name in ("fit_features", "utility", "downstream"):
             patch.setattr(pipeline, name, functools.partial(getattr(pipeline, name), optimiser=tiny.OPTIMISER))
         yield
 

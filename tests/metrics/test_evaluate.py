@@ -11,6 +11,7 @@ from tests.helpers import paper_pair
 from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.coverage import coverage, density
+from tgdp_jax.metrics.downstream import KINDS
 from tgdp_jax.metrics.evaluate import METRICS, evaluate, evaluate_closed_form
 from tgdp_jax.metrics.memorisation import memorisation_ratio
 from tgdp_jax.metrics.two_sample import median_bandwidth, mmd2, sliced_wasserstein2, wasserstein2
@@ -19,6 +20,8 @@ from tgdp_jax.sde import VP
 DATA_ONLY = {"sw2", "w2", "mmd2", "memorisation", "coverage", "density"}
 CLOSED_FORM = {"avg_density", "mode_balance", "path_kl", "nll"}
 IMAGES = {"frechet", "c2st", "precision", "recall", "label_accuracy", "utility", "utility_gain"}
+DOWNSTREAM = {f"{measure}_{kind}" for measure in ("auc", "f2", "g2") for kind in KINDS}
+ECG = {"spectrum", "heart_rate", "einthoven"} | DOWNSTREAM
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +38,9 @@ def problem():
 
 
 def test_registry_names_what_is_computed():
-    assert set(METRICS) == DATA_ONLY | CLOSED_FORM | IMAGES
+    assert set(METRICS) == DATA_ONLY | CLOSED_FORM | IMAGES | ECG
     for metric in METRICS.values():
-        assert metric.better in {"lower", "higher", "target"}
+        assert metric.better in {"lower", "higher", "target", "none"}
         assert metric.label and metric.description.endswith(".")
 
 

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from tgdp_jax.metrics.downstream import KINDS, downstream
 from tgdp_jax.metrics.features import fit_features
 from tgdp_jax.metrics.images import evaluate_images
 from tgdp_jax.metrics.utility import utility
@@ -43,3 +44,18 @@ def test_samples_of_the_wrong_class_do_harm():
         for asked in (labels, 1 - labels)
     ]
     assert found[0].augmented.value > 0.95 and found[1].gain.value < -0.1
+
+
+@pytest.mark.slow
+def test_diagnosis_gains_from_samples_of_the_right_class_and_from_the_source_classifier(features):
+    test = waves(200, 5)
+    x, y = waves(200, 4)
+    found = [
+        downstream(jax.random.key(0), waves(4, 6), (x, asked), test, features, optimiser=QUICK) for asked in (y, 1 - y)
+    ]
+    assert set(found[0]) == {f"{measure}_{kind}" for measure in ("auc", "f2", "g2") for kind in KINDS}
+    right, wrong = ({name: value.value for name, value in part.items()} for part in found)
+    assert right["auc_generated"] > 0.95 > 0.05 > wrong["auc_generated"]
+    assert right["f2_both"] > 0.9 > wrong["f2_both"] and right["auc_tuned"] > 0.95
+    # What does not depend on samples is the same.
+    assert right["auc_real"] == wrong["auc_real"] and right["g2_tuned"] == wrong["g2_tuned"]

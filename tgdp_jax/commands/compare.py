@@ -34,8 +34,16 @@ Problems = Mapping[tuple[int, int], Problem]
 Cells = dict[tuple[str, int, int], Cell]
 
 
-def compare(config: CompareConfig, out: Path, engine: EngineConfig = EngineConfig()) -> None:
+def compare(
+    config: CompareConfig, out: Path, engine: EngineConfig = EngineConfig(), *, stages: Path | None = None
+) -> None:
     """Fills every cell of the comparison and writes metrics.json and report.html into folder `out`.
+
+    Args:
+      config: what is compared.
+      out: folder for the results.
+      engine: how it is carried out.
+      stages: where trained stages are kept; default: in `out`. Comparisons that name one folder share what they train.
 
     Raises:
       UserError: whatever a user can put right; cells that are finished stay. Also where every method failed.
@@ -46,7 +54,7 @@ def compare(config: CompareConfig, out: Path, engine: EngineConfig = EngineConfi
     denoiser(config, next(iter(problems.values())))  # says what does not fit before anything is written
     claim_folder(out, "compare", config, file_digests(config), resume=engine.resume)
     with locked(out):
-        cells, warnings = _fill(config, problems, out, engine)
+        cells, warnings = _fill(config, problems, out, engine, stages or out / "checkpoints")
         _report(config, problems, cells, warnings, out)
 
 
@@ -61,7 +69,9 @@ def _names(config: CompareConfig, problems: Problems) -> list[str]:
     return [*config.method_list, *([FLOOR] if known else [])]
 
 
-def _fill(config: CompareConfig, problems: Problems, out: Path, engine: EngineConfig) -> tuple[Cells, list[str]]:
+def _fill(
+    config: CompareConfig, problems: Problems, out: Path, engine: EngineConfig, stages: Path
+) -> tuple[Cells, list[str]]:
     """All cells, from their files where they are finished, and the warnings among them."""
     todo = [(method, n, seed) for n, seed in _grid(config) for method in _names(config, problems)]
     cells: Cells = {}
@@ -70,7 +80,7 @@ def _fill(config: CompareConfig, problems: Problems, out: Path, engine: EngineCo
         display.say(f"devices: {describe()}")
         for note in next(iter(problems.values())).notes:
             display.say(note)
-        store = Store(out / "checkpoints", seconds=engine.checkpoint_seconds, warn=display.warn)
+        store = Store(stages, seconds=engine.checkpoint_seconds, warn=display.warn)
         for index, (method, n, seed) in enumerate(todo):
             path = out / "cells" / f"{method.replace(' ', '_')}-n{n}-seed{seed}.json"
             display.prefix = f"[{index + 1}/{len(todo)}] n={n} seed={seed} {method}: "

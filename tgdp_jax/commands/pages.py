@@ -28,7 +28,17 @@ PANEL_POINTS = 4000
 # report.html and metrics.json have the rest.
 TERMINAL = (
     *("sw2", "path_kl", "nll", "mmd2", "avg_density", "frechet", "precision", "recall", "label_accuracy"),
-    *("utility", "memorisation", "rank", "seconds", "sample_seconds"),
+    *(
+        "spectrum",
+        "heart_rate",
+        "auc_both",
+        "auc_tuned",
+        "utility",
+        "memorisation",
+        "rank",
+        "seconds",
+        "sample_seconds",
+    ),
 )
 RANK = Column("rank", "mean rank", "lower", "Mean of the ranks in the metrics that all methods of the group have.")
 COSTS = [

@@ -30,15 +30,40 @@ class Metric(NamedTuple):
 
     Attributes:
       label: column head.
-      better: "lower", "higher", or "target" where the best value lies in the middle.
+      better: "lower", "higher", "target" where the best value lies in the middle, or "none" for what is shown beside
+        and does not depend on the method.
       description: one sentence for a reader who has not met it.
       ideal: the best value where it is the same for every problem, else None.
     """
 
     label: str
-    better: Literal["lower", "higher", "target"]
+    better: Literal["lower", "higher", "target", "none"]
     description: str
     ideal: float | None = None
+
+
+def _downstream_metrics() -> dict[str, Metric]:
+    """Macro AUC, F2 and G2 of classifiers of target records, by what these were trained on."""
+    kinds = {
+        "generated": ("gen.", "samples alone"),
+        "both": ("both", "samples and target rows"),
+        "real": ("real", "the target rows alone"),
+        "tuned": ("tuned", "the target rows, starting from the source's classifier"),
+    }
+    measures = {
+        "auc": ("AUC", "Macro area under the ROC curve"),
+        "f2": ("F2", "Macro F2, which weighs a missed patient more than a false alarm,"),
+        "g2": ("G2", "Macro G2, which does so without counting hits twice,"),
+    }
+    return {
+        f"{measure}_{kind}": Metric(
+            f"{short} {of}",
+            "higher" if kind in ("generated", "both") else "none",
+            f"{long} on held-out target records of a classifier trained on {on}.",
+        )
+        for measure, (short, long) in measures.items()
+        for kind, (of, on) in kinds.items()
+    }
 
 
 METRICS: dict[str, Metric] = {
@@ -120,6 +145,24 @@ METRICS: dict[str, Metric] = {
         "higher",
         "The same less the accuracy of a classifier trained on the target rows alone: above 0 the samples help.",
     ),
+    "spectrum": Metric(
+        "spectrum dB",
+        "lower",
+        "Root mean square over frequencies of the decibels between the mean spectra of samples and held-out records, "
+        "averaged over leads; equal distributions give a positive value that falls with their number.",
+    ),
+    "heart_rate": Metric(
+        "rate bpm",
+        "lower",
+        "Wasserstein-1 distance between heart rates of samples and held-out records, in beats a minute; equal "
+        "distributions give a small positive value.",
+    ),
+    "einthoven": Metric(
+        "Einthoven mV",
+        "none",
+        "What the restored twelve leads break Einthoven's and Goldberger's relations by, root mean square: rounding.",
+    ),
+    **_downstream_metrics(),
     "avg_density": Metric(
         "mean density",
         "target",

@@ -33,6 +33,13 @@ CHUNK = 512  # rows a device takes at a time
 HELD_OUT = 1000  # rows held out of training at most
 # Images are scaled to [-1, 1]; what lies beyond by more than rounding comes in other units.
 IN_RANGE = 1.001
+IMAGES = OptimiserConfig(
+    steps=800, batch_size=128, learning_rate=2e-3, weight_decay=0.01, steps_per_launch=100, patience=300
+)
+# A row has thousands of numbers and many places that tell its class: fewer rows a step do.
+SERIES = OptimiserConfig(
+    steps=500, batch_size=32, learning_rate=2e-3, weight_decay=0.01, steps_per_launch=50, patience=150
+)
 
 
 @jax.tree_util.register_dataclass
@@ -92,9 +99,7 @@ def fit_features(
     y: Any,
     *,
     num_classes: int,
-    optimiser: OptimiserConfig = OptimiserConfig(
-        steps=800, batch_size=128, learning_rate=2e-3, weight_decay=0.01, steps_per_launch=100, patience=300
-    ),
+    optimiser: OptimiserConfig | None = None,
     session: Session = QUIET,
 ) -> Features:
     """Trains the classifier on labelled rows; a tenth of them (at most 1,000) is held out and ends training.
@@ -104,13 +109,14 @@ def fit_features(
       x: source images [N, H, W, C] in [-1, 1], or source series [N, L, C]; N >= 2.
       y: their classes [N], integers in [0, num_classes).
       num_classes: classes.
-      optimiser: optimiser and length.
+      optimiser: optimiser and length; default: `IMAGES` or `SERIES`.
       session: what training reports to and continues from.
 
     Raises:
       UserError: rows or labels of another form, or training that diverged.
     """
     x, y = labelled_rows("x", x, "y", y, num_classes)
+    optimiser = optimiser or (SERIES if x.ndim == 3 else IMAGES)
     if len(x) < 2:
         raise UserError("one row can not be trained on and held out: pass at least two")
     train, held = train_test_split(np.arange(len(x)), test_size=min(HELD_OUT, -(-len(x) // 10)), random_state=0)

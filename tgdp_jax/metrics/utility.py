@@ -96,7 +96,7 @@ def utility(
 
     # Filled up to one length, so that both kinds share a compiled program.
     length = max(len(x), len(fake_x))
-    own, sampled = _filled(x, y, length), _filled(fake_x, fake_y, length)
+    own, sampled = filled_up(x, y, length), filled_up(fake_x, fake_y, length)
 
     def accuracies(other: dict[str, Any], part: Session) -> np.ndarray:
         fitted = fit(
@@ -117,7 +117,7 @@ def utility(
     return Utility(mean_value(alone), mean_value(augmented), mean_value(augmented - alone))
 
 
-def _filled(x: np.ndarray, y: np.ndarray, length: int) -> dict[str, Any]:
+def filled_up(x: np.ndarray, y: np.ndarray, length: int) -> dict[str, Any]:
     """Rows of a training part, see `classifier_task`."""
     rows = np.resize(np.arange(len(x)), length)
     return {"x": x[rows], "y": y[rows], "count": len(x)}

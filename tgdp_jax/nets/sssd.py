@@ -71,7 +71,8 @@ class SSSD(nn.Module):
       label_dim: of the label embedding.
       skip: channels of the skip connections; None: `width`.
       bidirectional: places see what comes after them.
-      patch: places that are folded into one with as many channels more; must divide L. SSSD-ECG has 1.
+      patch: places that are folded into one with as many channels more; must divide L. SSSD-ECG has 1. Above 1 a
+        local path goes round the residual layers, whose channels are then too few for the finest detail and for noise.
       num_classes: 0 for unconditional; else labels are integers [B] in [0, num_classes], the largest meaning "no
         label", or weights of the classes [B, num_classes], such as ones for all statements that hold.
       dtype: what residual layers compute in, but for the state spaces; these, parameters, the embedding of the time,
@@ -128,7 +129,21 @@ class SSSD(nn.Module):
             return h
         out = nn.relu(nn.Dense(skip, name="output1")(total * math.sqrt(1.0 / self.layers)))
         out = nn.Dense(self.patch * channels, kernel_init=nn.initializers.zeros, name="output2")(out)
+        if self.patch > 1:
+            out += self._local(folded, time)
         return out.reshape(x.shape)
+
+    def _local(self, folded: Array, time: Array) -> Array:
+        """What gated linear units (Dauphin et al. 2017) make of patches [B, L / P, P C] and their neighbours.
+
+        There are as many as a patch has numbers, so that no filter is out of reach, and the time scales them: the less
+        noise there is, the more what it is made of has to be amplified.
+        """
+        wide = folded.shape[-1]
+        z = Conv(2 * wide, size=(3, 1), name="local")(folded[:, :, None])[:, :, 0]
+        shift, gain = jnp.split(nn.Dense(2 * wide, name="local_of_time")(time)[:, None], 2, -1)
+        unit = z[..., :wide] * nn.sigmoid(z[..., wide:] + shift) * jnp.exp(gain)
+        return nn.Dense(wide, kernel_init=nn.initializers.zeros, name="local_output")(unit)
 
 
 def step_features(timesteps: Array) -> Array:

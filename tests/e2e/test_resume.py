@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -345,10 +346,19 @@ def test_a_disk_that_fills_between_checkpoints_is_said_and_the_last_one_is_kept(
         said = refused(*RUN, *ALWAYS, "--out", cut_run)
     assert "can not be written" in said and "No space left" in said and "free some space" in said
     assert set(before) <= set(under_way(cut_run))
+    _settle(cut_run)
     # With room again it goes on from there, step 10.
     call(*RUN, *ALWAYS, "--out", cut_run)
     assert digests(cut_run) == digests(whole) and curves(cut_run) == curves(whole)
     assert [row["step"] for row in rows(cut_run) if row["steps_per_second"] is None] == [2, 2, 12, 2]
+
+
+def _settle(folder):
+    """Waits until nothing is written any more: this process outlives what failed in its background."""
+    seen: set[Path] = set()
+    while seen != (now := set(folder.rglob("*"))):
+        seen = now
+        time.sleep(0.5)
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def label_accuracy(samples: Any, labels: Any, features: Features) -> Value:
     """
     if np.shape(labels) != (len(samples),):
         raise UserError(
-            f"labels has shape {np.shape(labels)} but there are {len(samples)} samples: pass one label each"
+            f"labels has shape {np.shape(labels)} but there are {len(samples)} samples: pass one label a row"
         )
     return mean_value(features.classify(samples) == np.asarray(labels))
 

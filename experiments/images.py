@@ -18,7 +18,7 @@ Measured with jax 0.10.2 on two CPU cores that had other work too: U-Nets of 1.3
 samples, features of a classifier of MNIST's digits (98.9 % on held-out MNIST, 98.3 % on USPS). Mean +- standard deviation of
 seeds. Trained on the target: 0.36 million parameters for tgdp (1.08 at n = 10, where there are twice the folds), 0.19 (0.38)
 for discriminator_guidance, 1.33 for finetune and scratch. Minutes of the whole table: source 9, tgdp 37,
-discriminator_guidance 4, finetune 12, scratch 26, sampling 13; on quiet cores it is about an hour with all the judging.
+discriminator_guidance 4, finetune 12, scratch 26, sampling 13.
 
 table
 

@@ -58,23 +58,15 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from experiments.adjust import optimised, values
 from experiments.command import command
 from tgdp_jax.commands.compare import compare
 from tgdp_jax.config import CompareConfig
 from tgdp_jax.data.ecg.folders import EcgConfig
 from tgdp_jax.data.ecg.sim import EcgSimConfig
-from tgdp_jax.settings import (
-    ClassifierConfig,
-    DenoiserConfig,
-    GuidanceConfig,
-    HeadConfig,
-    NetworkConfig,
-    ProcessConfig,
-    RivalConfig,
-    SamplingConfig,
-)
+from tgdp_jax.ecg_settings import EcgTrainingConfig
+from tgdp_jax.settings import HeadConfig, NetworkConfig, ProcessConfig, SamplingConfig
 from tgdp_jax.sssd_settings import PAPER, SSSDConfig
-from tgdp_jax.train.optimiser import OptimiserConfig
 
 METHODS = "tgdp,finetune,scratch,source"
 Size = Literal["tiny", "cpu", "full"]
@@ -96,76 +88,41 @@ def data(data_dir: Path | None, size: Size, *, conditional: bool) -> EcgSimConfi
 
 
 def training(size: Size) -> dict[str, Any]:
-    """Settings of networks and training, see `EcgTrainingConfig`."""
+    """Settings of networks and training that differ from those of `EcgTrainingConfig`."""
+    default = EcgTrainingConfig()
     if size == "full":
+        rival = dataclasses.replace(default.rival, learning_rates=(5e-5, 2e-4))
         return {
             "process": ProcessConfig(kind="discrete"),
             "network": NetworkConfig(kind="sssd", sssd=PAPER, remat=True),
             "head": HeadConfig(channels=(32, 64, 128)),
-            "source": _denoiser(steps=100_000, batch=32, rate=2e-4),
-            "rival": _rival(steps=10_000, batch=32, rates=(5e-5, 2e-4)),
-            "classifier": _classifier(steps=1000),
-            "guidance": _guidance(steps=2000, batch=64),
+            "source": optimised(default.source, steps=100_000, batch_size=32, learning_rate=2e-4),
+            "rival": optimised(rival, steps=10_000, batch_size=32),
+            "classifier": optimised(default.classifier, steps=1000),
+            "guidance": optimised(default.guidance, steps=2000, batch_size=64),
             "sampling": SamplingConfig(num=2000, steps=50, chunk=250),
         }
-    tiny = size == "tiny"
-    sssd = SSSDConfig(layers=1, width=16, states=8) if tiny else SSSDConfig()
+    if size == "cpu":
+        return {
+            "source": optimised(default.source, steps=4000),
+            "sampling": dataclasses.replace(default.sampling, num=300),
+        }
     return {
-        "network": NetworkConfig(kind="sssd", sssd=sssd),
-        "head": HeadConfig(channels=(8, 16)),
-        "source": _denoiser(steps=100 if tiny else 4000, batch=16, rate=3e-3),
-        "rival": _rival(steps=50 if tiny else 500, batch=16, rates=(2e-3,) if tiny else (5e-4, 2e-3)),
-        "classifier": _classifier(steps=20 if tiny else 200),
-        "guidance": _guidance(steps=20 if tiny else 400, batch=32),
-        "sampling": SamplingConfig(num=64 if tiny else 300, steps=10 if tiny else 20, chunk=64 if tiny else 100),
+        "network": NetworkConfig(kind="sssd", sssd=SSSDConfig(layers=1, width=16, states=8)),
+        "source": optimised(default.source, steps=100),
+        "rival": dataclasses.replace(optimised(default.rival, steps=50), learning_rates=(2e-3,)),
+        "classifier": optimised(default.classifier, steps=20),
+        "guidance": optimised(default.guidance, steps=20),
+        "sampling": SamplingConfig(num=64, steps=10, chunk=64),
     }
-
-
-def _denoiser(*, steps: int, batch: int, rate: float) -> DenoiserConfig:
-    optimiser = OptimiserConfig(
-        steps=steps, batch_size=batch, learning_rate=rate, ema=0.998, steps_per_launch=100, validation_rows=128
-    )
-    return DenoiserConfig(optimiser=optimiser)
-
-
-def _rival(*, steps: int, batch: int, rates: tuple[float, ...]) -> RivalConfig:
-    optimiser = OptimiserConfig(
-        steps=steps,
-        batch_size=batch,
-        schedule="constant",
-        ema=0.98,
-        steps_per_launch=25,
-        patience=100,
-        validation_rows=128,
-    )
-    return RivalConfig(learning_rates=rates, folds=2, optimiser=optimiser)
-
-
-def _classifier(*, steps: int) -> ClassifierConfig:
-    # With fifty records it is at its best after some tens of steps.
-    optimiser = OptimiserConfig(steps=steps, batch_size=32, learning_rate=1e-3, steps_per_launch=10, patience=50)
-    return ClassifierConfig(folds=2, regularisers=("mixup", "noise_0.3"), optimiser=optimiser)
-
-
-def _guidance(*, steps: int, batch: int) -> GuidanceConfig:
-    optimiser = OptimiserConfig(
-        steps=steps,
-        batch_size=batch,
-        learning_rate=1e-2,
-        ema=0.98,
-        steps_per_launch=20,
-        patience=100,
-        validation_rows=128,
-    )
-    # The term is a mean over thousands of numbers: only with such a weight does it count beside that of the ratio.
-    return GuidanceConfig(consistency=(3e5,), features=(64,), folds=2, optimiser=optimiser)
 
 
 def _compare(name: str, data_dir: Path | None, out: Path, size: Size, *, conditional: bool, **settings: Any) -> None:
     """One comparison; those of one size and problem share what they have trained."""
     where = "sim" if data_dir is None else "ptbxl-ludb"
     n_targets = "50" if size == "tiny" else "50,100" if data_dir is not None else "50,200,690"
-    options = {"n_targets": n_targets, "seeds": 1, "source_seed": 0} | training(size) | settings
+    options = values(EcgTrainingConfig()) | training(size) | settings
+    options |= {"n_targets": n_targets, "seeds": 1, "source_seed": 0}
     config = CompareConfig(problem=data(data_dir, size, conditional=conditional), **options)
     place = f"ecg-{where}-{size}"
     compare(config, out / f"{place}-{name}", stages=out / f"{place}-stages")
@@ -178,7 +135,7 @@ def table(data_dir: Path | None, out: Path, size: Size) -> None:
 
 def regularisers(data_dir: Path | None, out: Path, size: Size) -> None:
     """Guidance without regularisers, and with the cycle term beside consistency; `table` has consistency alone."""
-    guidance = training(size)["guidance"]
+    guidance = training(size).get("guidance", EcgTrainingConfig().guidance)
     plain, cycle = (dataclasses.replace(guidance, **terms) for terms in ({"consistency": (0.0,)}, {"cycle": 1.0}))
     for name, settings in (("plain", plain), ("cycle", cycle)):
         _compare(name, data_dir, out, size, conditional=True, methods="tgdp", guidance=settings)

@@ -102,22 +102,15 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
+from experiments.adjust import optimised
 from experiments.command import command
 from tgdp_jax.commands.compare import compare
 from tgdp_jax.config import CompareConfig
 from tgdp_jax.data.images import ImagesConfig
 from tgdp_jax.errors import UserError
 from tgdp_jax.folder import write_atomic
-from tgdp_jax.settings import (
-    ClassifierConfig,
-    DenoiserConfig,
-    GuidanceConfig,
-    HeadConfig,
-    NetworkConfig,
-    RivalConfig,
-    SamplingConfig,
-)
-from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.image_settings import ImageTrainingConfig
+from tgdp_jax.settings import HeadConfig, NetworkConfig, SamplingConfig
 
 MARGIN = 4  # pixels around MNIST's digits
 SIDE = 16
@@ -151,15 +144,23 @@ def data(data_dir: Path, out: Path) -> ImagesConfig:
 
 
 def training(size: Size) -> dict[str, Any]:
-    """Settings of networks and training, see `ImageTrainingConfig`."""
+    """Settings of networks and training that differ from those of `ImageTrainingConfig`."""
+    default = ImageTrainingConfig()
+    source = dataclasses.replace(optimised(default.source, ema=0.995), held_out=0.02)
+    rival = dataclasses.replace(default.rival, learning_rates=(5e-4,), folds=2)
+    rival = optimised(rival, ema=0.98, steps_per_launch=25, patience=100, validation_rows=512)
+    # With ten images the classifier is at its best after some twenty steps.
+    classifier = dataclasses.replace(default.classifier, folds=2)
+    classifier = optimised(classifier, learning_rate=3e-4, steps_per_launch=10, patience=60)
+    guidance = dataclasses.replace(default.guidance, folds=2)
     if size == "full":
         return {
             "network": NetworkConfig(kind="unet", channels=(64, 128, 256), blocks=2, attention=(1, 2)),
             "head": HeadConfig(channels=(32, 64, 128)),
-            "source": _denoiser(steps=40_000, batch=256, rate=3e-4),
-            "rival": _rival(steps=5000, batch=128),
-            "classifier": _classifier(steps=2000),
-            "guidance": _guidance(steps=4000, batch=256),
+            "source": optimised(source, steps=40_000, batch_size=256, learning_rate=3e-4),
+            "rival": optimised(rival, steps=5000, batch_size=128),
+            "classifier": optimised(classifier, steps=2000),
+            "guidance": optimised(guidance, steps=4000, batch_size=256),
             "sampling": SamplingConfig(num=5000, steps=50, clip=1.0, chunk=1000),
             "precision": "bfloat16",
         }
@@ -167,51 +168,12 @@ def training(size: Size) -> dict[str, Any]:
     return {
         "network": NetworkConfig(kind="unet", channels=(8, 16, 32) if tiny else (16, 32, 96), attention=(2,)),
         "head": HeadConfig(channels=(8, 16) if tiny else (16, 32, 64)),
-        "source": _denoiser(steps=200 if tiny else 2000, batch=64, rate=2e-3),
-        "rival": _rival(steps=50 if tiny else 400, batch=16),
-        "classifier": _classifier(steps=50 if tiny else 300),
-        "guidance": _guidance(steps=50 if tiny else 300, batch=32),
+        "source": optimised(source, steps=200 if tiny else 2000),
+        "rival": optimised(rival, steps=50 if tiny else 400, batch_size=16),
+        "classifier": optimised(classifier, steps=50 if tiny else 300),
+        "guidance": optimised(guidance, steps=50 if tiny else 300),
         "sampling": SamplingConfig(num=100 if tiny else 500, steps=20, clip=1.0, chunk=100),
     }
-
-
-def _denoiser(*, steps: int, batch: int, rate: float) -> DenoiserConfig:
-    optimiser = OptimiserConfig(
-        steps=steps, batch_size=batch, learning_rate=rate, ema=0.995, steps_per_launch=50, validation_rows=512
-    )
-    return DenoiserConfig(held_out=0.02, optimiser=optimiser)
-
-
-def _rival(*, steps: int, batch: int) -> RivalConfig:
-    optimiser = OptimiserConfig(
-        steps=steps,
-        batch_size=batch,
-        schedule="constant",
-        ema=0.98,
-        steps_per_launch=25,
-        patience=100,
-        validation_rows=512,
-    )
-    return RivalConfig(learning_rates=(5e-4,), folds=2, optimiser=optimiser)
-
-
-def _classifier(*, steps: int) -> ClassifierConfig:
-    # With ten images it is at its best after some twenty steps.
-    optimiser = OptimiserConfig(steps=steps, batch_size=64, learning_rate=3e-4, steps_per_launch=10, patience=60)
-    return ClassifierConfig(folds=2, regularisers=("mixup", "noise_0.3"), optimiser=optimiser)
-
-
-def _guidance(*, steps: int, batch: int) -> GuidanceConfig:
-    optimiser = OptimiserConfig(
-        steps=steps,
-        batch_size=batch,
-        learning_rate=3e-3,
-        ema=0.98,
-        steps_per_launch=25,
-        patience=100,
-        validation_rows=256,
-    )
-    return GuidanceConfig(consistency=(300.0,), features=(128,), folds=2, optimiser=optimiser)
 
 
 def table(data_dir: Path, out: Path, size: Size, *, conditional: bool = False) -> None:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from experiments.adjust import values
 from experiments.command import command
 from experiments.images import Size, data, training
 from tgdp_jax.commands.compare import compare
@@ -35,20 +36,20 @@ LEFT_OUT = ("kde", "sir", "multimodal")
 def settings(problem: str, size: Size) -> dict[str, Any]:
     """Settings of networks and training, see `ImageTrainingConfig`."""
     defaults = ImageTrainingConfig()
-    values = {field.name: getattr(defaults, field.name) for field in dataclasses.fields(defaults)}
+    out = values(defaults)
     if problem == "mnist-usps" or size == "tiny":
-        values |= training(size)
-        source, rival = values["source"].optimiser, values["rival"].optimiser
-        values["gan"] = dataclasses.replace(
+        out |= training(size)
+        source, rival = out["source"].optimiser, out["rival"].optimiser
+        out["gan"] = dataclasses.replace(
             defaults.gan,
-            folds=values["rival"].folds,
+            folds=out["rival"].folds,
             source=dataclasses.replace(defaults.gan.source, steps=source.steps, batch_size=source.batch_size),
             target=dataclasses.replace(defaults.gan.target, steps=rival.steps, batch_size=rival.batch_size),
         )
-        values["dreambooth"] = dataclasses.replace(defaults.dreambooth, num_prior=100 if size == "tiny" else 500)
+        out["dreambooth"] = dataclasses.replace(defaults.dreambooth, num_prior=100 if size == "tiny" else 500)
     else:
-        values["sampling"] = SamplingConfig(num=500, clip=1.0, chunk=250)
-    return values
+        out["sampling"] = SamplingConfig(num=500, clip=1.0, chunk=250)
+    return out
 
 
 def main(

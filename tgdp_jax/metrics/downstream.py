@@ -11,9 +11,9 @@ from typing import Any
 import jax
 
 from tgdp_jax.metrics.diagnosis import diagnosis_value
-from tgdp_jax.metrics.features import CHUNK, HELD_OUT, Features, classifier_task, labelled_rows
+from tgdp_jax.metrics.features import CHUNK, HELD_OUT, Features, classifier_task
 from tgdp_jax.metrics.spread import Value
-from tgdp_jax.metrics.utility import filled_up
+from tgdp_jax.metrics.utility import filled_up, labelled_parts
 from tgdp_jax.parallel import in_chunks
 from tgdp_jax.train.fit import fit
 from tgdp_jax.train.optimiser import OptimiserConfig
@@ -55,20 +55,17 @@ def downstream(
       over the test rows). Rows, samples and the training's draws are held fixed.
 
     Raises:
-      UserError: rows or labels of another form.
+      UserError: rows or labels of another form, or rows of different shapes.
     """
-    num_classes = features.net.num_classes
-    x, y = labelled_rows("real rows", real[0], "their labels", real[1], num_classes)
-    fake_x, fake_y = labelled_rows("samples", samples[0], "their labels", samples[1], num_classes)
-    test_x, test_y = labelled_rows("test rows", test[0], "their labels", test[1], num_classes)
     net, task = features.net, classifier_task(features.net, optimiser.batch_size, features.shape)
+    (x, y), (fake_x, fake_y), (test_x, test_y) = labelled_parts(real, samples, test, net.num_classes)
     # Filled up to one length, so that all kinds share a compiled program.
     length = max(len(x), len(fake_x))
     own, sampled = filled_up(x, y, length), filled_up(fake_x, fake_y, length)
     held = {"x": x[:HELD_OUT], "y": y[:HELD_OUT]}  # chooses nothing: its loss says that training has not diverged
-    parts = {"generated": (sampled, sampled), "real": (own, own), "both": (own, sampled), "tuned": (own, own)}
+    mixes = {"generated": (sampled, sampled), "real": (own, own), "both": (own, sampled), "tuned": (own, own)}
     out: dict[str, Value] = {}
-    for index, (kind, train) in enumerate(parts.items()):
+    for index, (kind, train) in enumerate(mixes.items()):
         fitted = fit(
             key,
             task,
@@ -76,7 +73,7 @@ def downstream(
             data={"train": list(train), "held": held},
             initial=features.params if kind == "tuned" else None,
             keep="last",
-            session=session.part(f"downstream_{kind}", index=index, parts=len(parts)),
+            session=session.part(f"downstream_{kind}", index=index, parts=len(KINDS)),
         )
         scores = in_chunks(_logits, test_x, fitted.params, chunk=CHUNK, static={"net": net})
         found = diagnosis_value(scores, test_y)

@@ -80,17 +80,7 @@ def utility(
             "utility needs the classes that samples were asked for, not a classifier's guesses: run with --conditional"
         )
     positive("seeds", seeds)
-    x, y = labelled_rows("real rows", real[0], "their labels", real[1], num_classes)
-    fake = np.asarray(samples[0], np.float32)
-    # A sampler may overshoot the range of images, which tells a classifier nothing.
-    fake = np.clip(fake, -1, 1) if fake.ndim == 4 else fake
-    fake_x, fake_y = labelled_rows("samples", fake, "their labels", samples[1], num_classes)
-    test_x, test_y = labelled_rows("test rows", test[0], "their labels", test[1], num_classes)
-    if not x.shape[1:] == fake_x.shape[1:] == test_x.shape[1:]:
-        raise UserError(
-            f"target, sampled and test rows have shapes {x.shape[1:]}, {fake_x.shape[1:]} and {test_x.shape[1:]}: "
-            "use rows of one shape"
-        )
+    (x, y), (fake_x, fake_y), (test_x, test_y) = labelled_parts(real, samples, test, num_classes)
     net: Any = FeatureCNN(num_classes)
     task = classifier_task(net, optimiser.batch_size, x.shape[1:])
 
@@ -115,6 +105,27 @@ def utility(
     alone = accuracies(own, session.part("utility_alone", index=0, parts=2))
     augmented = accuracies(sampled, session.part("utility_augmented", index=1, parts=2))
     return Utility(mean_value(alone), mean_value(augmented), mean_value(augmented - alone))
+
+
+def labelled_parts(
+    real: tuple[Any, Any], samples: tuple[Any, Any], test: tuple[Any, Any], num_classes: int
+) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Target rows, samples and test rows [., *D] as float32, each with its labels [.] as int32.
+
+    Raises:
+      UserError: rows or labels of another form, or rows of different shapes.
+    """
+    fake = np.asarray(samples[0], np.float32)
+    # A sampler may overshoot the range of images, which tells a classifier nothing.
+    fake = np.clip(fake, -1, 1) if fake.ndim == 4 else fake
+    named = {"real rows": real, "samples": (fake, samples[1]), "test rows": test}
+    out = tuple(labelled_rows(name, x, "their labels", y, num_classes) for name, (x, y) in named.items())
+    shapes = [x.shape[1:] for x, _ in out]
+    if len(set(shapes)) > 1:
+        raise UserError(
+            f"target, sampled and test rows have shapes {shapes[0]}, {shapes[1]} and {shapes[2]}: use rows of one shape"
+        )
+    return out
 
 
 def filled_up(x: np.ndarray, y: np.ndarray, length: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.interop import DiffusersUNet, options
-from tgdp_jax.nets.image import TimestepUNet
+from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.sde import DiscreteVP
 
 _DDPM = {
@@ -120,7 +120,7 @@ def model(name: str, *, seed: int = 0, prediction: str = "eps", **changes: Any) 
     values = config(name, **changes)
     unet, shape = options.unet_of_options(values, "config")
     sde = DiscreteVP(num_steps=100)
-    net = TimestepUNet(unet, sde.num_steps)
+    net = DiscreteTime(unet, sde.num_steps)
     labels = jnp.zeros((1,), jnp.int32) if unet.num_classes else None
     x = jnp.zeros((1, *shape))
     shapes = jax.eval_shape(net.init, jax.random.key(0), x, jnp.ones((1,)), labels)

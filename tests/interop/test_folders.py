@@ -51,8 +51,8 @@ def test_a_round_trip_changes_nothing(name, tmp_path):
 
 def test_a_net_with_a_row_for_no_label_has_one_class_more_when_read_back(tmp_path):
     first = model("classes")
-    unet = first.net.unet.clone(num_classes=4, null_label=True)
-    own = dataclasses.replace(first, net=first.net.clone(unet=unet))  # the table has five rows either way
+    unet = first.net.net.clone(num_classes=4, null_label=True)
+    own = dataclasses.replace(first, net=first.net.clone(net=unet))  # the table has five rows either way
     save_unet(tmp_path / "net", own)
     loaded = load_unet(tmp_path / "net")
     assert loaded.net.num_classes == 5
@@ -265,7 +265,7 @@ def test_an_existing_folder_is_not_written_over(folder, tmp_path):
 
 def test_a_net_with_a_token_is_refused(tmp_path):
     first = model(SMALL)
-    own = dataclasses.replace(first, net=first.net.clone(unet=first.net.unet.clone(new_token=True)))
+    own = dataclasses.replace(first, net=first.net.clone(net=first.net.net.clone(new_token=True)))
     with pytest.raises(UserError, match="no U-Net with a new token"):
         save_unet(tmp_path / "net", own)
     assert not list(tmp_path.iterdir())
@@ -289,8 +289,8 @@ def test_nets_that_diffusers_does_not_have_are_refused(tmp_path):
     first = model("adm")
     with pytest.raises(UserError, match="predicts 'score'"):
         save_unet(tmp_path / "net", dataclasses.replace(first, prediction="score"))
-    unet: UNet = first.net.unet
-    bare = first.net.clone(unet=unet.clone(time_norm="default", mid_groups=None))
+    unet: UNet = first.net.net
+    bare = first.net.clone(net=unet.clone(time_norm="default", mid_groups=None))
     with pytest.raises(UserError, match="without a norm"):
         save_unet(tmp_path / "net", dataclasses.replace(first, net=bare))
     assert not list(tmp_path.iterdir())

@@ -4,7 +4,7 @@ Neither diffusers nor torch is needed: a folder is `config.json`, `diffusion_pyt
 process, a scheduler's `scheduler_config.json` beside them, in `../scheduler` or, in a pipeline's folder, in
 `scheduler/` (the net being in `unet/`). Pickled weights are refused, since loading a pickle can run code.
 
-A model of a chain of T steps is called with t * T - 1 as its timestep (`TimestepUNet`), and `DiscreteVP` is the process
+A model of a chain of T steps is called with t * T - 1 as its timestep (`DiscreteTime`), and `DiscreteVP` is the process
 that has the chain's marginals, so that solvers and guidance see a model in continuous time like any other.
 """
 
@@ -24,7 +24,7 @@ import safetensors.numpy
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop import options, tensors
-from tgdp_jax.nets.image import TimestepUNet
+from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.parallel import is_primary
 from tgdp_jax.prediction import ScoreFn, network_score, to_eps
 from tgdp_jax.sde import DiscreteVP
@@ -39,14 +39,14 @@ class DiffusersUNet:
     """A U-Net of diffusers with its process.
 
     Attributes:
-      net: network (x [B, H, W, C], t [B] in [1 / T, 1], cond) -> prediction [B, H, W, C]; `net.unet` is the U-Net.
+      net: network (x [B, H, W, C], t [B] in [1 / T, 1], cond) -> prediction [B, H, W, C]; `net.net` is the U-Net.
       variables: of `net`, {"params": ...}, float32.
       sde: the process.
       prediction: what `net` predicts, one of `prediction.PREDICTIONS`.
       shape: (H, W, C) of the images it was trained on; H and W are None where the folder does not say.
     """
 
-    net: TimestepUNet
+    net: DiscreteTime
     variables: Any
     sde: DiscreteVP
     prediction: str
@@ -102,13 +102,13 @@ def load_unet(
         sde, prediction = found
     elif sde is None:
         raise UserError(f"{home} has no {SCHEDULER} beside it or in ../scheduler: add it, or give sde and prediction")
-    net = TimestepUNet(unet.clone(dtype=dtype), sde.num_steps)
+    net = DiscreteTime(unet.clone(dtype=dtype), sde.num_steps)
     side = 2 ** (len(unet.channels) - 1)
     labels = jnp.zeros((1,), jnp.int32) if unet.num_classes else None
     x = jnp.zeros((1, side, side, shape[-1]))
     expected = jax.eval_shape(net.init, jax.random.key(0), x, jnp.ones((1,)), labels)
-    params = tensors.from_tensors(_read_weights(home), expected["params"]["unet"], str(home / WEIGHTS))
-    variables = {"params": {"unet": jax.tree.map(jnp.asarray, params)}}
+    params = tensors.from_tensors(_read_weights(home), expected["params"]["net"], str(home / WEIGHTS))
+    variables = {"params": {"net": jax.tree.map(jnp.asarray, params)}}
     return DiffusersUNet(net, variables, sde, prediction, shape)
 
 
@@ -141,10 +141,10 @@ def save_unet(folder: str | Path, model: DiffusersUNet) -> None:
             raise UserError(f"{folder} exists already: choose another folder or delete it")
         shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         part.mkdir(parents=True)
-        _write_json(part / CONFIG, options.options_of_unet(model.net.unet, model.shape))
+        _write_json(part / CONFIG, options.options_of_unet(model.net.net, model.shape))
         _write_json(part / SCHEDULER, scheduler)
         # diffusers reads files that say what they were written from.
-        arrays = tensors.to_tensors(model.variables["params"]["unet"])
+        arrays = tensors.to_tensors(model.variables["params"]["net"])
         safetensors.numpy.save_file(arrays, part / WEIGHTS, metadata={"format": "pt"})
         os.replace(part, folder)
     except (OSError, safetensors.SafetensorError) as error:

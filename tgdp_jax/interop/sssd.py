@@ -53,7 +53,8 @@ import numpy as np
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop.tensors import read_tensors
-from tgdp_jax.nets.sssd import SSSD, TimestepSSSD
+from tgdp_jax.nets.discrete_time import DiscreteTime
+from tgdp_jax.nets.sssd import SSSD
 from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.sde import DiscreteVP
 
@@ -74,7 +75,7 @@ class SSSDModel:
       shape: (L, C) of a series.
     """
 
-    net: TimestepSSSD
+    net: DiscreteTime
     variables: Any
     sde: DiscreteVP
     shape: tuple[int, int]
@@ -168,7 +169,7 @@ def load_sssd(path: str | Path, *, sde: DiscreteVP = CHAIN, dtype: Any = jnp.flo
         num_classes=len(tree["labels"]["kernel"]) if conditional else 0,
         dtype=dtype,
     )
-    made = TimestepSSSD(net, sde.num_steps)
+    made = DiscreteTime(net, sde.num_steps)
     shape = lengths.pop(), channels
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), {"net": tree})
     _check_shapes(path, made, params, shape)

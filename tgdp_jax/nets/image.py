@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.nets.precondition import noise_of_residual, scaled_input
+from tgdp_jax.nets.precondition import checked_std, noise_of_residual, scaled_input
 from tgdp_jax.nets.unet import UNet
 from tgdp_jax.sde import SDE
 
@@ -63,40 +63,11 @@ class EpsUNet(nn.Module):
         )
 
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
-        residual = self.unet(scaled_input(x, t, self.sde, self._std(x)), 1000.0 * t, cond)
-        return noise_of_residual(residual, x, t, self.sde, self._std(x))
+        std = checked_std(self.data_std, x, "channels")
+        residual = self.unet(scaled_input(x, t, self.sde, std), 1000.0 * t, cond)
+        return noise_of_residual(residual, x, t, self.sde, std)
 
     def encode(self, x: Array, t: Array, cond: Any = None) -> list[Array]:
         """Feature maps [B, h, w, c], see `UNet.encode`."""
-        return self.unet.encode(scaled_input(x, t, self.sde, self._std(x)), 1000.0 * t, cond)
-
-    def _std(self, x: Array) -> Array:
-        std = jnp.asarray(self.data_std, x.dtype)
-        if std.ndim and std.shape != x.shape[-1:]:
-            raise UserError(f"data_std has {std.size} entries but an image has {x.shape[-1]} channels")
-        return std
-
-
-class TimestepUNet(nn.Module):
-    """A U-Net of a chain of `num_steps` discrete steps, in continuous time: t = (i + 1) / num_steps is timestep i.
-
-    What it predicts is the U-Net's affair (`prediction`).
-
-    Attributes:
-      unet: called with timesteps t * num_steps - 1, of which those between two steps it sees as such.
-      num_steps: of the chain.
-    """
-
-    unet: UNet
-    num_steps: int
-
-    @property
-    def num_classes(self) -> int:
-        return self.unet.num_classes
-
-    def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
-        return self.unet(x, t * self.num_steps - 1.0, cond)
-
-    def encode(self, x: Array, t: Array, cond: Array | None = None) -> list[Array]:
-        """Feature maps [B, h, w, c], see `UNet.encode`."""
-        return self.unet.encode(x, t * self.num_steps - 1.0, cond)
+        std = checked_std(self.data_std, x, "channels")
+        return self.unet.encode(scaled_input(x, t, self.sde, std), 1000.0 * t, cond)

@@ -12,10 +12,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tgdp_jax.errors import UserError
 from tgdp_jax.nets.embedding import TimeFeatures, TokenEmbedding, label_features
 from tgdp_jax.nets.layers import LAYERS
-from tgdp_jax.nets.precondition import noise_of_residual, scaled_input, signal_share
+from tgdp_jax.nets.precondition import checked_std, noise_of_residual, scaled_input, signal_share
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
@@ -56,18 +55,6 @@ class MLP(nn.Module):
         return nn.Dense(self.out, kernel_init=init)(h)
 
 
-def _checked_std(flat: Array, data_std: float | tuple[float, ...]) -> Array:
-    """data_std as an array that fits flat [B, d].
-
-    Raises:
-      UserError: it has neither one entry nor d.
-    """
-    std = jnp.asarray(data_std, flat.dtype)
-    if std.ndim and std.shape != flat.shape[1:]:
-        raise UserError(f"data_std has {std.size} entries but a sample has {flat.shape[1]} numbers")
-    return std
-
-
 class EpsMLP(nn.Module):
     """Noise prediction [B, *D].
 
@@ -99,7 +86,7 @@ class EpsMLP(nn.Module):
     @nn.compact
     def _run(self, x: Array, t: Array, cond: Any, *, hidden: int | None) -> Array:
         flat = x.reshape(x.shape[0], -1)
-        std = _checked_std(flat, self.data_std)
+        std = checked_std(self.data_std, flat, "numbers")
         time = TimeFeatures(self.sde, self.embedding)(t)
         inputs = [scaled_input(flat, t, self.sde, std), time, *label_features(cond, self.num_classes)]
         shift = TokenEmbedding(self.features[0], name="token")(cond) if self.new_token else None
@@ -126,7 +113,7 @@ class GuidanceMLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
         flat = x.reshape(x.shape[0], -1)
-        scaled = scaled_input(flat, t, self.sde, _checked_std(flat, self.data_std))
+        scaled = scaled_input(flat, t, self.sde, checked_std(self.data_std, flat, "numbers"))
         inputs = [scaled, TimeFeatures(self.sde, self.embedding)(t), *label_features(cond, self.num_classes)]
         return signal_share(t, self.sde) * MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate(inputs, -1))[:, 0]
 
@@ -142,5 +129,5 @@ class ClassifierMLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array, cond: Array | None = None) -> Array:
         flat = x.reshape(x.shape[0], -1)
-        inputs = [flat / _checked_std(flat, self.data_std), *label_features(cond, self.num_classes)]
+        inputs = [flat / checked_std(self.data_std, flat, "numbers"), *label_features(cond, self.num_classes)]
         return MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate(inputs, -1))[:, 0]

@@ -14,9 +14,22 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from tgdp_jax.errors import UserError
 from tgdp_jax.sde import SDE, expand
 
 Array = jax.Array
+
+
+def checked_std(data_std: float | tuple[float, ...], x: Array, what: str) -> Array:
+    """data_std as an array that broadcasts to rows x [B, *, C], of which the last axis are `what`.
+
+    Raises:
+      UserError: it has neither one entry nor C.
+    """
+    std = jnp.asarray(data_std, x.dtype)
+    if std.ndim and std.shape != x.shape[-1:]:
+        raise UserError(f"data_std has {std.size} entries but a row has {x.shape[-1]} {what}")
+    return std
 
 
 def scaled_input(x: Array, t: Array, sde: SDE, std: Array | float) -> Array:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.embedding import TokenEmbedding, label_features
-from tgdp_jax.nets.precondition import noise_of_residual, scaled_input
+from tgdp_jax.nets.precondition import checked_std, noise_of_residual, scaled_input
 from tgdp_jax.nets.s4 import S4Block
 from tgdp_jax.sde import SDE
 
@@ -171,38 +171,11 @@ class EpsSSSD(nn.Module):
         return self.net.num_classes
 
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
-        residual = self.net(scaled_input(x, t, self.sde, self._std(x)), 1000.0 * t, cond)
-        return noise_of_residual(residual, x, t, self.sde, self._std(x))
+        std = checked_std(self.data_std, x, "channels")
+        residual = self.net(scaled_input(x, t, self.sde, std), 1000.0 * t, cond)
+        return noise_of_residual(residual, x, t, self.sde, std)
 
     def encode(self, x: Array, t: Array, cond: Any = None) -> list[Array]:
         """Feature maps [B, l, c], see `SSSD.encode`."""
-        return self.net.encode(scaled_input(x, t, self.sde, self._std(x)), 1000.0 * t, cond)
-
-    def _std(self, x: Array) -> Array:
-        std = jnp.asarray(self.data_std, x.dtype)
-        if std.ndim and std.shape != x.shape[-1:]:
-            raise UserError(f"data_std has {std.size} entries but a series has {x.shape[-1]} channels")
-        return std
-
-
-class TimestepSSSD(nn.Module):
-    """Layers of a chain of `num_steps` discrete steps, in continuous time: t = (i + 1) / num_steps is timestep i.
-
-    Attributes:
-      net: noise prediction of timesteps t * num_steps - 1, without preconditioning.
-      num_steps: of the chain.
-    """
-
-    net: SSSD
-    num_steps: int
-
-    @property
-    def num_classes(self) -> int:
-        return self.net.num_classes
-
-    def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
-        return self.net(x, t * self.num_steps - 1.0, cond)
-
-    def encode(self, x: Array, t: Array, cond: Any = None) -> list[Array]:
-        """Feature maps [B, l, c], see `SSSD.encode`."""
-        return self.net.encode(x, t * self.num_steps - 1.0, cond)
+        std = checked_std(self.data_std, x, "channels")
+        return self.net.encode(scaled_input(x, t, self.sde, std), 1000.0 * t, cond)

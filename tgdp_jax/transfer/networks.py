@@ -28,9 +28,8 @@ from tgdp_jax.nets import (
     GuidanceHead,
     GuidanceMLP,
 )
+from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.nets.heads import frozen
-from tgdp_jax.nets.image import TimestepUNet
-from tgdp_jax.nets.sssd import TimestepSSSD
 from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.settings import TrainingConfig
 from tgdp_jax.train.denoising import fresh_params
@@ -103,9 +102,7 @@ def gan_players(config: TrainingConfig, problem: Problem) -> Players:
     return Players(generator, discriminator)
 
 
-def _pretrained_net(
-    model: DiffusersUNet | SSSDModel, dtype: Any, problem: Problem, new_token: bool
-) -> TimestepUNet | TimestepSSSD:
+def _pretrained_net(model: DiffusersUNet | SSSDModel, dtype: Any, problem: Problem, new_token: bool) -> DiscreteTime:
     """Raises:
     UserError: rows or labels are not what the model was trained on."""
     size = tuple("any" if side is None else side for side in model.shape)
@@ -130,10 +127,7 @@ def _pretrained_net(
             f"labels reach {problem.num_classes - 1} but the pretrained model "
             + (f"has {classes} classes: merge some" if classes else "takes no labels: leave out --conditional")
         )
-    options = {"dtype": dtype, "new_token": new_token}
-    if isinstance(model, SSSDModel):
-        return model.net.clone(net=model.net.net.clone(**options))
-    return model.net.clone(unet=model.net.unet.clone(**options))
+    return model.net.clone(net=model.net.net.clone(dtype=dtype, new_token=new_token))
 
 
 def denoiser_score(config: TrainingConfig, problem: Problem, tree: Any, *, new_token: bool = False) -> ScoreFn:

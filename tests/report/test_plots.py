@@ -360,6 +360,11 @@ def test_bars_of_groups_share_the_scale():
     assert figure.axes[0].get_xlim()[0] < -2
 
 
+def test_many_lines_look_different():
+    looks = {(look["color"], look["marker"]) for look in map(style.look, range(30))}
+    assert len(looks) == 30
+
+
 def test_lines_by_size():
     groups = {
         100: [Row("tgdp", {"m": Cell(0.05, 0.01)}), Row("fresh", {"m": Cell(0.004)}, reference=True)],
@@ -372,6 +377,9 @@ def test_lines_by_size():
     assert [label.get_text() for label in axes.get_xticklabels()] == ["10", "100"]
     np.testing.assert_allclose(np.asarray(axes.containers[0].lines[0].get_ydata(), float), [0.2, 0.05])
     assert axes.containers[1].lines[0].get_linestyle() == "--"
+    groups[100][1].cells["m"], groups[10][1].cells["m"] = Cell(0.0), Cell(0.6)
+    none = plots.lines.__wrapped__(groups, LOWER)
+    assert (none.axes[0].get_yscale(), legend_texts(none)) == ("log", ["tgdp", "gan"])  # zero has no place on it
     goal = plots.lines.__wrapped__(groups, Column("m", "d", "target", goal=0.4))
     assert legend_texts(goal)[-1] == "goal: 0.4000"
     with pytest.raises(UserError, match="must be positive"):

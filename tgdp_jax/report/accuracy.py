@@ -36,9 +36,8 @@ def accuracies(
     keys = {}
     for panel, (title, layers) in zip(axes, panels.items(), strict=True):
         for layer, values in layers.items():
-            place = names.index(layer)
-            look = {"color": style.colour(place), "marker": style.MARKERS[place % len(style.MARKERS)], "markersize": 4}
-            (keys[layer],) = panel.plot(times, [100 * value for value in values], **look)
+            look = style.look(names.index(layer))
+            (keys[layer],) = panel.plot(times, [100 * value for value in values], markersize=4, **look)
         keys[baseline] = panel.axhline(100 * baselines[title], color=style.NEUTRAL, linewidth=1.0, linestyle="dashed")
         panel.set_xscale("log")
         panel.set_xticks(list(times))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -276,7 +275,8 @@ def lines(groups: Mapping[float, Sequence[Row]], column: Column, *, xlabel: str 
     """One measure against the number of target samples (or another size), one line a method, on a log axis.
 
     Error bars are the spreads; reference rows are grey and dashed; a column's goal is a horizontal line. The vertical
-    axis is logarithmic too where all values are positive and span more than a factor of ten.
+    axis is logarithmic too where all methods' values are positive and all span more than a factor of ten; references
+    that are not positive are then left out.
 
     Args:
       groups: size to the rows measured at it; methods are matched by name.
@@ -297,19 +297,26 @@ def lines(groups: Mapping[float, Sequence[Row]], column: Column, *, xlabel: str 
     is_reference = {name: any(rows[name].reference for rows in by_size.values() if name in rows) for name in names}
     figure = Figure(figsize=(8.0, 4.0), layout="constrained")
     axes = figure.subplots()
-    handles, shown, seen = [], [], []
+    handles, shown = [], []
     contenders = [name for name in names if not is_reference[name]]
+    points = {
+        name: [
+            (n, cell)
+            for n in sizes
+            if name in by_size[n]
+            and (cell := by_size[n][name].cells.get(column.key)) is not None
+            and math.isfinite(cell.value)
+        ]
+        for name in names
+    }
+    seen = [cell.value for name in names for _, cell in points[name] if cell.value > 0 or not is_reference[name]]
+    logarithmic = bool(seen) and min(seen) > 0 and max(seen) > 10 * min(seen)
     for name in names:
-        cells = [by_size[n][name].cells.get(column.key) if name in by_size[n] else None for n in sizes]
-        kept = [(n, c) for n, c in zip(sizes, cells, strict=True) if c is not None and math.isfinite(c.value)]
+        kept = [(n, cell) for n, cell in points[name] if cell.value > 0 or not logarithmic]
         if not kept:
             continue
         place = 0 if is_reference[name] else contenders.index(name)
-        look: dict[str, Any] = {
-            "color": style.colour(place),
-            "marker": style.MARKERS[place % len(style.MARKERS)],
-            "markersize": 5,
-        }
+        look = style.look(place) | {"markersize": 5}
         if is_reference[name]:
             dashes = ("dashed", "dotted", "dashdot")[sum(is_reference[n] for n in shown if n in is_reference) % 3]
             look = {"color": style.NEUTRAL, "linestyle": dashes}
@@ -326,7 +333,6 @@ def lines(groups: Mapping[float, Sequence[Row]], column: Column, *, xlabel: str 
         )
         handles.append(drawn)
         shown.append(name)
-        seen += values
     if column.better == "target" and column.goal is not None:
         handles.append(axes.axhline(column.goal, color=style.INK, linewidth=1.0, linestyle="dashed"))
         shown.append(f"goal: {format_cell(Cell(column.goal))}")
@@ -335,7 +341,7 @@ def lines(groups: Mapping[float, Sequence[Row]], column: Column, *, xlabel: str 
         axes.set_xticks(sizes, [f"{n:,g}" for n in sizes])
         axes.set_xlim(sizes[0] / 1.25, sizes[-1] * 1.25)
     axes.xaxis.set_minor_locator(NullLocator())
-    if seen and min(seen) > 0 and max(seen) > 10 * min(seen):
+    if logarithmic:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if max(seen) < 1000 * min(seen) else (1.0,)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))

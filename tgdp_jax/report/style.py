@@ -82,6 +82,12 @@ def marker(index: int) -> str:
     return MARKERS[index // len(PALETTE) % len(MARKERS)]
 
 
+def look(index: int) -> dict[str, Any]:
+    """Colour and marker of a line; shifted at every pass through the palette, so that 49 lines are distinct."""
+    shape = (index + index // len(PALETTE)) % len(MARKERS)
+    return {"color": colour(index), "marker": MARKERS[shape]}
+
+
 def set_title(axes: Axes, text: str, width: int = 34) -> None:
     """A wrapped title, verbatim: a dollar sign in a user's name is no formula."""
     axes.set_title("\n".join(textwrap.wrap(text, width)) or " ", parse_math=False)

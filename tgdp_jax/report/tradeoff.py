@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -37,13 +36,10 @@ def tradeoff(groups: Mapping[str, Sequence[Row]], cost: Column, quality: Column)
                 line = panel.axhline(y.value, color=style.NEUTRAL, linewidth=1.0, linestyle="dashed")
                 keys.setdefault(row.name, line)
             elif math.isfinite(y.value) and x.value > 0:
-                place = names.index(row.name)
                 spreads = [[abs(c.spread or 0.0)] for c in (x, y)]
                 # A bar to zero or below has no place on a logarithmic axis.
                 reach = [[min(spreads[0][0], 0.9 * x.value)], spreads[0]]
-                # Shifted at every pass through the palette, so that more methods than colours stay distinct.
-                shape = (place + place // len(style.PALETTE)) % len(style.MARKERS)
-                look: dict[str, Any] = {"color": style.colour(place), "marker": style.MARKERS[shape]}
+                look = style.look(names.index(row.name))
                 point = panel.errorbar([x.value], [y.value], xerr=reach, yerr=spreads[1], capsize=2, **look)
                 keys.setdefault(row.name, point)
         panel.set_xscale("log")

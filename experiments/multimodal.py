@@ -47,7 +47,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+import math
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -70,9 +72,11 @@ from tgdp_jax.metrics.features import fit_features
 from tgdp_jax.pipeline import named_key, num_parameters, train
 from tgdp_jax.report.table import Cell, Column, Row
 from tgdp_jax.sampling import sample_modalities
+from tgdp_jax.sde import SDE
 from tgdp_jax.settings import DenoiserConfig, NetworkConfig, TrainingConfig
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.session import Session
 
 MARGIN, SIDE = 4, 16  # pixels around MNIST's digits, and what is left of them
 RATE, BANDS, FRAMES, FLOOR = 8000, 16, 16, 1e-6  # of spectrograms; the last is the share of the peak that is silence
@@ -192,7 +196,7 @@ def training(study: str, size: Size) -> TrainingConfig:
     )
 
 
-def judges(problem: Problem, size: Size) -> dict[str, Judge]:
+def judges(problem: Problem, size: Size, display: Display) -> dict[str, Judge]:
     """What tells the class that a modality shows, by its name, learned from the training rows."""
     assert problem.modalities is not None and problem.source.y is not None
     out: dict[str, Judge] = {}
@@ -204,7 +208,10 @@ def judges(problem: Problem, size: Size) -> dict[str, Judge]:
             out[part.name] = lambda x, part=part: np.array([NUMBER.get(word, -1) for word in part.decode(x)])
             continue
         x = problem.modalities.split(problem.source.x)[part.name]
-        features = fit_features(named_key(0, part.name), x, problem.source.y, num_classes=10, optimiser=optimiser)
+        session = Session(progress=display(f"judge of {part.name}", False))
+        features = fit_features(
+            named_key(0, part.name), x, problem.source.y, num_classes=10, optimiser=optimiser, session=session
+        )
         out[part.name] = lambda x, features=features: features.classify(np.clip(x, -1, 1))
     return out
 
@@ -217,16 +224,36 @@ def measure(problem: Problem, config: TrainingConfig, size: Size, out: Path) -> 
     with Display() as display:
         store = Store(folder / "checkpoints", warn=display.warn)
         trained = train(config, problem, identity, "source", 0, store, display)
-        judge = judges(problem, size)
-    real, score = modalities.split(test.x), trained.generator.score
-    assert score is not None
+        judge = judges(problem, size, display)
+        rows = _judged(problem, modalities, test, trained.generator, judge, config.sde, display)
+    print(f"{num_parameters(trained.trees)} weights, {trained.seconds:.0f} s of training")
+    summary = [{"what": row.name, **{key: cell.value for key, cell in row.cells.items()}} for row in rows]
+    write_json(folder / "metrics.json", {"settings": to_json(config), "seconds": trained.seconds, "rows": summary})
+    return rows
+
+
+def _judged(
+    problem: Problem,
+    modalities: Modalities,
+    test: Data,
+    generator: Any,
+    judge: dict[str, Judge],
+    sde: SDE,
+    display: Display,
+) -> list[Row]:
+    """Shares of generated modalities that show the right class."""
+    real = modalities.split(test.x)
     ceiling = {name: float((judge[name](x) == test.y).mean()) for name, x in real.items()}
 
-    def draw(seed: str, **options: Any) -> dict[str, np.ndarray]:
-        key, ids = named_key(0, seed), np.arange(len(test))
-        return sample_modalities(
-            key, score, config.sde, ids, modalities, problem.shape, num_steps=25, clip=1.0, chunk=512, **options
-        )
+    def draw(name: str, **options: Any) -> dict[str, np.ndarray]:
+        watch, start = display(name, False), time.perf_counter()
+
+        def progress(num: int) -> None:
+            watch(num, len(test), math.nan, num / (time.perf_counter() - start))
+
+        key, ids = named_key(0, name), np.arange(len(test))
+        settings: dict[str, Any] = {"num_steps": 25, "clip": 1.0, "chunk": 256, "progress": progress}
+        return sample_modalities(key, generator.score, sde, ids, modalities, problem.shape, **settings, **options)
 
     rows = []
     for given, drawn in itertools.permutations(modalities.names, 2):
@@ -240,9 +267,6 @@ def measure(problem: Problem, config: TrainingConfig, size: Size, out: Path) -> 
     for one, other in itertools.combinations(modalities.names, 2):
         agree = {"right1": together[one] == together[other], "real": truly[one] == truly[other]}
         rows.append(Row(f"{one} and {other} from nothing", {key: Cell(float(a.mean())) for key, a in agree.items()}))
-    print(f"{num_parameters(trained.trees)} weights, {trained.seconds:.0f} s of training")
-    summary = [{"what": row.name, **{key: cell.value for key, cell in row.cells.items()}} for row in rows]
-    write_json(folder / "metrics.json", {"settings": to_json(config), "seconds": trained.seconds, "rows": summary})
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -316,7 +317,7 @@ def lines(groups: Mapping[float, Sequence[Row]], column: Column, *, xlabel: str 
         if not kept:
             continue
         place = 0 if is_reference[name] else contenders.index(name)
-        look = style.look(place) | {"markersize": 5}
+        look: dict[str, Any] = style.look(place) | {"markersize": 5}
         if is_reference[name]:
             dashes = ("dashed", "dotted", "dashdot")[sum(is_reference[n] for n in shown if n in is_reference) % 3]
             look = {"color": style.NEUTRAL, "linestyle": dashes}

@@ -18,7 +18,7 @@ chance is 0.10. "real" is the same share of real, unseen data, the ceiling; "kno
 one half of a digit from the other can not know more of its class than that shows. Scale is that of classifier-free
 guidance; "from nothing" is how often the modalities of a sample of the joint show one class.
 
-Measured with jax 0.10.2 on two CPU cores that had other work too (cpu size, seed 0; 300 test rows).
+Measured with jax 0.10.2 on two CPU cores that had other work too (cpu size, seed 0; 300 test rows but for speech).
 
 text (0.88 million weights, 376 s of training)
 
@@ -34,12 +34,24 @@ halves (0.81 million weights; training was cut off once, and took some six minut
       upper from lower                        0.38            0.50     0.88     0.88
       upper and lower from nothing            0.45               -        -     0.80
 
-speech has not been measured at this size yet. (A linear classifier of its spectrograms is right on 0.96 of the test
-recordings: they keep what tells digits apart.)
+speech (1.78 million weights, 962 s of training; 26 minutes of processor time in all; 1,000 test rows)
+
+      what                          right, scale 1  right, scale 2    known     real
+      audio from image                        0.27            0.40     0.98     0.98
+      text from image                         0.36            0.52     0.98     1.00
+      image from audio                        0.41            0.64     0.98     0.98
+      text from audio                         0.58            0.75     0.98     1.00
+      image from text                         0.68            0.90     1.00     0.98
+      audio from text                         0.77            0.96     1.00     0.98
+      image and audio from nothing            0.54               -        -     0.96
+      image and text from nothing             0.66               -        -     0.98
+      audio and text from nothing             0.70               -        -     0.98
 
 Guidance brings images of names to the ceiling. Text must be right in every letter. The joint has no such help: in one
 of seven samples image and name do not agree. Halves are far above chance and far below their ceiling: the network has
-not learned all there is, as held-out loss (0.171) is still that of training.
+not learned all there is, as held-out loss (0.171) is still that of training. So it is with speech (0.119, and 0.118 in
+training): what is known of a digit's class is 0.98, of which an image heard from a recording shows 0.64. From text, which
+names the class outright, guidance reaches 0.90 and 0.96.
 """
 
 from __future__ import annotations

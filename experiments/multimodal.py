@@ -50,8 +50,8 @@ speech (1.78 million weights, 962 s of training; 26 minutes of processor time in
 Guidance brings images of names to the ceiling. Text must be right in every letter. The joint has no such help: in one
 of seven samples image and name do not agree. Halves are far above chance and far below their ceiling: the network has
 not learned all there is, as held-out loss (0.171) is still that of training. So it is with speech (0.119, and 0.118 in
-training): what is known of a digit's class is 0.98, of which an image heard from a recording shows 0.64. From text, which
-names the class outright, guidance reaches 0.90 and 0.96.
+training): a recording tells 0.98 of a digit's class, an image made of it 0.64. From text, which names the class
+outright, guidance reaches 0.90 and 0.96.
 """
 
 from __future__ import annotations

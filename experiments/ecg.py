@@ -125,11 +125,12 @@ def data(data_dir: Path | None, size: Size, *, conditional: bool) -> EcgSimConfi
 
 
 def training(size: Size) -> dict[str, Any]:
-    """Settings of networks and training that differ from those of `EcgTrainingConfig`."""
+    """Settings of networks and training, see `EcgTrainingConfig`."""
     default = EcgTrainingConfig()
+    settings = values(default)
     if size == "full":
         rival = dataclasses.replace(default.rival, learning_rates=(5e-5, 2e-4))
-        return {
+        return settings | {
             "process": ProcessConfig(kind="discrete"),
             "network": NetworkConfig(kind="sssd", sssd=PAPER, remat=True),
             "head": HeadConfig(channels=(32, 64, 128)),
@@ -140,11 +141,11 @@ def training(size: Size) -> dict[str, Any]:
             "sampling": SamplingConfig(num=2000, steps=50, chunk=250),
         }
     if size == "cpu":
-        return {
+        return settings | {
             "source": optimised(default.source, steps=4000),
             "sampling": dataclasses.replace(default.sampling, num=300),
         }
-    return {
+    return settings | {
         "network": NetworkConfig(kind="sssd", sssd=SSSDConfig(layers=1, width=16, states=8)),
         "source": optimised(default.source, steps=100),
         "rival": dataclasses.replace(optimised(default.rival, steps=50), learning_rates=(2e-3,)),
@@ -158,7 +159,7 @@ def _compare(name: str, data_dir: Path | None, out: Path, size: Size, *, conditi
     """One comparison; those of one size and problem share what they have trained."""
     where = "sim" if data_dir is None else "ptbxl-ludb"
     n_targets = "50" if size == "tiny" else "50,100" if data_dir is not None else "50,200,690"
-    options = values(EcgTrainingConfig()) | training(size) | settings
+    options = training(size) | settings
     options |= {"n_targets": n_targets, "seeds": 1, "source_seed": 0}
     config = CompareConfig(problem=data(data_dir, size, conditional=conditional), **options)
     place = f"ecg-{where}-{size}"
@@ -172,7 +173,7 @@ def table(data_dir: Path | None, out: Path, size: Size) -> None:
 
 def regularisers(data_dir: Path | None, out: Path, size: Size) -> None:
     """Guidance without regularisers, and with the cycle term beside consistency; `table` has consistency alone."""
-    guidance = training(size).get("guidance", EcgTrainingConfig().guidance)
+    guidance = training(size)["guidance"]
     plain, cycle = (dataclasses.replace(guidance, **terms) for terms in ({"consistency": (0.0,)}, {"cycle": 1.0}))
     for name, settings in (("plain", plain), ("cycle", cycle)):
         _compare(name, data_dir, out, size, conditional=True, methods="tgdp", guidance=settings)

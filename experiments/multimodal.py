@@ -59,9 +59,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
-import math
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -81,7 +79,7 @@ from tgdp_jax.data.problem import Data, Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.folder import write_json
 from tgdp_jax.metrics.features import fit_features
-from tgdp_jax.pipeline import named_key, num_parameters, train
+from tgdp_jax.pipeline import named_key, num_parameters, rows_done, train
 from tgdp_jax.report.table import Cell, Column, Row
 from tgdp_jax.sampling import sample_modalities
 from tgdp_jax.sde import SDE
@@ -258,13 +256,13 @@ def _judged(
     ceiling = {name: float((judge[name](x) == test.y).mean()) for name, x in real.items()}
 
     def draw(name: str, **options: Any) -> dict[str, np.ndarray]:
-        watch, start = display(name, False), time.perf_counter()
-
-        def progress(num: int) -> None:
-            watch(num, len(test), math.nan, num / (time.perf_counter() - start))
-
         key, ids = named_key(0, name), np.arange(len(test))
-        settings: dict[str, Any] = {"num_steps": 25, "clip": 1.0, "chunk": 256, "progress": progress}
+        settings: dict[str, Any] = {
+            "num_steps": 25,
+            "clip": 1.0,
+            "chunk": 256,
+            "progress": rows_done(display, name, len(test)),
+        }
         return sample_modalities(key, generator.score, sde, ids, modalities, problem.shape, **settings, **options)
 
     rows = []

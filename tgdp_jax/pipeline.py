@@ -46,6 +46,17 @@ Watch = Callable[[str, bool], Progress | None]
 NUM_REFERENCE = 10_000
 
 
+def rows_done(watch: Watch, name: str, num: int) -> Callable[[int], None]:
+    """Opens a progress display for `num` rows, shown with their rate; called with how many are done."""
+    progress, start = watch(name, False), time.perf_counter()
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(done, num, math.nan, done / max(time.perf_counter() - start, 1e-9))
+
+    return report
+
+
 def silent(name: str, finished: bool) -> Progress | None:
     """A `Watch` that shows nothing."""
     return None
@@ -274,14 +285,8 @@ def draw_samples(
     """
     ids = np.arange(num)
     labels = problem.target_labels(named_key(seed, "labels"), ids)
-    progress = watch("sampling", False)
-    start = time.perf_counter()
-
-    def report(done: int) -> None:
-        if progress is not None:
-            progress(done, num, math.nan, done / max(time.perf_counter() - start, 1e-9))
-
-    x = generator.draw(named_key(seed, "sample"), ids, labels, progress=report)
+    progress = rows_done(watch, "sampling", num)
+    x = generator.draw(named_key(seed, "sample"), ids, labels, progress=progress)
     bad = ~np.isfinite(x).reshape(num, -1).all(1)
     if bad.any():
         raise UserError(

@@ -195,7 +195,7 @@ def test_bad_rows_and_sizes_are_refused():
         denoiser(training, tiny.problem())
     with pytest.raises(UserError, match="12 places: patches of 5"):
         NET.clone(net=LAYERS.clone(patch=5)).init(jax.random.key(0), X, T)
-    with pytest.raises(UserError, match="3 entries but a row has 2 channels"):
+    with pytest.raises(UserError, match="3 entries but a series has 2 channels"):
         NET.clone(data_std=(1.0, 1.0, 1.0)).init(jax.random.key(0), X, T)
     with pytest.raises(UserError, match="even number of states"):
         SSSDConfig(states=5)

@@ -236,7 +236,7 @@ def test_rows_do_not_interact_and_every_input_matters():
         ({"blocks": 0}, (8, 8, 1), "at least one layer"),
         ({"groups": 0}, (8, 8, 1), "one group"),
         ({"attention": (3,)}, (8, 8, 1), r"attention is at levels \(3,\): there are levels 0..2"),
-        ({"data_std": (1.0, 2.0)}, (8, 8, 1), "data_std has 2 entries but a row has 1 channels"),
+        ({"data_std": (1.0, 2.0)}, (8, 8, 1), "data_std has 2 entries but an image has 1 channels"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, shape, message):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from tgdp_jax.data.modalities import Modalities, Modality
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.folder import write_atomic
-from tgdp_jax.pipeline import Trained, Watch, named_key
+from tgdp_jax.pipeline import Trained, Watch, named_key, rows_done
 from tgdp_jax.prediction import NetworkScore
 from tgdp_jax.sampling import sample_modalities
 
@@ -67,13 +66,6 @@ def draw_modalities(
     told = {name: value[np.arange(num) % len(value)] for name, value in values.items()}
     ids, s = np.arange(num), config.sampling
     labels = problem.target_labels(named_key(config.seed, "labels"), ids)
-    progress = watch("sampling", False)
-    start = time.perf_counter()
-
-    def report(done: int) -> None:
-        if progress is not None:
-            progress(done, num, float("nan"), done / max(time.perf_counter() - start, 1e-9))
-
     found = sample_modalities(
         named_key(config.seed, "sample"),
         score,
@@ -85,7 +77,7 @@ def draw_modalities(
         given=told,
         scale=scale,
         labels=labels,
-        progress=report,
+        progress=rows_done(watch, "sampling", num),
         solver=s.solver,
         grid=s.grid,
         num_steps=s.steps,

@@ -27,7 +27,7 @@ from tgdp_jax.journal import Journal
 from tgdp_jax.metrics.probe import Labelled, better_beyond_chance, layer_features
 from tgdp_jax.metrics.probe import probe as fit_probe
 from tgdp_jax.parallel import is_primary
-from tgdp_jax.pipeline import Trained, file_digests, load_problem, named_key, problem_identity, train
+from tgdp_jax.pipeline import Trained, file_digests, load_problem, named_key, problem_identity, rows_done, train
 from tgdp_jax.report.accuracy import accuracies
 from tgdp_jax.report.table import Cell, Column, Row
 from tgdp_jax.train.checkpoint import Store
@@ -188,8 +188,8 @@ def _probe_model(
     config: ProbeConfig, problem: Problem, sets: Sets, trained: Trained, name: str, display: Display
 ) -> Iterator[Found]:
     net, params = denoiser(config, problem), trained.trees["source"]["params"]
-    progress, start = display("probes", False), time.perf_counter()
     num = len(config.times) * sum(len(data) for data in sets if data is not None)
+    progress = rows_done(display, "probes", num)
     for done, t in enumerate(config.times):
         parts = [
             None if data is None else layer_features(net, params, config.sde, data.x, t, named_key(0, f"probe {i}"))
@@ -198,9 +198,7 @@ def _probe_model(
         for layer in parts[0] or {}:
             features = [None if part is None else part[layer] for part in parts]
             yield _probed(Found(name, layer, t, {}, {}), features, sets)
-        if progress is not None:
-            rows = (done + 1) * num // len(config.times)
-            progress(rows, num, math.nan, rows / (time.perf_counter() - start))
+        progress((done + 1) * num // len(config.times))
 
 
 def _probed(what: Found, features: list[np.ndarray | None], sets: Sets) -> Found:

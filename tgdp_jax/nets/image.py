@@ -63,11 +63,11 @@ class EpsUNet(nn.Module):
         )
 
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
-        std = checked_std(self.data_std, x, "channels")
+        std = checked_std(self.data_std, x, "an image", "channels")
         residual = self.unet(scaled_input(x, t, self.sde, std), 1000.0 * t, cond)
         return noise_of_residual(residual, x, t, self.sde, std)
 
     def encode(self, x: Array, t: Array, cond: Any = None) -> list[Array]:
         """Feature maps [B, h, w, c], see `UNet.encode`."""
-        std = checked_std(self.data_std, x, "channels")
+        std = checked_std(self.data_std, x, "an image", "channels")
         return self.unet.encode(scaled_input(x, t, self.sde, std), 1000.0 * t, cond)

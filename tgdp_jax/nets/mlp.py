@@ -86,7 +86,7 @@ class EpsMLP(nn.Module):
     @nn.compact
     def _run(self, x: Array, t: Array, cond: Any, *, hidden: int | None) -> Array:
         flat = x.reshape(x.shape[0], -1)
-        std = checked_std(self.data_std, flat, "numbers")
+        std = checked_std(self.data_std, flat, "a sample", "numbers")
         time = TimeFeatures(self.sde, self.embedding)(t)
         inputs = [scaled_input(flat, t, self.sde, std), time, *label_features(cond, self.num_classes)]
         shift = TokenEmbedding(self.features[0], name="token")(cond) if self.new_token else None
@@ -113,7 +113,7 @@ class GuidanceMLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
         flat = x.reshape(x.shape[0], -1)
-        scaled = scaled_input(flat, t, self.sde, checked_std(self.data_std, flat, "numbers"))
+        scaled = scaled_input(flat, t, self.sde, checked_std(self.data_std, flat, "a sample", "numbers"))
         inputs = [scaled, TimeFeatures(self.sde, self.embedding)(t), *label_features(cond, self.num_classes)]
         return signal_share(t, self.sde) * MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate(inputs, -1))[:, 0]
 
@@ -129,5 +129,8 @@ class ClassifierMLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array, cond: Array | None = None) -> Array:
         flat = x.reshape(x.shape[0], -1)
-        inputs = [flat / checked_std(self.data_std, flat, "numbers"), *label_features(cond, self.num_classes)]
+        inputs = [
+            flat / checked_std(self.data_std, flat, "a sample", "numbers"),
+            *label_features(cond, self.num_classes),
+        ]
         return MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate(inputs, -1))[:, 0]

@@ -20,15 +20,15 @@ from tgdp_jax.sde import SDE, expand
 Array = jax.Array
 
 
-def checked_std(data_std: float | tuple[float, ...], x: Array, what: str) -> Array:
-    """data_std as an array that broadcasts to rows x [B, *, C], of which the last axis are `what`.
+def checked_std(data_std: float | tuple[float, ...], x: Array, row: str, of: str) -> Array:
+    """data_std as an array that broadcasts to x [B, *, C]; a row is, say, "an image" of C "channels".
 
     Raises:
       UserError: it has neither one entry nor C.
     """
     std = jnp.asarray(data_std, x.dtype)
     if std.ndim and std.shape != x.shape[-1:]:
-        raise UserError(f"data_std has {std.size} entries but a row has {x.shape[-1]} {what}")
+        raise UserError(f"data_std has {std.size} entries but {row} has {x.shape[-1]} {of}")
     return std
 
 

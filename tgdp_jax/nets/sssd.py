@@ -171,11 +171,11 @@ class EpsSSSD(nn.Module):
         return self.net.num_classes
 
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
-        std = checked_std(self.data_std, x, "channels")
+        std = checked_std(self.data_std, x, "a series", "channels")
         residual = self.net(scaled_input(x, t, self.sde, std), 1000.0 * t, cond)
         return noise_of_residual(residual, x, t, self.sde, std)
 
     def encode(self, x: Array, t: Array, cond: Any = None) -> list[Array]:
         """Feature maps [B, l, c], see `SSSD.encode`."""
-        std = checked_std(self.data_std, x, "channels")
+        std = checked_std(self.data_std, x, "a series", "channels")
         return self.net.encode(scaled_input(x, t, self.sde, std), 1000.0 * t, cond)

@@ -20,6 +20,9 @@ CASES = {
         {"size": (3, 1), "stride": (2, 1)},
         {"kernel_size": (3, 1), "strides": (2, 1), "padding": ((1, 1), (0, 0))},
     ),
+    "narrow": ({}, {}),
+    "narrow series": ({"size": (5, 1)}, {"kernel_size": (5, 1)}),
+    "narrow, stride 2": ({"stride": 2, "padding": ((0, 1), (0, 1))}, {"strides": 2, "padding": ((0, 1), (0, 1))}),
     "3x2": ({"size": (3, 2)}, {"kernel_size": (3, 2)}),
     "uneven padding": ({"padding": ((2, 0), (0, 1))}, {"padding": ((2, 0), (0, 1))}),
     "patches": (
@@ -32,7 +35,7 @@ CASES = {
 def pair(name):
     """(ours, flax's, parameters of both, x)."""
     ours, theirs = CASES[name]
-    x = jax.random.normal(jax.random.key(0), (2, 6, 4, 3))
+    x = jax.random.normal(jax.random.key(0), (2, 6, 2 if "narrow" in name else 4, 3))
     net = Conv(5, **ours)
     params = jax.tree.map(lambda leaf: leaf + 0.1, net.init(jax.random.key(1), x))
     return net, nn.Conv(5, **{"kernel_size": (3, 3)} | theirs), params, x
@@ -49,7 +52,7 @@ def test_values_and_gradients_are_those_of_flax(name):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *values)
 
 
-@pytest.mark.parametrize("name", ["3x3", "stride 2"])
+@pytest.mark.parametrize("name", ["3x3", "stride 2", "narrow"])
 def test_gradients_of_a_gradient_are_those_of_flax(name):
     """The consistency term differentiates the gradient by x once more, by the parameters."""
     *nets, params, x = pair(name)

@@ -15,14 +15,10 @@ import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets.conv import Conv
+from tgdp_jax.nets.norm import GroupNorm
 
 Array = jax.Array
 TIME_NORMS = ("default", "scale_shift")
-
-
-def group_norm(groups: int, eps: float, dtype: Any, name: str | None = None) -> nn.GroupNorm:
-    """Group norm whose variance is the mean of squared deviations: the faster difference of squares cancels."""
-    return nn.GroupNorm(num_groups=groups, epsilon=eps, dtype=dtype, use_fast_variance=False, name=name)
 
 
 def double(h: Array) -> Array:
@@ -55,13 +51,13 @@ class ResnetBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array, embedded: Array | None = None) -> Array:
         """`embedded` [B, F] is what is known of time and label, before its activation; None: nothing."""
-        h = nn.silu(group_norm(self.groups, self.eps, self.dtype, "norm1")(x))
+        h = nn.silu(GroupNorm(self.groups, self.eps, dtype=self.dtype, name="norm1")(x))
         if self.resample == "down":
             x, h = (nn.avg_pool(z, (2, 2), (2, 2)) for z in (x, h))
         elif self.resample == "up":
             x, h = double(x), double(h)
         h = Conv(self.features, dtype=self.dtype, name="conv1")(h)
-        norm2 = group_norm(self.groups, self.eps, self.dtype, "norm2")
+        norm2 = GroupNorm(self.groups, self.eps, dtype=self.dtype, name="norm2")
         if embedded is None:
             h = norm2(h)
         elif self.time_norm == "default":
@@ -102,7 +98,7 @@ class SelfAttention(nn.Module):
         head_dim = channels if self.head_dim is None else self.head_dim
         if channels % head_dim:
             raise UserError(f"attention heads of {head_dim} channels do not fit {channels}: choose a divisor of them")
-        h = x if self.groups is None else group_norm(self.groups, self.eps, self.dtype, "group_norm")(x)
+        h = x if self.groups is None else GroupNorm(self.groups, self.eps, dtype=self.dtype, name="group_norm")(x)
         h = h.reshape(batch, height * width, channels)
         query, key, value = (
             nn.Dense(channels, dtype=self.dtype, name=name)(h).reshape(batch, height * width, -1, head_dim)

@@ -2,11 +2,14 @@
 
 For y = conv(x, w) at stride 1 the gradients are, with g that of y,
 
-    dx = conv(g, w mirrored, channels swapped),      dw[i, j] = x[shifted by (i, j)]^T g,
+    dx = conv(g, w mirrored, channels swapped),      dw[i, j] = x^T g[shifted by (-i, -j)],
 
-the second a product of matrices for every place in the window. XLA's own form of dw is a convolution with windows as
-large as the image; inside a `scan` on CPU that was measured to take 30 times as long as all the rest. One product with
-all windows side by side takes up to ten times as long as one a place: it writes every pixel nine times.
+the second a product of matrices, x^T with the windows of g side by side. XLA's own form of dw is a convolution with
+windows as large as the image; inside a `scan` on CPU that was measured to take 30 times as long as all the rest. One
+product for every place in the window takes up to three times as long as the one.
+
+Of maps one or two pixels wide (series, and where a U-Net is coarsest) a product with the windows of x side by side is
+the fastest on the way forth too: 1.5 to 2 and 5 to 8 times as fast as XLA's convolution. Of wider ones it is slower.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from flax.linen.dtypes import promote_dtype
 
 Array = jax.Array
 Pads = tuple[tuple[int, int], tuple[int, int]]
+NARROW = 2  # pixels on a side
 
 
 class Conv(nn.Module):
@@ -60,10 +64,13 @@ def _both(value: int | tuple[int, int]) -> tuple[int, int]:
 def _convolve(x: Array, kernel: Array, stride: tuple[int, int], pads: Pads) -> Array:
     if jax.default_backend() != "cpu":
         return _xla(x, kernel, stride, pads)
-    if stride == (1, 1):
+    narrow = min(x.shape[1:3]) <= NARROW
+    if stride == (1, 1) and not narrow:
         return _dense(x, kernel, pads)
-    places = kernel.reshape(-1, *kernel.shape[2:])
     parts = _shifted(x, kernel.shape[:2], stride, pads)
+    if narrow:
+        return jnp.concatenate(parts, -1) @ kernel.reshape(-1, kernel.shape[-1])
+    places = kernel.reshape(-1, *kernel.shape[2:])
     return functools.reduce(jnp.add, [part @ w for part, w in zip(parts, places, strict=True)])
 
 
@@ -89,9 +96,9 @@ def _dense_bwd(pads: Pads, kept: tuple[Array, Array], g: Array) -> tuple[Any, Ar
     (above, below), (left, right) = pads
     around = (last[0] - above, last[0] - below), (last[1] - left, last[1] - right)
     dx = _dense(g, kernel[::-1, ::-1].swapaxes(2, 3), around)
-    rows = g.reshape(-1, g.shape[-1])
-    dw = [part.reshape(-1, part.shape[-1]).T @ rows for part in _shifted(x, kernel.shape[:2], (1, 1), pads)]
-    return dx, jnp.stack(dw).reshape(kernel.shape)
+    shifted = jnp.concatenate(_shifted(g, kernel.shape[:2], (1, 1), around)[::-1], -1)
+    dw = x.reshape(-1, x.shape[-1]).T @ shifted.reshape(-1, shifted.shape[-1])
+    return dx, jnp.moveaxis(dw.reshape(-1, *kernel.shape[:2], g.shape[-1]), 0, 2)
 
 
 _dense.defvjp(_dense_fwd, _dense_bwd)

@@ -20,10 +20,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from tgdp_jax.nets.blocks import ResnetBlock, double, group_norm
+from tgdp_jax.nets.blocks import ResnetBlock, double
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.embedding import label_features
 from tgdp_jax.nets.mlp import MLP, silu
+from tgdp_jax.nets.norm import GroupNorm
 
 GROUP = 8  # channels that share a group norm
 LAYER = "layer_{}"
@@ -128,7 +129,7 @@ class GeneratorConv(nn.Module):
         for level, channels in enumerate(reversed(self.channels)):
             h = ResnetBlock(channels, _groups(h, channels), dtype=inner)(double(h) if level else h)
         h = h[:, :height, :width].astype(jnp.float32)
-        h = nn.silu(group_norm(_groups(h), 1e-5, None)(h))
+        h = nn.silu(GroupNorm(_groups(h), 1e-5)(h))
         return self.data_std * Conv(colours)(h)
 
 

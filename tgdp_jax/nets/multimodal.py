@@ -18,10 +18,11 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.data.modalities import Modalities
-from tgdp_jax.nets.blocks import ResnetBlock, double, group_norm
+from tgdp_jax.nets.blocks import ResnetBlock, double
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.embedding import TimeFeatures, TokenEmbedding, label_features
 from tgdp_jax.nets.mlp import silu
+from tgdp_jax.nets.norm import GroupNorm
 from tgdp_jax.nets.precondition import noise_of_residual, scaled_input
 from tgdp_jax.sde import SDE
 
@@ -67,7 +68,7 @@ class ImageDecoder(nn.Module):
         for level in reversed(kept[:-1]):
             h = jnp.concatenate([double(h), level], -1)
             h = _block(level.shape[-1], h, self.dtype)(h, known)
-        h = silu(group_norm(math.gcd(GROUPS, h.shape[-1]), 1e-5, None)(h.astype(jnp.float32)))
+        h = silu(GroupNorm(math.gcd(GROUPS, h.shape[-1]), 1e-5)(h.astype(jnp.float32)))
         return Conv(self.features, kernel_init=nn.initializers.zeros)(h)
 
 

@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.nets.blocks import TIME_NORMS, Downsample, ResnetBlock, SelfAttention, Upsample, group_norm
+from tgdp_jax.nets.blocks import TIME_NORMS, Downsample, ResnetBlock, SelfAttention, Upsample
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.embedding import TokenEmbedding, label_features
 from tgdp_jax.nets.layers import LAYERS
+from tgdp_jax.nets.norm import GroupNorm
 
 Array = jax.Array
 SAMPLERS = ("conv", "resnet")
@@ -257,7 +258,7 @@ class UNet(nn.Module):
             up.append(UpBlock(make, self.channels[-1 - level], self.layers + 1, attention, sampler))
         self.down_blocks, self.up_blocks = down, up
         self.mid_block = MidBlock(make, self.channels[-1], self.mid_attention, self.mid_groups)
-        self.conv_norm_out = group_norm(self.groups, self.eps, None)
+        self.conv_norm_out = GroupNorm(self.groups, self.eps)
 
     @nn.compact
     def __call__(self, x: Array, timesteps: Array, labels: Any = None) -> Array:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.nets.conv import Conv
+from tgdp_jax.nets.norm import GroupNorm
 
 Array = jax.Array
 WINDOW = 5, 1  # places of a convolution
@@ -61,10 +62,8 @@ class XResNet1d(nn.Module):
 
     def _norm(self, h: Array, *, zero: bool = False) -> Array:
         start = nn.initializers.zeros if zero else nn.initializers.ones
-        size = math.gcd(GROUP, h.shape[-1])
-        return nn.GroupNorm(num_groups=None, group_size=size, scale_init=start)(h.astype(jnp.float32)).astype(
-            self.dtype
-        )
+        groups = h.shape[-1] // math.gcd(GROUP, h.shape[-1])
+        return GroupNorm(groups, scale_init=start)(h.astype(jnp.float32)).astype(self.dtype)
 
 
 def _largest_of_two(h: Array) -> Array:

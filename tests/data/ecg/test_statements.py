@@ -17,6 +17,7 @@ def label(scheme: str, **found: float) -> str:
 def test_the_vocabulary_is_ptb_xls():
     assert len(STATEMENTS) == len(set(STATEMENTS)) == 71 and len(SUPERCLASS) == 44
     counts = {name: list(SUPERCLASS.values()).count(name) for name in SCHEMES["superclass"]}
+    assert set(SCHEMES["statement"]) == set(STATEMENTS)
     assert counts == {"NORM": 1, "MI": 14, "STTC": 13, "CD": 11, "HYP": 5}
 
 
@@ -39,6 +40,7 @@ def test_among_equals_the_graver_one():
     assert label("superclass", LVH=100, IMI=100, NORM=100) == "MI"
     assert label("rhythm", SR=0, AFIB=0) == "AFIB"
     assert label("cpsc", NORM=100, x1AVB=100) == "1AVB"
+    assert label("statement", NORM=100, SR=0, PACE=0, LVH=100) == "LVH" and label("statement", SR=0, PACE=0) == "PACE"
 
 
 def test_a_statement_of_unknown_likelihood_counts_as_made():
@@ -48,12 +50,13 @@ def test_a_statement_of_unknown_likelihood_counts_as_made():
 
 def test_a_record_without_any_of_the_classes_has_no_label():
     assert label("superclass", SR=0, ABQRS=0) == "none" and label("rhythm", NORM=100) == "none"
+    assert label("statement") == "none"
 
 
 def test_unknown_statements_and_schemes_are_refused():
     with pytest.raises(UserError, match="record 3 has the statement 'NORMAL', which is none of PTB-XL's 71"):
         likelihoods({"NORMAL": 100.0}, "record 3")
-    with pytest.raises(UserError, match="unknown label scheme 'codes': choose one of cpsc, rhythm, superclass"):
+    with pytest.raises(UserError, match="unknown label scheme 'codes': choose one of cpsc, rhythm, statement, superc"):
         label("codes", SR=0)
 
 

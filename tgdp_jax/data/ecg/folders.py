@@ -28,8 +28,8 @@ class EcgConfig:
     Attributes:
       source: folder or file of source records; of PTB-XL, folds 1 to 8 are used.
       target: the same of the target. No patient is both learned from and judged by; of PTB-XL, folds 9 and 10 judge.
-      labels: what one label a record says: superclass (PTB-XL's five), cpsc (the nine of CPSC 2018) or rhythm. The
-        likeliest statement decides; records that have none are left out, and counted.
+      labels: what one label a record says: superclass (PTB-XL's five), cpsc (the nine of CPSC 2018), rhythm, or
+        statement (PTB-XL's 71). The likeliest statement decides; records that have none are left out, and counted.
       conditional: models see the label.
       seconds: length that records are cut or padded to.
       rate: samples a second that records are brought to.

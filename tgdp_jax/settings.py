@@ -32,6 +32,7 @@ from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.representation import RepresentationConfig
 
 NETWORKS = ("mlp", "unet", "dit", "multimodal", "sssd")
+HEADS = ("own", "source", "labels")
 PRECISIONS: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -124,14 +125,16 @@ class HeadConfig:
     """What classifier and guidance network stand on.
 
     Attributes:
-      channels: images: widths of their own convolutions.
-      on_source: stand on the features of the frozen source model instead, which costs a pass through half of it.
+      on: own layers; source, for frozen features of the source model, which costs a pass through half of it; or labels,
+        for those of a classifier of the source's labels (images and series), which is trained first.
+      channels: images and series: widths of their own convolutions, and of the classifier of labels.
     """
 
+    on: str = "own"
     channels: tuple[int, ...] = (16, 32)
-    on_source: bool = False
 
     def __post_init__(self):
+        choose("ground of heads", self.on, HEADS)
         if not self.channels or min(self.channels) < 1:
             raise UserError(f"head channels is {self.channels}: give at least one width of at least 1")
 
@@ -192,6 +195,8 @@ class ClassifierConfig:
       features: widths of the hidden layers.
       folds: folds of the cross-validation; twice as many up to 20 target rows.
       regularisers: candidates, trained side by side and averaged with weights by their held-out loss.
+      pretrain: images and series: where the source has labels, layers of its own start from the weights of a classifier
+        of these.
       exact: use the closed-form ratio instead (problems that have one): what a perfect classifier would give.
       optimiser: optimiser and greatest length.
     """
@@ -199,6 +204,7 @@ class ClassifierConfig:
     features: tuple[int, ...] = (64, 64)
     folds: int = 5
     regularisers: tuple[str, ...] = tuple(REGULARISERS)
+    pretrain: bool = False
     exact: bool = False
     optimiser: OptimiserConfig = OptimiserConfig(
         steps=1000, batch_size=256, learning_rate=1e-3, steps_per_launch=50, patience=500

@@ -43,7 +43,7 @@ def test_more_samples_of_a_run_begin_with_its_own(finished, tmp_path):
 
 @pytest.mark.slow
 def test_image_networks_with_a_head_on_the_frozen_source(tmp_path):
-    networks = "--network.kind unet --network.channels 8 8 --network.attention 1 --head.on-source".split()
+    networks = "--network.kind unet --network.channels 8 8 --network.attention 1 --head.on source".split()
     training = "--augment shift --source.optimiser.validation-rows 64 --guidance.optimiser.validation-rows 64".split()
     options = ("--method", "discriminator_guidance", *networks, *training)
     call("run", "digits", "--n-target", "12", *tiny.OPTIONS, *options, "--out", tmp_path / "run")

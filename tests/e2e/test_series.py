@@ -33,7 +33,7 @@ def command(kind, files, *options):
 
 @pytest.mark.slow
 def test_a_run_on_series_is_judged_on_learned_features(files, tmp_path):
-    options = ("--n-target", "12", "--head.on-source", "--augment", "shift", "--out", tmp_path / "run")
+    options = ("--n-target", "12", "--head.on", "source", "--augment", "shift", "--out", tmp_path / "run")
     call(*command("run", files, *options))
     samples = read(tmp_path / "run" / "samples.npz")
     assert samples["x"].shape == (64, 16, 2) and np.isfinite(samples["x"]).all() and set(samples["y"]) == {0, 1}

@@ -16,7 +16,7 @@ from tgdp_jax.sde import VP
 from tgdp_jax.settings import LoraConfig
 from tgdp_jax.train.fit import Task, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
-from tgdp_jax.train.reparam import Chosen, Joint, LowRank, flat, matrix_shape, merged, started
+from tgdp_jax.train.reparam import Chosen, Joint, LowRank, carried_over, flat, matrix_shape, merged, started
 
 KEY = jax.random.key(0, impl="rbg")  # compiles in a fraction of the time
 T = jnp.linspace(0.1, 0.9, 2)
@@ -170,3 +170,13 @@ def test_training_finds_a_change_of_its_rank():
     found = reparam.merge(frozen, fitted.params)["params"]["kernel"] - WEIGHTS
     np.testing.assert_allclose(found, CHANGE, atol=0.01 * np.abs(CHANGE).max())
     np.testing.assert_array_equal(frozen["params"]["kernel"], WEIGHTS)
+
+
+def test_numbers_are_carried_over_where_they_fit():
+    known = {"a": {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}, "gone": jnp.ones(1)}
+    fresh = {"a": {"w": jnp.full((2, 3), 2.0), "b": jnp.full(4, 2.0)}, "new": jnp.full(2, 2.0)}
+    found = carried_over(known, fresh)
+    assert set(flat(found)) == set(flat(fresh))
+    np.testing.assert_array_equal(found["a"]["w"], 1.0)
+    np.testing.assert_array_equal(found["a"]["b"], np.full(4, 2.0))
+    np.testing.assert_array_equal(found["new"], np.zeros(2))

@@ -69,7 +69,7 @@ def test_the_objective_is_part_of_what_identifies_a_source(trained):
 
 def test_classifiers_can_stand_on_such_a_source(trained):
     config, problem, result = trained
-    on_source = dataclasses.replace(config, head=dataclasses.replace(config.head, on_source=True))
+    on_source = dataclasses.replace(config, head=dataclasses.replace(config.head, on="source"))
     for name in ("sir", "tgdp"):
         names = [stage.name for stage in METHODS[name].stages(on_source, problem)]
         (classifier,) = [s for s in METHODS[name].stages(on_source, problem) if s.name == "classifier"]

@@ -99,6 +99,7 @@ def fit_features(
     y: Any,
     *,
     num_classes: int,
+    net: Any = None,
     optimiser: OptimiserConfig | None = None,
     session: Session = QUIET,
 ) -> Features:
@@ -109,6 +110,7 @@ def fit_features(
       x: source images [N, H, W, C] in [-1, 1], or source series [N, L, C]; N >= 2.
       y: their classes [N], integers in [0, num_classes).
       num_classes: classes.
+      net: network x -> (features, class logits [N, num_classes]); default: a `FeatureCNN`.
       optimiser: optimiser and length; default: `IMAGES` or `SERIES`.
       session: what training reports to and continues from.
 
@@ -120,7 +122,7 @@ def fit_features(
     if len(x) < 2:
         raise UserError("one row can not be trained on and held out: pass at least two")
     train, held = train_test_split(np.arange(len(x)), test_size=min(HELD_OUT, -(-len(x) // 10)), random_state=0)
-    net: Any = FeatureCNN(num_classes)
+    net = FeatureCNN(num_classes) if net is None else net
     shape = x.shape[1:]
     data = {
         "train": [{"x": x[train], "y": y[train], "count": len(train)}],

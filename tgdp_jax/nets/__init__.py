@@ -2,7 +2,7 @@
 
 from tgdp_jax.nets.dit import EpsDiT
 from tgdp_jax.nets.gan import DiscriminatorConv, DiscriminatorMLP, GeneratorConv, GeneratorMLP
-from tgdp_jax.nets.heads import ClassifierHead, GuidanceHead
+from tgdp_jax.nets.heads import ClassifierHead, GuidanceHead, LabelHead
 from tgdp_jax.nets.image import EpsUNet
 from tgdp_jax.nets.mlp import MLP, ClassifierMLP, EpsMLP, GuidanceMLP
 from tgdp_jax.nets.multimodal import EpsMultimodal
@@ -24,4 +24,5 @@ __all__ = [
     "GeneratorMLP",
     "GuidanceHead",
     "GuidanceMLP",
+    "LabelHead",
 ]

@@ -1,5 +1,5 @@
-"""Heads for images and series: log-ratios on noised data and domain classifiers, on layers of their own or, for rows of
-any kind, on the features of a frozen noise prediction network.
+"""Heads for images and series: log-ratios on noised data and domain classifiers, on layers of their own or on the
+features of a frozen network: a noise prediction network, for rows of any kind, or a classifier of labels.
 
 A frozen network's weights are no parameters of the head. They live in a variable collection of their own, which
 training never touches: `head.apply({**params, **frozen(variables)}, x, t, cond)`.
@@ -18,6 +18,7 @@ from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.embedding import TimeFeatures, label_features
 from tgdp_jax.nets.layers import pooled
 from tgdp_jax.nets.mlp import MLP, silu
+from tgdp_jax.nets.norm import GroupNorm
 from tgdp_jax.nets.precondition import scaled_input, signal_share
 from tgdp_jax.nets.xresnet import XResNet1d
 from tgdp_jax.sde import SDE
@@ -34,7 +35,7 @@ def frozen(variables: Any) -> dict[str, Any]:
 
 
 class ConvBody(nn.Module):
-    """(pooled features [B, 2 * channels[-1]], local energy [B]) of images [B, H, W, C] or series [B, L, C].
+    """(feature map [B, h, w, channels[-1]], local energy [B]) of images [B, H, W, C] or series [B, L, C].
 
     At every width two convolutions, each shifted and scaled by what is known of time and label (FiLM, Perez et al.
     2018), then half the resolution (of series, whose windows are 7 places, a quarter). The local energy is a sum over
@@ -60,7 +61,7 @@ class ConvBody(nn.Module):
         for level, width in enumerate(self.channels):
             for _ in range(2):
                 h = Conv(width, window, dtype=inner)(h)
-                h = nn.GroupNorm(num_groups=None, group_size=math.gcd(GROUP, width))(h.astype(jnp.float32))
+                h = GroupNorm(width // math.gcd(GROUP, width))(h.astype(jnp.float32))
                 if known is not None:
                     shift, scale = jnp.split(nn.Dense(2 * width)(known)[:, None, None], 2, -1)
                     h = (1.0 + scale) * h + shift
@@ -69,11 +70,19 @@ class ConvBody(nn.Module):
                 energy = Conv(1, size=1, kernel_init=nn.initializers.zeros)(h.astype(jnp.float32)).sum((1, 2, 3))
             if level < len(self.channels) - 1:
                 h = nn.avg_pool(h, pool, pool, padding="SAME", count_include_pad=False)
-        return pooled(h), energy
+        return h, energy
+
+
+def _clean_features(channels: tuple[int, ...], x: Array, known: Array | None, dtype: Any) -> Array:
+    """Feature map of clean rows: `ConvBody`'s of images, `XResNet1d`'s of series. Within a compact module."""
+    if x.ndim == 3:
+        return XResNet1d(channels, dtype=dtype)(x, known)
+    # Pixels give sets away that look alike to people: a clean classifier is to see what lasts under noise.
+    return ConvBody(channels, dtype)(x, known)[0]
 
 
 class SourceFeatures(nn.Module):
-    """Pooled features [B, K] of a frozen noise prediction network's encoder, see `ConvBody` for their kind.
+    """Pooled features [B, K] of a frozen network, see `layers.pooled`.
 
     Attributes:
       net: network with a method encode(x, t, cond) -> list of [B, ..., C]. Its variables are the collection "source".
@@ -100,7 +109,7 @@ class GuidanceHead(nn.Module):
       features: widths of the dense layers behind the pooled features.
       num_classes: 0 for unconditional; else cond must be labels in [0, num_classes).
       data_std: standard deviation of the data.
-      source: frozen noise prediction network whose features it takes instead, or None.
+      source: frozen network whose features it takes instead (`SourceFeatures`), or None.
       dtype: what inner layers compute in.
     """
 
@@ -118,7 +127,8 @@ class GuidanceHead(nn.Module):
         if self.source is not None:
             seen, energy = SourceFeatures(self.source, name="features")(x, t, cond), 0.0
         else:
-            seen, energy = ConvBody(self.channels, self.dtype)(scaled_input(x, t, self.sde, self.data_std), known)
+            h, energy = ConvBody(self.channels, self.dtype)(scaled_input(x, t, self.sde, self.data_std), known)
+            seen = pooled(h)
         seen = nn.LayerNorm()(seen)
         g = MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate([seen, known], -1))[:, 0]
         # Fine print counts where there is little noise, and there its log-ratio is steep.
@@ -148,11 +158,37 @@ class ClassifierHead(nn.Module):
         known = label_features(cond, self.num_classes)
         if self.source is not None:
             seen = SourceFeatures(self.source, name="features")(x, jnp.full(x.shape[:1], self.time), cond)
-        elif x.ndim == 3:
-            body = XResNet1d(self.channels, dtype=self.dtype)
-            seen = pooled(body(x / self.data_std, known[0] if known else None))
         else:
-            # Pixels give sets away that look alike to people: a clean classifier is to see what lasts under noise.
-            seen, _ = ConvBody(self.channels, self.dtype)(x / self.data_std, known[0] if known else None)
+            seen = pooled(_clean_features(self.channels, x / self.data_std, known[0] if known else None, self.dtype))
         seen = nn.LayerNorm()(seen)
         return MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate([seen, *known], -1))[:, 0]
+
+
+class LabelHead(nn.Module):
+    """(feature map [B, ..., channels[-1]], class logits [B, num_labels]) of clean images or series, and of noised ones
+    brought to their spread where times t are given. What it is asked to show (`cond`) it does not look at.
+
+    A `ClassifierHead` can start from its weights, which go by the same names, and heads can stand on its features.
+
+    Attributes:
+      sde: forward process of noised rows.
+      num_labels: classes.
+      channels, features, data_std, dtype: as of `ClassifierHead`.
+    """
+
+    sde: SDE
+    num_labels: int
+    channels: tuple[int, ...] = (16, 32)
+    features: tuple[int, ...] = (64,)
+    data_std: float = 1.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, t: Array | None = None, cond: Any = None) -> tuple[Array, Array]:
+        x = x / self.data_std if t is None else scaled_input(x, t, self.sde, self.data_std)
+        h = _clean_features(self.channels, x, None, self.dtype)
+        return h, MLP(self.features, self.num_labels, dtype=self.dtype)(nn.LayerNorm()(pooled(h)))
+
+    def encode(self, x: Array, t: Array, cond: Any = None) -> list[Array]:
+        """The feature map of noised rows."""
+        return [self(x, t, cond)[0]]

@@ -26,6 +26,7 @@ from tgdp_jax.parallel import in_chunks, over_members
 from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, mean_weights, num_folds
 from tgdp_jax.train.fit import Task, candidate_weights, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.reparam import carried_over
 from tgdp_jax.train.session import QUIET, Session
 
 Array = jax.Array
@@ -152,6 +153,7 @@ def fit_log_ratio(
     *,
     net: Any = ClassifierMLP(),
     variables: Any = None,
+    known: Any = None,
     augmentation: str = "none",
     folds: int = 5,
     regularisers: tuple[str, ...] = tuple(REGULARISERS),
@@ -166,6 +168,7 @@ def fit_log_ratio(
       target: target rows.
       net: Linen network (x [B, *D], cond) -> logit [B], with the attributes `num_classes` and `data_std`.
       variables: collections of its variables that are not trained, such as a frozen source's weights.
+      known: variables to start from wherever they fit (`carried_over`): those of a classifier of labels.
       augmentation: of the rows that train, see `augment`.
       folds: splits of the rows, see `num_folds`.
       regularisers: names in `REGULARISERS`, trained side by side.
@@ -195,8 +198,17 @@ def fit_log_ratio(
     members |= {name: jnp.repeat(jnp.asarray(np.array(c), jnp.float32), folds, axis=0) for name, c in columns.items()}
     task = classifier_task(net, optimiser.batch_size, tuple(source["x"].shape[1:]), augmentation)
     data = {"source": source, "target": target, "noise_scale": jnp.asarray(net.data_std)}
+    initial = None if known is None else carried_over(known, jax.jit(task.init)(jax.random.fold_in(key, 1)))
     fitted = fit(
-        key, task, optimiser, data=data, frozen=variables, members=members, groups=len(candidates), session=session
+        key,
+        task,
+        optimiser,
+        data=data,
+        frozen=variables,
+        members=members,
+        groups=len(candidates),
+        initial=initial,
+        session=session,
     )
     weights = candidate_weights(fitted.best_value, n)
     kept = np.flatnonzero(np.repeat(weights, folds))

@@ -65,6 +65,23 @@ def nested(leaves: dict[str, Any]) -> Tree:
     return flax.traverse_util.unflatten_dict(leaves, sep="/")
 
 
+def carried_over(known: Tree, fresh: Tree) -> Tree:
+    """`fresh` with the leaves of `known` that have the same path and shape; what `known` has no path of is zero.
+
+    Args:
+      known: arrays.
+      fresh: arrays, or their shapes where all of `known`'s fit.
+    """
+    old = flat(known)
+
+    def leaf(path: str, new: Any) -> Any:
+        if path not in old:
+            return jnp.zeros(new.shape)
+        return old[path] if old[path].shape == new.shape else new
+
+    return nested({path: leaf(path, new) for path, new in flat(fresh).items()})
+
+
 def check_pattern(pattern: str) -> None:
     """Raises:
     UserError: not a regular expression."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.data.modalities import halves
@@ -27,6 +26,7 @@ from tgdp_jax.nets import (
     GeneratorMLP,
     GuidanceHead,
     GuidanceMLP,
+    LabelHead,
 )
 from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.nets.heads import frozen
@@ -34,8 +34,11 @@ from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.settings import TrainingConfig
 from tgdp_jax.train.denoising import fresh_params
 from tgdp_jax.train.gan import Players
-from tgdp_jax.train.reparam import flat, nested
+from tgdp_jax.train.reparam import carried_over
 from tgdp_jax.transfer.base import Trees
+
+# The stage that leaves the weights of what heads stand on.
+HEAD_STAGE = {"source": "source", "labels": "label_classifier"}
 
 
 def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = False) -> Any:
@@ -140,14 +143,13 @@ def with_token(config: TrainingConfig, problem: Problem, params: Any) -> Any:
     """Parameters of the `denoiser` with a new token, whose embedding is zero, from those of the one without."""
     net = denoiser(config, problem, new_token=True)
     shapes = jax.eval_shape(lambda key: fresh_params(key, net, problem.shape), jax.random.key(0))
-    known = flat(params)
-    return nested({path: known.get(path, jnp.zeros(leaf.shape)) for path, leaf in flat(shapes).items()})
+    return carried_over(params, shapes)
 
 
 def guidance_net(config: TrainingConfig, problem: Problem) -> Any:
     """The network for g = log h, and for the noise-conditional domain classifier."""
     g, sde = config.guidance, config.sde
-    if _is_mlp(config) and not config.head.on_source:
+    if _is_mlp(config) and config.head.on == "own":
         return GuidanceMLP(sde, g.features, g.embedding, problem.num_classes, problem.data_std, config.dtype)
     return GuidanceHead(
         sde,
@@ -163,7 +165,7 @@ def guidance_net(config: TrainingConfig, problem: Problem) -> Any:
 def classifier_net(config: TrainingConfig, problem: Problem) -> Any:
     """The clean domain classifier."""
     features = config.classifier.features
-    if _is_mlp(config) and not config.head.on_source:
+    if _is_mlp(config) and config.head.on == "own":
         return ClassifierMLP(features, problem.num_classes, problem.data_std, config.dtype)
     return ClassifierHead(
         config.head.channels,
@@ -175,11 +177,35 @@ def classifier_net(config: TrainingConfig, problem: Problem) -> Any:
     )
 
 
+def label_net(config: TrainingConfig, problem: Problem) -> LabelHead:
+    """The classifier of the source's labels.
+
+    Raises:
+      UserError: rows that are neither images nor series, or without labels.
+    """
+    if len(problem.shape) not in (2, 3):
+        raise UserError(
+            f"a classifier of labels is for images and series but a row has shape {problem.shape}: use --head.on own "
+            "or source"
+        )
+    if problem.source.y is None:
+        raise UserError("the source rows have no labels to learn a classifier from: use --head.on own or source")
+    num, head = int(problem.source.y.max()) + 1, config.head
+    features = config.classifier.features
+    return LabelHead(config.sde, num, head.channels, features, problem.data_std, config.dtype)
+
+
+def pretrains(config: TrainingConfig, problem: Problem) -> bool:
+    """Whether the domain classifier starts from the classifier of the source's labels."""
+    own = config.head.on == "own" and not _is_mlp(config)
+    return config.classifier.pretrain and own and problem.source.y is not None
+
+
 def shared_variables(config: TrainingConfig, trees: Trees) -> dict[str, Any]:
-    """What heads take from the source model without training it; empty where they stand on their own."""
-    if not config.head.on_source:
+    """What heads take from a frozen network; empty where they stand on their own."""
+    if config.head.on == "own":
         return {}
-    return frozen(trees["source"]["params"])
+    return frozen(trees[HEAD_STAGE[config.head.on]]["params"])
 
 
 def _is_mlp(config: TrainingConfig) -> bool:
@@ -187,4 +213,10 @@ def _is_mlp(config: TrainingConfig) -> bool:
 
 
 def _shared(config: TrainingConfig, problem: Problem) -> Any:
-    return denoiser(config, problem) if config.head.on_source else None
+    match config.head.on:
+        case "source":
+            return denoiser(config, problem)
+        case "labels":
+            return label_net(config, problem)
+        case _:
+            return None

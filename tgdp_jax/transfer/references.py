@@ -28,8 +28,7 @@ from tgdp_jax.settings import TrainingConfig
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod, Trees
 from tgdp_jax.transfer.cards import CARDS
-from tgdp_jax.transfer.denoisers import source_stage
-from tgdp_jax.transfer.tgdp import classifier_stage
+from tgdp_jax.transfer.tgdp import classifier_stage, grounded
 
 Array = jax.Array
 LEFT_OUT = 1000  # rows left out in turn; all others always serve as kernels, so fewer only add noise
@@ -186,15 +185,9 @@ KDE_REFERENCE = TransferMethod(
 )
 
 
-def _sir_stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
-    classifier = classifier_stage(config, problem)
-    # A classifier may stand on the source's features.
-    return (source_stage(config, problem), classifier) if classifier.needs else (classifier,)
-
-
 SIR_REFERENCE = TransferMethod(
     "sir",
     CARDS["sir"],
-    _sir_stages,
+    lambda config, problem: grounded(config, problem, classifier_stage(config, problem)),
     _sir_generator,
 )

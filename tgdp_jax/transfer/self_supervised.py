@@ -2,7 +2,7 @@
 
 The source stage is that of all methods with the objective switched on (`train.representation`), under a name of its
 own, for a comparison has the plain source too; what follows is `finetune`. With `--source.self-supervised` every method
-has such a source model, and networks that stand on the source's features (`--head.on-source`) take its.
+has such a source model, and networks that stand on the source's features (`--head.on source`) take its.
 """
 
 from __future__ import annotations

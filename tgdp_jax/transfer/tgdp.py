@@ -2,9 +2,10 @@
 
     score_q = score_p + grad log h,     h(x_t, t) = E_p[q(x_0)/p(x_0) | x_t]      (Ouyang et al. 2024)
 
-Stages: source -> domain classifier (log q/p on clean data) -> [noise-conditional classifier, for the cycle term] ->
-guidance network. Discriminator guidance (Kim et al. 2023) uses the noise-conditional classifier's logit as log h. On a
-conditional problem every network sees the label, and the ratio is that of the joint (x, y).
+Stages: source -> [classifier of the source's labels, which heads start from or stand on] -> domain classifier (log q/p
+on clean data) -> [noise-conditional classifier, for the cycle term] -> guidance network. Discriminator guidance (Kim et
+al. 2023) uses the noise-conditional classifier's logit as log h. On a conditional problem every network sees the label,
+and the ratio is that of the joint (x, y).
 """
 
 from __future__ import annotations
@@ -26,7 +27,15 @@ from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
 from tgdp_jax.transfer.cards import CARDS
 from tgdp_jax.transfer.denoisers import source_stage
-from tgdp_jax.transfer.networks import classifier_net, denoiser_score, guidance_net, shared_variables
+from tgdp_jax.transfer.label_classifier import label_stage
+from tgdp_jax.transfer.networks import (
+    HEAD_STAGE,
+    classifier_net,
+    denoiser_score,
+    guidance_net,
+    pretrains,
+    shared_variables,
+)
 
 Array = jax.Array
 
@@ -39,7 +48,7 @@ def _data(problem: Problem) -> tuple[dict[str, Array], dict[str, Array]]:
 
 def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Learns log q/p on clean data; leaves its values at the source and target rows."""
-    settings = config.classifier
+    settings, starts_from_labels = config.classifier, pretrains(config, problem)
 
     def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
         source, target = _data(problem)
@@ -55,6 +64,7 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
             target,
             net=classifier_net(config, problem),
             variables=shared_variables(config, trees),
+            known=trees["label_classifier"]["params"] if starts_from_labels else None,
             augmentation=config.augment,
             folds=settings.folds,
             regularisers=settings.regularisers,
@@ -75,7 +85,13 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
         return StageResult(tree, fitted.history, info)
 
     uses = {"classifier": to_json(settings), **_network_settings(config)}
-    return Stage("classifier", ("source",) if config.head.on_source else (), uses, uses_target=True, run=run)
+    needs = ("label_classifier",) if starts_from_labels else _ground(config)
+    return Stage("classifier", needs, uses, uses_target=True, run=run)
+
+
+def _ground(config: TrainingConfig) -> tuple[str, ...]:
+    """The stage of what heads stand on."""
+    return (HEAD_STAGE[config.head.on],) if config.head.on in HEAD_STAGE else ()
 
 
 def _network_settings(config: TrainingConfig) -> dict[str, Any]:
@@ -126,7 +142,12 @@ def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
         return _result(fitted, (0.0,))
 
     uses = {"process": to_json(config.process), "guidance": _shared_settings(settings), **_network_settings(config)}
-    return Stage("noisy_classifier", ("source",), uses, uses_target=True, run=run)
+    return Stage("noisy_classifier", _after("source", *_ground(config)), uses, uses_target=True, run=run)
+
+
+def _after(*names: str) -> tuple[str, ...]:
+    """Names of stages, each once."""
+    return tuple(dict.fromkeys(names))
 
 
 def _shared_settings(settings: GuidanceConfig) -> dict[str, Any]:
@@ -138,7 +159,7 @@ def _shared_settings(settings: GuidanceConfig) -> dict[str, Any]:
 def guidance_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Learns g = log h from the clean ratio, with the regularisers asked for."""
     settings = config.guidance
-    needs = ("source", "classifier") + (("noisy_classifier",) if settings.cycle else ())
+    needs = _after("source", *_ground(config), "classifier", *(("noisy_classifier",) if settings.cycle else ()))
 
     def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
         source, target = _data(problem)
@@ -184,11 +205,18 @@ def _guided(stage: str):
     return generator
 
 
+_ON_SOURCE_ROWS = {"source": source_stage, "label_classifier": label_stage}
+
+
+def grounded(config: TrainingConfig, problem: Problem, *stages: Stage) -> tuple[Stage, ...]:
+    """Stages, after those on source rows that they need."""
+    needed = {name for stage in stages for name in stage.needs}
+    return (*(make(config, problem) for name, make in _ON_SOURCE_ROWS.items() if name in needed), *stages)
+
+
 def _tgdp_stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
-    stages = [source_stage(config, problem), classifier_stage(config, problem)]
-    if config.guidance.cycle:
-        stages.append(noisy_classifier_stage(config, problem))
-    return (*stages, guidance_stage(config, problem))
+    noisy = [noisy_classifier_stage(config, problem)] if config.guidance.cycle else []
+    return grounded(config, problem, classifier_stage(config, problem), *noisy, guidance_stage(config, problem))
 
 
 TGDP = TransferMethod(
@@ -200,6 +228,6 @@ TGDP = TransferMethod(
 DISCRIMINATOR_GUIDANCE = TransferMethod(
     "discriminator_guidance",
     CARDS["discriminator_guidance"],
-    lambda config, problem: (source_stage(config, problem), noisy_classifier_stage(config, problem)),
+    lambda config, problem: grounded(config, problem, noisy_classifier_stage(config, problem)),
     _guided("noisy_classifier"),
 )

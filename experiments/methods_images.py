@@ -63,7 +63,54 @@ Textual inversion moves nothing: one vector of 64 numbers is no pen. A GAN's sam
 (precision, density) and, but for a model from scratch, the least diverse (recall). The self-supervised source is a worse start
 than the plain one on few images.
 
-digits has not been run: half of the cells of size tiny were seen to work.
+digits (strokes a pixel wider), seed 0, measured with jax 0.10.2, mostly on one core of two; 500 samples, features of a classifier of
+the thin digits; standard errors of Frechet distances 2 to 7. Held-out AUC of the domain classifier 1.000, cross-entropy 0.002 nats:
+the data do not overlap, as every call warns. Eighty minutes of processor time; a U-Net trains in half of that since. Seconds of the
+first nine rows are those before.
+
+         n  method                   Frechet  prec.  recall  dens.  cover.  C2ST  novelty  train s  sample s    trained
+        10  tgdp                        48.9   0.77    0.93   0.50    0.72  0.77     1.01      314      23.1     502596
+        10  discriminator_guidance     104.3   0.70    0.61   0.36    0.55  0.94     0.99      260      22.3     173676
+        10  finetune                    69.8   0.84    0.86   0.57    0.68  0.82     0.91      556       9.4     280177
+        10  lora                        83.1   0.86    0.81   0.57    0.62  0.82     0.88      558       9.4      45301
+        10  dreambooth                  92.9   0.49    0.82   0.21    0.55  0.92     1.17      881       8.7     280241
+        10  textual_inversion          189.4   0.24    0.35   0.07    0.22  0.99     1.35      711       3.7         64
+        10  domain_guidance             80.6   0.87    0.87   0.62    0.67  0.82     0.88      556       7.2     280177
+        10  self_supervised             59.8   0.79    0.88   0.55    0.74  0.81     0.92      417       3.8     280177
+        10  gan                        110.4   0.98    0.34   0.95    0.65  0.93     0.77      188       0.1      60146
+        10  scratch                    189.7   0.83    0.05   0.51    0.29  0.98     0.86      196       3.9     280177
+        10  source                     217.5   0.16    0.13   0.04    0.13  1.00     1.43      169       3.7          0
+
+        50  tgdp                        37.7   0.80    0.94   0.50    0.75  0.72     1.23      285       7.6     251298
+        50  discriminator_guidance      98.9   0.64    0.64   0.30    0.53  0.94     1.27      197       7.5      86838
+        50  finetune                    36.4   0.84    0.93   0.58    0.79  0.72     1.15      309       3.8     280177
+        50  lora                        34.0   0.84    0.94   0.58    0.77  0.71     1.15      306       3.8      45301
+        50  dreambooth                  85.4   0.57    0.90   0.28    0.60  0.88     1.40      379       3.1     280241
+        50  textual_inversion          190.0   0.24    0.33   0.07    0.21  0.99     1.63      286       2.1         64
+        50  domain_guidance             40.3   0.87    0.91   0.63    0.83  0.70     1.10      309       5.0     280177
+        50  self_supervised             36.8   0.88    0.93   0.63    0.82  0.72     1.11      430       2.9     280177
+        50  gan                         44.7   0.94    0.76   0.86    0.82  0.79     1.06      185       0.1      60146
+        50  scratch                     79.4   0.89    0.57   0.69    0.67  0.90     1.10      133       2.2     280177
+        50  source                     217.5   0.16    0.13   0.04    0.13  1.00     1.75      169       2.5          0
+
+       200  tgdp                        41.6   0.74    0.94   0.43    0.71  0.73     1.42      266       5.6     169068
+       200  discriminator_guidance      99.3   0.60    0.63   0.27    0.51  0.94     1.43      199       8.6      86838
+       200  finetune                    20.7   0.93    0.96   0.82    0.96  0.60     1.12      369       1.9     280177
+       200  lora                        18.4   0.92    0.97   0.81    0.95  0.61     1.13      306       1.8      45301
+       200  dreambooth                  85.1   0.57    0.96   0.37    0.74  0.77     1.55      415       2.2     280241
+       200  textual_inversion          190.7   0.24    0.32   0.07    0.21  0.99     1.84      308       3.6         64
+       200  domain_guidance             23.2   0.94    0.96   0.88    0.97  0.62     1.09      369       7.2     280177
+       200  self_supervised             15.8   0.94    0.94   0.86    0.97  0.60     1.11      481       4.2     280177
+       200  gan                         27.4   0.95    0.89   0.83    0.90  0.70     1.16      352       0.1      60146
+       200  scratch                     34.2   0.88    0.90   0.68    0.84  0.73     1.23      200       2.7     280177
+       200  source                     217.5   0.16    0.13   0.04    0.13  1.00     1.97      169       3.9          0
+
+How to read it. With ten images TGDP has the lowest Frechet distance and the best recall, and its samples are no nearer to the ten
+than fresh ones are; its ratio says nothing here, all is done by the consistency term. What trains the weights leans on the rows
+(novelty .88 to .92). With fifty all of TGDP, adapters, fine-tuning with and without a representation, and domain guidance are within
+a standard error of each other. With two hundred what trains weights is far ahead (16 to 23), the self-supervised source first, and
+TGDP reads what it read at fifty. DreamBooth is held back by the source's own samples, which are nothing like the target; textual
+inversion can not name what the source has never seen; discriminator guidance, which has the domain classifier alone, stops half way.
 """
 
 from __future__ import annotations

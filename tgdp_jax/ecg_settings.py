@@ -55,12 +55,12 @@ class EcgTrainingConfig(TrainingConfig):
         features=(64,),
         folds=2,
         optimiser=OptimiserConfig(
-            steps=400,
+            steps=1500,
             batch_size=32,
             learning_rate=1e-2,
             ema=0.98,
             steps_per_launch=20,
-            patience=100,
+            patience=300,
             validation_rows=128,
         ),
     )

@@ -46,3 +46,8 @@ def test_a_run_on_series_is_judged_on_learned_features(files, tmp_path):
 def test_rows_that_are_no_series_are_refused(tmp_path):
     said = refused("run", "gaussians", "--network.kind", "sssd", *tiny.OPTIONS, "--out", tmp_path / "run")
     assert "series [L, C]" in said and "--network.kind mlp" in said
+
+
+def test_heads_on_labels_need_images_or_series(tmp_path):
+    said = refused("run", "gaussians", "--head.on", "labels", *tiny.OPTIONS, "--out", tmp_path / "run")
+    assert "images and series" in said and "--head.on own" in said and not (tmp_path / "run").exists()

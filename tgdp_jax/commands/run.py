@@ -66,7 +66,9 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     """
     choose("method", config.method, METHODS)
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed)
-    denoiser(config, problem)  # says what does not fit before anything is written
+    # These say what does not fit before anything is written.
+    denoiser(config, problem)
+    METHODS[config.method].stages(config, problem)
     known = claim_folder(out, "run", config, file_digests(config), resume=engine.resume)
     if known and (out / "metrics.json").exists() and (out / "samples.npz").exists() and (out / "report.html").exists():
         names = ("method", "problem", "num_target", "metrics")

@@ -19,7 +19,7 @@ the source's classifier (tuned).
 
 Measured with jax 0.10.2 on two CPU cores that had much other work: a state space model of 0.51 million parameters, 4,000 steps on
 2,000 records, 300 samples, seed 0, features of a classifier of the source's classes (99 % and more on held-out source records).
-The table took 41 minutes of one core; with --size tiny it takes three minutes on two idle ones.
+The table took about 40 minutes of one core, pieced together from two runs; with --size tiny it takes three minutes on two idle ones.
 
 table
 
@@ -46,10 +46,10 @@ samples fall as those of the n rows do, by which the source's numbers depend on 
 0.6, recall .94, C2ST .47, 0.5 dB, 2 bpm.
 
 With fifty records TGDP reads a Frechet distance less than half that of training from scratch, and its samples raise the AUC of a
-classifier of the fifty records from 0.796 to 0.852, those from scratch to 0.839. That is the source's merit, whose samples as they
+classifier of the fifty records from 0.796 to 0.852, those from scratch to 0.839, a lead of one and a half standard errors. That is the source's merit, whose samples as they
 are read 27.7 and 0.860. Fine-tuning's raise it to 0.888, and it is ahead in precision, density and heart rates at every n; in Frechet
 distance the three are level. What TGDP changes lies in the spectra, which come nearer at every n (2.1, 1.9 and 1.6 dB for 2.4;
-fine-tuning 1.4, 1.7 and 2.0), and in precision and recall at 690. From 200 records on samples of every model lower the AUC of a
+fine-tuning 1.4, 1.7 and 2.0; a standard error is 0.06). From 200 records on samples of every model lower the AUC of a
 classifier instead of raising it: half of each batch is then not as good as what it displaces.
 
 Held-out denoising losses say the same (n = 50): 0.2183 after 400 steps of guidance, 0.2162 after 1,500, when it was still learning;
@@ -62,8 +62,8 @@ distances that differ by 3 to 6, of all that starts from it alike: what can be t
 
 The domain classifier starts from a classifier of the source's labels: its held-out cross-entropy at n = 50 is 0.49 nats for 0.54 from
 a fresh start, with the same source model, and Frechet distances are the same (25.8, 26.8). With all heads on the frozen features of
-that classifier it is 0.55 (26.4). The consistency term is a mean over 4,000 numbers: with a weight of 300, as for images, guidance learns nothing (TGDP reads
-what the source reads), with 300,000 what is shown; that weight was chosen on this seed and n = 50.
+that classifier it is 0.55 (26.4). The consistency term is a mean over 4,000 numbers: with a weight of 300, as for images, guidance
+learns nothing (TGDP reads what the source reads), with 300,000 what is shown; weight and steps were chosen on this seed and n = 50.
 
 regularisers
 

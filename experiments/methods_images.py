@@ -65,7 +65,7 @@ than the plain one on few images.
 
 digits (strokes a pixel wider), seed 0, measured with jax 0.10.2, mostly on one core of two; 500 samples, features of a classifier of
 the thin digits; standard errors of Frechet distances 2 to 7. Held-out AUC of the domain classifier 1.000, cross-entropy 0.002 nats:
-the data do not overlap, as every call warns. About an hour of processor time. Convolutions became faster on the way: seconds of n = 10
+the data do not overlap, as every call warns. 69 minutes of processor time. Convolutions became faster on the way: seconds of n = 10
 and of the first methods at n = 50 (tgdp, discriminator_guidance, finetune, lora) are of the slower ones, and do not compare with the rest.
 
          n  method                   Frechet  prec.  recall  dens.  cover.  C2ST  novelty  train s  sample s    trained

@@ -24,7 +24,7 @@ from tgdp_jax.data.augment import augment
 from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.nets.embedding import Prompt
 from tgdp_jax.prediction import to_eps
-from tgdp_jax.sde import SDE, expand
+from tgdp_jax.sde import SDE
 from tgdp_jax.train.batches import Rows, draw_rows, mean_weights, modal_times, stratified_times
 from tgdp_jax.train.fit import Task
 from tgdp_jax.train.reparam import Reparam
@@ -135,11 +135,6 @@ def denoising_task(
         return losses.denoising(to_eps(prediction, out, x, at, sde), eps)
 
     return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
-
-
-def noise_prediction(score: Any, x: Array, t: Array, cond: Any, sde: SDE) -> Array:
-    """eps_hat [B, *D] = -sigma score."""
-    return -expand(sde.sigma(t), x) * score(x, t, cond)
 
 
 @functools.cache

@@ -21,12 +21,13 @@ import numpy as np
 
 from tgdp_jax import losses
 from tgdp_jax.density_ratio import pooled_log_weights, self_normalise
+from tgdp_jax.errors import UserError
 from tgdp_jax.functions import as_pytree
 from tgdp_jax.guidance import grad_log_ratio
 from tgdp_jax.parallel import over_members
 from tgdp_jax.sde import SDE
 from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, num_folds, stratified_times
-from tgdp_jax.train.denoising import held_out_rows, noise_prediction, noised_rows
+from tgdp_jax.train.denoising import held_out_rows, noised_rows
 from tgdp_jax.train.fit import Task, candidate_weights, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.session import QUIET, Session
@@ -131,13 +132,16 @@ def guidance_task(
         labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
         return {"params": net.init(key, jnp.zeros((1, *dim)), jnp.ones((1,)), labels)["params"]}
 
+    def log_h(params: Any, frozen: Any) -> Callable[..., Array]:
+        return lambda x, t, y=None: net.apply({**params, **frozen["variables"]}, x, t, y)
+
     def draw(key: Array, data: Any, member: Any) -> Any:
-        keys = jax.random.split(key, 4)
+        keys = jax.random.split(key, 5)
         source_rows = jnp.tile(draw_rows(keys[0], member["source_train"], half // terms.draws), terms.draws)
         target_rows = jnp.tile(draw_rows(keys[1], member["target_train"], half // terms.draws), terms.draws)
         times = None
         if group > 1:
-            times = jnp.repeat(stratified_times(jax.random.fold_in(key, 0), half // group, sde), group)
+            times = jnp.repeat(stratified_times(keys[4], half // group, sde), group)
         noised = functools.partial(noised_rows, sde=sde, times=times, augmentation=augmentation)
         source, target = noised(keys[2], data["source"], source_rows), noised(keys[3], data["target"], target_rows)
         batch = source, data["source"]["log_r"][source_rows], target, data["target"]["log_r"][target_rows]
@@ -146,20 +150,15 @@ def guidance_task(
     def loss(params: Any, frozen: Any, batch: Any, step: Array, member: Any) -> dict[str, Array]:
         batch = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batch)
         source, source_log_r, target, target_log_r = batch
-        xt, tt, eps, yt = target
-
-        def g(x: Array, t: Array, y: Any = None) -> Array:
-            return net.apply({**params, **frozen["variables"]}, x, t, y)
-
+        xt, tt, _, yt = target
+        g = log_h(params, frozen)
         parts = {"guidance": _ratio_loss(terms, g, source, source_log_r, target, target_log_r, group)}
         scale = 1.0 if terms.eta_schedule is None else terms.eta_schedule(step)
         if terms.use_cycle:
             noisy = frozen["noisy_ratio"](xt, tt, yt)
             parts["cycle"] = scale * member["eta1"] * _mean_of_unit(losses.cycle(g(xt, tt, yt), noisy), group)
         if terms.use_consistency:
-            score = frozen["source"](xt, tt, yt)
-            values = losses.consistency(score, grad_log_ratio(g, xt, tt, yt), eps, sde.sigma(tt))
-            parts["consistency"] = scale * member["eta2"] * _mean_of_unit(values, group)
+            parts["consistency"] = scale * member["eta2"] * _mean_of_unit(judge(params, frozen, target), group)
         return parts
 
     def held(data: Any, member: Any) -> tuple[Any, Array]:
@@ -167,15 +166,20 @@ def guidance_task(
 
     def judge(params: Any, frozen: Any, batch: Any) -> Array:
         x, t, eps, y = batch
-
-        def g(x: Array, t: Array, y: Any = None) -> Array:
-            return net.apply({**params, **frozen["variables"]}, x, t, y)
-
-        guided = noise_prediction(frozen["source"], x, t, y, sde)
-        guided += noise_prediction(lambda *a: grad_log_ratio(g, *a), x, t, y, sde)
-        return losses.denoising(guided, eps)
+        slope = grad_log_ratio(log_h(params, frozen), x, t, y)
+        return losses.consistency(frozen["source"](x, t, y), slope, eps, sde.sigma(t))
 
     return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
+
+
+def _check_given(terms: GuidanceLoss, source_log_r: Any, target_log_r: Any, noisy_ratio: Any) -> None:
+    needed = {"noisy_ratio": terms.use_cycle and noisy_ratio is None}
+    if terms.name != "classification":
+        needed |= {"source_log_r": source_log_r is None, "target_log_r": terms.pooled and target_log_r is None}
+    missing = [name for name, absent in needed.items() if absent]
+    if missing:
+        lacks = " and ".join(missing)
+        raise UserError(f"the guidance loss {terms.name!r} needs {lacks}: pass what `fit_log_ratio` found")
 
 
 class FittedGuidance(NamedTuple):
@@ -221,17 +225,23 @@ def fit_guidance(
       source: {"x" [m, *D], "y"?} source rows.
       target: {"x" [n, *D], "y"?} target rows.
       source_log_r: log q/p at the source rows [m]; not needed for "classification".
-      target_log_r: log q/p at the target rows [n], for pooled drawing.
-      terms: the loss.
-      consistency: candidates for eta2.
-      cycle: eta1.
+      target_log_r: log q/p at the target rows [n]; likewise, and not needed where `terms` are not pooled.
+      terms: the loss; which regularisers it has is said by `consistency` and `cycle`.
+      consistency: candidates for eta2; all 0: none.
+      cycle: eta1; 0: none.
       noisy_ratio: noise-conditional classifier's log-ratio (x, t, cond) -> [B], for the cycle term.
       variables: collections of the network's variables that are not trained, such as a frozen source's weights.
       augmentation: of the rows, see `augment`; a row keeps its log q/p.
       folds: splits of the target rows, see `num_folds`.
       optimiser: optimiser and length.
       session: what training reports to and continues from.
+
+    Raises:
+      UserError: an argument that the loss needs is missing, or training diverged.
+      Preempted: the process was asked to stop; training is saved.
     """
+    terms = dataclasses.replace(terms, use_cycle=cycle > 0, use_consistency=max(consistency) > 0)
+    _check_given(terms, source_log_r, target_log_r, noisy_ratio)
     n, m = len(target["x"]), len(source["x"])
     folds = num_folds(folds, n)
     count = len(consistency) * folds
@@ -246,8 +256,8 @@ def fit_guidance(
         "eta1": jnp.full((count,), cycle, jnp.float32),
     }
 
-    zeros = jnp.zeros(m), jnp.zeros(n)
-    ratios = zeros if source_log_r is None or target_log_r is None else self_normalise(source_log_r, target_log_r)
+    given = (source_log_r, m), (target_log_r, n)
+    ratios = self_normalise(*(jnp.zeros(num) if log_r is None else log_r for log_r, num in given))
     data = {"source": {**source, "log_r": ratios[0]}, "target": {**target, "log_r": ratios[1]}}
     variables = variables or {}
     frozen = {"source": as_pytree(source_score), "variables": variables}

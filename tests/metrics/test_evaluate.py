@@ -100,6 +100,13 @@ def test_few_rows_give_no_spread_rather_than_a_wrong_one(problem):
     assert all(math.isfinite(got[name].value) for name in ("sw2", "w2", "mmd2", "memorisation"))
 
 
+def test_discrete_rows_have_every_metric_but_memorisation():
+    x, y, train = np.random.default_rng(0).integers(2, size=(3, 200, 2))
+    got = evaluate(x, y, train)
+    assert math.isnan(got["memorisation"].value)
+    assert all(math.isfinite(got[name].value) for name in DATA_ONLY - {"memorisation"})
+
+
 def test_images_are_accepted():
     rng = np.random.default_rng(0)
     x, y, train = (rng.normal(size=(n, 4, 4, 1)) for n in (80, 70, 20))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
@@ -99,7 +100,10 @@ def _check_labelled(images: Images, path: Path) -> None:
 
 
 def _labels(images: Images, source: Images, num_classes: int, path: Path) -> np.ndarray | None:
-    """Labels in the source's numbering, int32 [N]; None where an unconditional run has none that fit."""
+    """Labels in the source's numbering, int32 [N]; None where an unconditional run has none that fit.
+
+    Whatever numbers the labels of an unconditional run are, there they are the places among the source's, in order.
+    """
     y = images.y
     if images.names is not None:
         number = {name: label for label, name in enumerate(source.names or ())}
@@ -113,7 +117,20 @@ def _labels(images: Images, source: Images, num_classes: int, path: Path) -> np.
     if num_classes:
         _check_labelled(images, path)
         return check_labels(y, len(images.x), num_classes, str(path))
-    # Labels that nobody asked for are not looked at further, whatever they are.
-    if y is None or y.dtype.kind not in "iu" or y.shape != (len(images.x),):
+    # Labels that nobody asked for are never refused, whatever they are.
+    classes = _classes(source)
+    if classes is None or not _are_labels(y, images) or not np.isin(y, classes).all():
         return None
-    return y.astype(np.int32)
+    return np.searchsorted(classes, y).astype(np.int32)
+
+
+def _classes(source: Images) -> np.ndarray | None:
+    """The source's distinct labels in order; None where it has none, or so many that they are no classes."""
+    if not _are_labels(source.y, source):
+        return None
+    classes = np.unique(source.y)
+    return classes if 2 * len(classes) <= len(source.x) else None
+
+
+def _are_labels(y: np.ndarray | None, images: Images) -> TypeGuard[np.ndarray]:
+    return y is not None and y.dtype.kind in "iu" and y.shape == (len(images.x),)

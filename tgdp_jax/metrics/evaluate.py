@@ -109,7 +109,8 @@ METRICS: dict[str, Metric] = {
     "coverage": Metric(
         "coverage",
         "higher",
-        "Share of held-out rows with a sample among their nearest neighbours; about 0.97 for equal distributions.",
+        "Share of held-out rows with a sample among their nearest neighbours; what equal distributions give depends on "
+        "the numbers of rows.",
     ),
     "density": Metric(
         "density",
@@ -228,7 +229,8 @@ def evaluate(
     Returns:
       Name in `METRICS` to (value, spread). The spread is the bootstrap standard error (subsamples for w2, coverage
       and density), NaN where there are too few rows to tell; coverage and density themselves are NaN where the
-      reference (or a class of it) has no more than k rows. The training rows are held fixed.
+      reference (or a class of it) has no more than k rows, and so is memorisation where half of the reference repeats
+      training rows, as discrete rows do. The training rows are held fixed.
 
     Raises:
       UserError: bad arrays, or labels without reference labels.
@@ -321,13 +323,14 @@ def _mean_over_classes(shares: list[float], found: list[dict[str, Value]]) -> di
 
 
 def memorisation_value(samples: Any, reference: Any, train: Any, *, seed: int) -> Value:
-    """Median distance of samples to the nearest training row over that of the reference."""
+    """Median distance of samples to the nearest training row over that of the reference; NaN where the latter is 0."""
     near = nearest_training_distance(samples, train), nearest_training_distance(reference, train)
-    return Value(ratio_of_medians(*near), bootstrap(_safe_ratio, *near, num=COPIES, seed=seed))
+    return Value(_safe_ratio(*near), bootstrap(_safe_ratio, *near, num=COPIES, seed=seed))
 
 
 def _safe_ratio(distance: np.ndarray, reference: np.ndarray) -> float:
-    # A resampled reference may consist of training rows where the whole does not.
+    # Of discrete or repeated rows fresh data are copies too, and a copy says nothing; a resampled reference may consist
+    # of training rows where the whole does not.
     return ratio_of_medians(distance, reference) if np.median(reference) else math.nan
 
 

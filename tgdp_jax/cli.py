@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import tyro
 from tyro.extras import SubcommandApp
@@ -146,7 +146,7 @@ APP.command(name="bench")(bench)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. A `UserError` prints as one sentence and exits with code 2."""
+    """Entry point. A `UserError`, and memory that runs out, print as one sentence and exit with code 2."""
     try:
         APP.cli(
             prog="tgdp",
@@ -154,8 +154,17 @@ def main(arguments: list[str] | None = None) -> None:
             args=arguments,
         )
     except UserError as error:
-        print(f"tgdp: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
+    except MemoryError as error:
+        _refuse(
+            f"out of memory ({error or 'no more is known'}): ask for fewer samples, a smaller --sampling.chunk or "
+            "smaller networks"
+        )
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"tgdp: {sentence}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ class ProbeConfig(TrainingConfig):
         _check_seed(self.seed)
         for name in self.objective_list:
             choose("representation objective", name, OBJECTIVES)
-        if not self.times or not (min(self.times) > 0 and max(self.times) <= 1):
+        if not self.times or not all(0 < t <= 1 for t in self.times):
             raise UserError(f"times is {self.times}: give at least one time, all above 0 and up to 1")
 
     @property

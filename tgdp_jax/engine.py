@@ -18,7 +18,7 @@ import jax
 import platformdirs
 
 from tgdp_jax import parallel, preemption
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import UserError, check_finite
 
 # Schedulers whose environment tells a process its peers, and the variable that holds how many there are.
 CLUSTERS = {"SLURM": "SLURM_NTASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE"}
@@ -56,6 +56,7 @@ class EngineConfig:
     peer_seconds: int = 300
 
     def __post_init__(self):
+        check_finite(self)
         if self.checkpoint_seconds < 0:
             raise UserError(f"checkpoint-seconds is {self.checkpoint_seconds}: give 0 or more")
         if self.peer_seconds < 1:

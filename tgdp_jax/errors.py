@@ -1,4 +1,10 @@
-"""The one exception for what a user can put right."""
+"""The one exception for what a user can put right, and what raises it everywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
 
 
 class UserError(Exception):
@@ -21,3 +27,21 @@ def choose(kind: str, name: str, options) -> None:
     if name not in options:
         known = ", ".join(sorted(options))
         raise UserError(f"unknown {kind} {name!r}: choose one of {known}")
+
+
+def check_finite(value: Any, name: str = "") -> None:
+    """Refuses NaN and infinity in a number, or anywhere in tuples and dataclasses of settings.
+
+    Files of settings are JSON, which has neither: a folder that was made with them could not be continued.
+
+    Raises:
+      UserError: there is one, with its option.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{name} is {value}: give a finite number")
+    if isinstance(value, (tuple, list)):
+        for part in value:
+            check_finite(part, name)
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            check_finite(getattr(value, field.name), f"{name}.{field.name}".removeprefix(".").replace("_", "-"))

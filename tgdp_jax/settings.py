@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from tgdp_jax.data.augment import AUGMENTATIONS
-from tgdp_jax.errors import UserError, choose
+from tgdp_jax.errors import UserError, check_finite, choose
 from tgdp_jax.interop import DiffusersUNet, SSSDModel, load_sssd, load_unet
 from tgdp_jax.losses import GUIDANCE_LOSSES
 from tgdp_jax.prediction import PREDICTIONS
@@ -33,6 +33,8 @@ from tgdp_jax.train.representation import RepresentationConfig
 
 NETWORKS = ("mlp", "unet", "dit", "multimodal", "sssd")
 HEADS = ("own", "source", "labels")
+# Launches are filled up to their size, so that a sample's bits do not depend on how many are drawn.
+MAX_CHUNK = 2**20
 PRECISIONS: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -287,6 +289,12 @@ class SamplingConfig:
         choose("time grid", self.grid, GRIDS)
         if self.num < 1 or self.steps < 1 or self.chunk < 1:
             raise UserError("sampling needs num, steps and chunk of at least 1")
+        if self.num >= 2**32:
+            raise UserError(f"sampling.num is {self.num}: give fewer than 2^32 samples, which have an id each")
+        if self.chunk > MAX_CHUNK:
+            raise UserError(
+                f"sampling.chunk is {self.chunk}: a launch takes memory for all its samples, give at most {MAX_CHUNK}"
+            )
         if self.interval is not None and not self.interval[0] < self.interval[1]:
             raise UserError(f"interval is {self.interval}: give an increasing pair of times")
         if self.clip is not None and not self.clip > 0:
@@ -347,6 +355,7 @@ class TrainingConfig:
     pretrained: Path | None = None
 
     def __post_init__(self):
+        check_finite(self)
         choose("precision", self.precision, PRECISIONS)
         choose("augmentation", self.augment, AUGMENTATIONS)
         if self.pretrained is not None and self.process != ProcessConfig():

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from tgdp_jax.cli import main
 from tgdp_jax.commands import compare as compare_command
 from tgdp_jax.commands import diagnose as diagnose_command
 from tgdp_jax.commands import run as run_command
-from tgdp_jax.config import CompareConfig, RunConfig, fingerprint, from_json, to_json
+from tgdp_jax.config import CompareConfig, ProbeConfig, RunConfig, fingerprint, from_json, to_json
 from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.engine import EngineConfig
@@ -157,11 +158,33 @@ def test_unknown_names_are_refused_with_the_list_before_anything_is_made(tmp_pat
         (("--guidance.consistency", "-1"), "non-negative"),
         (("--guidance.cycle", "-1"), "non-negative"),
         (("--process.beta-min", "30"), "increasing"),
+        (("--rival.optimiser.clip-norm", "inf"), "rival.optimiser.clip-norm is inf: give a finite number"),
+        (("--gan.source.weight-decay", "inf"), "gan.source.weight-decay is inf"),
+        (("--sampling.scale", "nan"), "sampling.scale is nan"),
+        (("--sampling.num", str(2**32)), "fewer than 2^32 samples"),
+        (("--sampling.chunk", "100000000000000"), "sampling.chunk is 100000000000000: a launch takes memory"),
+        (("--sampling.clip", "inf"), "sampling.clip is inf"),
+        (("--sampling.interval", "0", "inf"), "sampling.interval is inf"),
+        (("--guidance.consistency", "1", "nan"), "guidance.consistency is nan"),
+        (("--checkpoint-seconds", "nan"), "checkpoint-seconds is nan"),
     ],
 )
 def test_impossible_values_are_refused_before_anything_is_made(tmp_path, options, message):
     assert message in refused(*GAUSSIANS, *options, "--out", tmp_path / "run")
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_samples_beyond_their_ids_are_refused(tmp_path):
+    said = refused("sample", tmp_path, "--num", "10000000000", "--out", tmp_path / "x.npz")
+    assert said == "num is 10000000000: ask for at least one sample, and fewer than 2^32, which have an id each"
+
+
+def test_memory_that_runs_out_is_no_traceback(monkeypatch):
+    def run(*_):
+        raise MemoryError("Unable to allocate 800 TiB")
+
+    monkeypatch.setattr(run_command, "run", run)
+    assert refused("run", "gaussians").startswith("out of memory (Unable to allocate 800 TiB): ask for fewer samples")
 
 
 @pytest.mark.parametrize(
@@ -178,6 +201,8 @@ def test_impossible_values_are_refused_before_anything_is_made(tmp_path, options
         lambda: GuidanceConfig(folds=1),
         lambda: SamplingConfig(interval=(0.9, 0.1)),
         lambda: SamplingConfig(clip=-1.0),
+        lambda: ProbeConfig(times=(0.1, math.nan)),
+        lambda: ProbeConfig(times=(0.1, 1.5)),
     ],
 )
 def test_settings_that_can_not_work_are_refused(settings):

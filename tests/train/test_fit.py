@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from tgdp_jax.errors import UserError
+from tgdp_jax.train.cross_validation import fit_cross_validated
 from tgdp_jax.train.fit import Task, candidate_weights, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.session import Session
@@ -302,3 +303,11 @@ def test_what_a_task_monitors_is_in_its_curves():
     # Over members, their mean.
     both = fit(KEY, task, PLAIN, data={}, members={"goal": jnp.asarray([1.0, 3.0])})
     np.testing.assert_allclose(both.history["gap"][-1], 60 * RATE - 2.0, rtol=1e-4)
+
+
+def test_a_course_that_cross_validation_cuts_off_has_a_warm_up_still():
+    # The goal is left behind at once, so that one step is chosen.
+    task = dataclasses.replace(MARCH, held=lambda data, member: (jnp.zeros(1), jnp.ones(1)))
+    config = replaced(steps=6, steps_per_launch=1, schedule="cosine", warmup=5)
+    found = fit_cross_validated(KEY, task, config, data={"x": jnp.zeros(4)}, learning_rates=(RATE,), folds=2)
+    assert found.info["steps"] <= 5

@@ -233,3 +233,8 @@ def test_samples_to_watch_have_the_rows_labels():
     assert fake.shape == (256, 2)
     np.testing.assert_array_equal(y[:40], data["y"][data["shown"]])
     assert len(shown_rows(1000)) == 256 and len(set(np.asarray(shown_rows(1000)).tolist())) == 256
+
+
+def test_fewer_steps_of_the_generator_leave_room_for_its_warm_up():
+    config = dataclasses.replace(CONFIG, steps=4, warmup=3, schedule="cosine")
+    gan_task(players(), Game(discriminator_steps=5), 8, (2,)).optimiser(config, None)

@@ -37,6 +37,13 @@ def test_warm_up_rises_from_zero_to_the_peak(schedule):
     np.testing.assert_allclose(rates, 0.5 * np.arange(5) / 4, atol=1e-5)
 
 
+def test_a_shorter_course_warms_up_within_its_steps():
+    config = OptimiserConfig(steps=10, learning_rate=0.5, warmup=8)
+    assert config.shortened(9) == OptimiserConfig(steps=9, learning_rate=0.5, warmup=8)
+    for steps in (1, 3):
+        make_optimiser(config.shortened(steps))
+
+
 def test_large_gradients_are_clipped():
     # Adam forgets the scale of a constant gradient, not that of a single large one among small ones.
     gradients = [1.0, 1.0, 1.0, 1e4, 1.0]
@@ -59,6 +66,10 @@ def test_large_gradients_are_clipped():
         ({"steps_per_launch": 0}, "steps_per_launch must be positive"),
         ({"ema": 1.0}, "ema must lie in"),
         ({"ema": -0.1}, "ema must lie in"),
+        ({"weight_decay": -0.1}, "weight_decay must not be negative"),
+        ({"patience": -1}, "patience must not be negative"),
+        ({"steps": 5, "warmup": 5}, r"warmup must lie in 0\.\.4"),
+        ({"warmup": -1}, "warmup must lie in"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

@@ -20,7 +20,7 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.density_ratio import Calibration
 from tgdp_jax.diagnose import advise
 from tgdp_jax.engine import EngineConfig, describe
-from tgdp_jax.errors import UserError, choose
+from tgdp_jax.errors import UserError, check_finite, choose
 from tgdp_jax.folder import claim_folder, locked, read_json, write_json, write_samples
 from tgdp_jax.journal import Journal
 from tgdp_jax.metrics.spread import Value
@@ -218,8 +218,9 @@ def sample_run(
     Raises:
       UserError: not a finished run, a damaged checkpoint, or a place that can not be written.
     """
-    if num < 1:
-        raise UserError(f"num is {num}: ask for at least one sample")
+    if not 1 <= num < 2**32:
+        raise UserError(f"num is {num}: ask for at least one sample, and fewer than 2^32, which have an id each")
+    check_finite(scale, "scale")
     if out.suffix != ".npz":
         raise UserError(f"{out} does not end in .npz: samples are written as .npz")
     with Display() as display:

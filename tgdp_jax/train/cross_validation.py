@@ -82,7 +82,7 @@ def fit_cross_validated(
     final = fit(
         jax.random.fold_in(key, len(learning_rates)),
         task,
-        dataclasses.replace(optimiser, learning_rate=rate, steps=steps, patience=0),
+        dataclasses.replace(optimiser.shortened(steps), learning_rate=rate, patience=0),
         data={**data, "train": all_rows(num), "held": all_rows(num)},
         frozen=frozen,
         initial=initial,

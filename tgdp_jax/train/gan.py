@@ -191,7 +191,7 @@ def gan_task(players: Players, game: Game, batch_size: int, dim: tuple[int, ...]
         every = game.discriminator_steps
         # Without Adam's first average: the other player moves, and old gradients mislead.
         own = functools.partial(make_optimiser, weight_decay=weight_decay, b1=0.0, b2=0.99)
-        generator = own(dataclasses.replace(config, steps=max(1, config.steps // every)))
+        generator = own(config.shortened(max(1, config.steps // every)))
         if every > 1:
             generator = optax.conditionally_mask(generator, lambda step, **_: jnp.asarray(step) % every == every - 1)
         names = {GENERATOR: GENERATOR, DISCRIMINATOR: DISCRIMINATOR}

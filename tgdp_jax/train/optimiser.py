@@ -21,7 +21,7 @@ class OptimiserConfig:
       batch_size: rows a step.
       learning_rate: peak learning rate.
       schedule: "cosine" (to zero at `steps`) or "constant".
-      warmup: steps of linear warm-up.
+      warmup: steps of linear warm-up, fewer than `steps`.
       weight_decay: decoupled weight decay (AdamW).
       clip_norm: clip gradients to this global norm.
       ema: decay of the running average of the weights, which is what is kept.
@@ -47,8 +47,17 @@ class OptimiserConfig:
         for name in ("steps", "batch_size", "learning_rate", "clip_norm", "steps_per_launch", "validation_rows"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("weight_decay", "patience"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.warmup < self.steps:
+            raise UserError(f"warmup must lie in 0..{self.steps - 1}, below the steps, got {self.warmup}")
         if not 0 <= self.ema < 1:
             raise UserError(f"ema must lie in [0, 1), got {self.ema}")
+
+    def shortened(self, steps: int) -> OptimiserConfig:
+        """The same for so many steps, with a warm-up that ends within them."""
+        return dataclasses.replace(self, steps=steps, warmup=min(self.warmup, steps - 1))
 
 
 def make_optimiser(

@@ -174,6 +174,13 @@ def test_impossible_values_are_refused_before_anything_is_made(tmp_path, options
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("command", ["run", "compare", "probe"])
+def test_networks_that_do_not_fit_are_refused_before_anything_is_made(tmp_path, command):
+    said = refused(command, "digits", "--size", "9", "--out", tmp_path / "made")
+    assert "images are 9 x 9: a U-Net of 3 levels needs sides that are multiples of 4" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_numbers_of_samples_beyond_their_ids_are_refused(tmp_path):
     said = refused("sample", tmp_path, "--num", "10000000000", "--out", tmp_path / "x.npz")
     assert said == "num is 10000000000: ask for at least one sample, and fewer than 2^32, which have an id each"

@@ -28,7 +28,7 @@ from tgdp_jax.report.ranks import LEVEL, MIN_SEEDS
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.session import Log
 from tgdp_jax.transfer import METHODS
-from tgdp_jax.transfer.networks import denoiser
+from tgdp_jax.transfer.networks import check_denoiser
 
 Problems = Mapping[tuple[int, int], Problem]
 Cells = dict[tuple[str, int, int], Cell]
@@ -51,7 +51,7 @@ def compare(
     for name in config.method_list:
         choose("method", name, METHODS)
     problems = {(n, seed): load_problem(config.problem, n_target=n, seed=seed) for n, seed in _grid(config)}
-    denoiser(config, next(iter(problems.values())))  # says what does not fit before anything is written
+    check_denoiser(config, next(iter(problems.values())))  # says what does not fit before anything is written
     claim_folder(out, "compare", config, file_digests(config), resume=engine.resume)
     with locked(out):
         cells, warnings = _fill(config, problems, out, engine, stages or out / "checkpoints")

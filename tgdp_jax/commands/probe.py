@@ -31,7 +31,7 @@ from tgdp_jax.pipeline import Trained, file_digests, load_problem, named_key, pr
 from tgdp_jax.report.accuracy import accuracies
 from tgdp_jax.report.table import Cell, Column, Row
 from tgdp_jax.train.checkpoint import Store
-from tgdp_jax.transfer.networks import denoiser
+from tgdp_jax.transfer.networks import check_denoiser, denoiser
 
 PLAIN, RAW = "plain", "raw"
 KINDS = {"linear": "linear probe", "neighbours": "nearest neighbours"}
@@ -82,7 +82,7 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
       UserError: whatever a user can put right, such as rows without labels.
     """
     problem, sets = labelled_sets(config)
-    denoiser(config, problem)  # says what does not fit before anything is written
+    check_denoiser(config, problem)  # says what does not fit before anything is written
     known = claim_folder(out, "probe", config, file_digests(config), resume=engine.resume)
     record, picture = out / "probe.json", out / "probe.png"
     if known and record.exists() and picture.exists():

@@ -29,7 +29,7 @@ from tgdp_jax.train.representation import representation_task
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
 from tgdp_jax.transfer.cards import CARDS
-from tgdp_jax.transfer.networks import denoiser, denoiser_score
+from tgdp_jax.transfer.networks import check_denoiser, denoiser, denoiser_score
 
 Array = jax.Array
 
@@ -70,7 +70,11 @@ def source_stage(config: TrainingConfig, problem: Problem, *, name: str = "sourc
     """Trains the source model on the source rows, stopped on a held-out part; a pretrained one it takes as it is.
 
     With `source.self_supervised` the network learns a representation beside; what is left is a plain network too.
+
+    Raises:
+      UserError: the network does not fit the rows.
     """
+    check_denoiser(config, problem)
 
     def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
         if config.model is not None:
@@ -159,6 +163,8 @@ def rival_stage(name: str, needs: tuple[str, ...]):
     any."""
 
     def stage(config: TrainingConfig, problem: Problem) -> Stage:
+        check_denoiser(config, problem)
+
         def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
             task, data = target_task(config, problem), problem.target.arrays(problem.conditional)
             base = trees[needs[0]]["params"] if needs else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -77,6 +78,20 @@ def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = Fals
     )
 
 
+def check_denoiser(config: TrainingConfig, problem: Problem) -> None:
+    """Says what keeps the denoiser from taking the problem's rows, before anything is trained or written.
+
+    Raises:
+      UserError: see `denoiser`; also rows whose sides a network can not divide.
+    """
+    _trace(denoiser(config, problem), problem.shape)
+
+
+@functools.cache
+def _trace(net: Any, shape: tuple[int, ...]) -> None:
+    jax.eval_shape(lambda key: fresh_params(key, net, shape), jax.random.key(0))
+
+
 def _check_rows(config: TrainingConfig, problem: Problem) -> None:
     axes, rows = (2, "series [L, C]") if config.network.kind == "sssd" else (3, "images [H, W, C]")
     if len(problem.shape) != axes:
@@ -147,7 +162,11 @@ def with_token(config: TrainingConfig, problem: Problem, params: Any) -> Any:
 
 
 def guidance_net(config: TrainingConfig, problem: Problem) -> Any:
-    """The network for g = log h, and for the noise-conditional domain classifier."""
+    """The network for g = log h, and for the noise-conditional domain classifier.
+
+    Raises:
+      UserError: it can not stand on what is asked for.
+    """
     g, sde = config.guidance, config.sde
     if _is_mlp(config) and config.head.on == "own":
         return GuidanceMLP(sde, g.features, g.embedding, problem.num_classes, problem.data_std, config.dtype)
@@ -163,7 +182,11 @@ def guidance_net(config: TrainingConfig, problem: Problem) -> Any:
 
 
 def classifier_net(config: TrainingConfig, problem: Problem) -> Any:
-    """The clean domain classifier."""
+    """The clean domain classifier.
+
+    Raises:
+      UserError: it can not stand on what is asked for.
+    """
     features = config.classifier.features
     if _is_mlp(config) and config.head.on == "own":
         return ClassifierMLP(features, problem.num_classes, problem.data_std, config.dtype)
@@ -215,7 +238,12 @@ def _is_mlp(config: TrainingConfig) -> bool:
 def _shared(config: TrainingConfig, problem: Problem) -> Any:
     match config.head.on:
         case "source":
-            return denoiser(config, problem)
+            net = denoiser(config, problem)
+            if not hasattr(net, "encode"):
+                raise UserError(
+                    f"a network of kind {config.network.kind} has no features for heads to stand on: use --head.on own"
+                )
+            return net
         case "labels":
             return label_net(config, problem)
         case _:

@@ -49,6 +49,7 @@ def _data(problem: Problem) -> tuple[dict[str, Array], dict[str, Array]]:
 def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Learns log q/p on clean data; leaves its values at the source and target rows."""
     settings, starts_from_labels = config.classifier, pretrains(config, problem)
+    net = None if settings.exact else classifier_net(config, problem)
 
     def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
         source, target = _data(problem)
@@ -62,7 +63,7 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
             key,
             source,
             target,
-            net=classifier_net(config, problem),
+            net=net,
             variables=shared_variables(config, trees),
             known=trees["label_classifier"]["params"] if starts_from_labels else None,
             augmentation=config.augment,
@@ -120,13 +121,13 @@ def _result(fitted: FittedGuidance, consistency: tuple[float, ...]) -> StageResu
 
 def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Learns log q_t/p_t by classifying noised target rows against noised source rows."""
-    settings = config.guidance
+    settings, net = config.guidance, guidance_net(config, problem)
 
     def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
         source, target = _data(problem)
         fitted = fit_guidance(
             key,
-            guidance_net(config, problem),
+            net,
             config.sde,
             denoiser_score(config, problem, trees["source"]),
             source,
@@ -158,7 +159,7 @@ def _shared_settings(settings: GuidanceConfig) -> dict[str, Any]:
 
 def guidance_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Learns g = log h from the clean ratio, with the regularisers asked for."""
-    settings = config.guidance
+    settings, net = config.guidance, guidance_net(config, problem)
     needs = _after("source", *_ground(config), "classifier", *(("noisy_classifier",) if settings.cycle else ()))
 
     def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
@@ -166,7 +167,7 @@ def guidance_stage(config: TrainingConfig, problem: Problem) -> Stage:
         noisy = noised_log_ratio(config, problem, trees, "noisy_classifier") if settings.cycle else None
         fitted = fit_guidance(
             key,
-            guidance_net(config, problem),
+            net,
             config.sde,
             denoiser_score(config, problem, trees["source"]),
             source,

@@ -1,0 +1,52 @@
+"""Networks that do not fit the rows are refused before a stage runs."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests import tiny
+from tgdp_jax.data.problem import Data, Problem
+from tgdp_jax.errors import UserError
+from tgdp_jax.settings import HeadConfig, NetworkConfig
+from tgdp_jax.sssd_settings import SSSDConfig
+from tgdp_jax.transfer import METHODS
+from tgdp_jax.transfer.networks import check_denoiser
+
+
+def rows(*shape: int) -> Problem:
+    x = np.random.default_rng(0).uniform(-1, 1, (8, *shape)).astype(np.float32)
+    return Problem("rows", Data(x), Data(x[:4]), None)
+
+
+def with_network(**settings):
+    return dataclasses.replace(tiny.TRAINING, network=NetworkConfig(width=8, depth=1, **settings))
+
+
+MISFITS = [
+    (with_network(kind="dit", patch=3), (8, 8, 1), "patches of 3 must divide both sides"),
+    (with_network(kind="unet"), (9, 9, 1), "needs sides that are multiples of 4"),
+    (with_network(kind="sssd", sssd=SSSDConfig(patch=7)), (50, 8), "patches of 7 must divide them"),
+    (with_network(kind="sssd"), (7, 2), "patches of 10 must divide them"),
+]
+
+
+@pytest.mark.parametrize(("config", "shape", "message"), MISFITS)
+def test_rows_that_a_network_can_not_divide_are_refused(config, shape, message):
+    with pytest.raises(UserError, match=message):
+        check_denoiser(config, rows(*shape))
+    for name in ("source", "scratch", "tgdp", "finetune"):
+        with pytest.raises(UserError, match=message):
+            METHODS[name].stages(config, rows(*shape))
+
+
+def test_methods_of_other_networks_do_not_mind():
+    config = with_network(kind="unet")
+    assert METHODS["kde"].stages(config, rows(9, 9, 1)) and METHODS["multimodal"].stages(config, rows(9, 9, 1))
+
+
+@pytest.mark.parametrize("method", ["tgdp", "discriminator_guidance", "sir"])
+def test_heads_can_not_stand_on_a_network_without_features(method):
+    config = dataclasses.replace(with_network(kind="multimodal"), head=HeadConfig(on="source"))
+    with pytest.raises(UserError, match="kind multimodal has no features for heads to stand on: use --head.on own"):
+        METHODS[method].stages(config, rows(4))

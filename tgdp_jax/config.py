@@ -41,7 +41,9 @@ def problem_name(config: Any) -> str:
     return next(name for name, kind in PROBLEMS.items() if isinstance(config, kind))
 
 
-def _check_seed(seed: int) -> None:
+def check_seed(seed: int) -> None:
+    """Raises:
+    UserError: it is no seed."""
     if not 0 <= seed < 2**32:
         raise UserError(f"seed is {seed}: it must lie in 0..2^32-1")
 
@@ -66,7 +68,7 @@ class RunConfig(TrainingConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        _check_seed(self.seed)
+        check_seed(self.seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,7 @@ class ProbeConfig(TrainingConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        _check_seed(self.seed)
+        check_seed(self.seed)
         for name in self.objective_list:
             choose("representation objective", name, OBJECTIVES)
         if not self.times or not all(0 < t <= 1 for t in self.times):

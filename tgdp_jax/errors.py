@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import math
+import os
 from typing import Any
 
 
@@ -16,6 +18,15 @@ class UserError(Exception):
 
 class FileError(UserError):
     """A file that can not be read or written: no fault of the method that was at work."""
+
+
+def write_remedy(error: Exception) -> str:
+    """What helps where this error kept a file from being written: room where the disk or the quota is full."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    # Storage layers keep the system's words alone.
+    if getattr(error, "errno", None) in full or any(os.strerror(code) in str(error) for code in full):
+        return "free some space or choose another place"
+    return "choose another place"
 
 
 def choose(kind: str, name: str, options) -> None:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from tgdp_jax.config import to_json
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.errors import FileError, UserError
+from tgdp_jax.errors import FileError, UserError, write_remedy
 from tgdp_jax.parallel import agree, is_primary
 
 
@@ -23,19 +23,19 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` fill a file beside `path`, then renames: complete or not at all. Only the primary process writes.
 
     Raises:
-      UserError: the place can not be written or is full.
+      UserError: the place can not be written, is full or is a folder.
     """
     if not is_primary():
         return
+    if path.is_dir():
+        raise FileError(f"{path} can not be written (it is a folder): give the name of a file")
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(part)
         part.replace(path)
     except OSError as error:
-        raise FileError(
-            f"{path} can not be written ({error.strerror or error}): free some space or choose another place"
-        ) from error
+        raise FileError(f"{path} can not be written ({error.strerror or error}): {write_remedy(error)}") from error
     finally:
         # Gone already where all went well; where the folder is none, even looking fails.
         with contextlib.suppress(OSError):

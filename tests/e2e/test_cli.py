@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests import tiny
@@ -21,6 +22,7 @@ from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.engine import EngineConfig
 from tgdp_jax.errors import UserError
+from tgdp_jax.folder import write_json
 from tgdp_jax.settings import (
     ClassifierConfig,
     DenoiserConfig,
@@ -179,6 +181,30 @@ def test_networks_that_do_not_fit_are_refused_before_anything_is_made(tmp_path, 
     said = refused(command, "digits", "--size", "9", "--out", tmp_path / "made")
     assert "images are 9 x 9: a U-Net of 3 levels needs sides that are multiples of 4" in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--seed", "-1"), "seed is -1: it must lie in"),
+        (("--seed", str(2**64)), "it must lie in"),
+        (("--out", "."), ". can not be written: give a file, such as diagnosis.json"),
+        (("--out", "file/below.json"), "file/below.json can not be written: give a file"),
+    ],
+)
+def test_a_diagnosis_that_can_not_be_made_or_kept_is_refused_at_once(tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(diagnose_command, "diagnose", None)
+    (tmp_path / "file").write_text("mine")
+    np.savez("rows.npz", x=np.zeros((100, 2)))
+    assert message in refused("diagnose", "--source", "rows.npz", "--target", "rows.npz", *options)
+
+
+def test_a_run_of_relative_paths_is_sampled_where_it_was_started(tmp_path):
+    problem = ArraysConfig(source=Path("data/source.npz"), target=Path("data/target.npz"))
+    write_json(tmp_path / "config.json", {"command": "run", "config": to_json(RunConfig(problem=problem))})
+    said = refused("sample", tmp_path, "--out", tmp_path / "x.npz")
+    assert "was made from data/source.npz, a path relative to the folder that the run was started in" in said
 
 
 def test_numbers_of_samples_beyond_their_ids_are_refused(tmp_path):

@@ -196,6 +196,17 @@ def _read_run(folder: Path) -> RunConfig:
     return from_json(RunConfig, stored["config"])
 
 
+def _check_paths(folder: Path, config: RunConfig) -> None:
+    """Raises:
+    UserError: a file that the run was made from is named from elsewhere."""
+    for path in (*vars(config.problem).values(), config.pretrained):
+        if isinstance(path, Path) and not path.is_absolute() and not path.exists():
+            raise UserError(
+                f"{folder} was made from {path}, a path relative to the folder that the run was started in, and there "
+                "is no such file here: call this from that folder"
+            )
+
+
 def load_run(folder: Path, watch: Watch) -> tuple[RunConfig, Problem, Trained]:
     """A finished run.
 
@@ -203,6 +214,7 @@ def load_run(folder: Path, watch: Watch) -> tuple[RunConfig, Problem, Trained]:
       UserError: not a finished run, or a damaged checkpoint.
     """
     config = _read_run(folder)
+    _check_paths(folder, config)
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed)
     store, identity = Store(folder / "checkpoints"), problem_identity(config.problem)
     return config, problem, train(config, problem, identity, config.method, config.seed, store, watch, only_load=True)

@@ -176,8 +176,10 @@ def count_classes(y: np.ndarray | None, rows: int, what: str) -> int:
     return max(largest + 1, 1)
 
 
-def check_labels(y: np.ndarray | None, rows: int, num_classes: int, what: str) -> np.ndarray:
-    """Labels as int32 [N].
+def check_labels(
+    y: np.ndarray | None, rows: int, num_classes: int, what: str, classes: str = "the source's classes"
+) -> np.ndarray:
+    """Labels as int32 [N]; `classes` says in the message what their range is.
 
     Raises:
       UserError: missing, not integers, of another length, or out of [0, num_classes).
@@ -185,8 +187,7 @@ def check_labels(y: np.ndarray | None, rows: int, num_classes: int, what: str) -
     y = _check_label_array(y, rows, what)
     if y.min() < 0 or y.max() >= num_classes:
         raise UserError(
-            f"labels of {what} reach from {y.min()} to {y.max()}: they must lie in 0..{num_classes - 1}, the source's "
-            "classes"
+            f"labels of {what} reach from {y.min()} to {y.max()}: they must lie in 0..{num_classes - 1}, {classes}"
         )
     return y.astype(np.int32)
 

@@ -15,7 +15,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import UserError, write_remedy
 from tgdp_jax.interop.tensors import read_tensors
 from tgdp_jax.parallel import is_primary
 from tgdp_jax.train.reparam import LowRank, flat, matrix_shape, nested
@@ -45,7 +45,7 @@ def save_adapters(path: str | Path, reparam: LowRank, adapters: Any) -> None:
         safetensors.numpy.save_file(arrays, part, metadata=metadata)
         os.replace(part, path)
     except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"{path} can not be written ({error}): free some space or choose another place") from error
+        raise UserError(f"{path} can not be written ({error}): {write_remedy(error)}") from error
     finally:
         # Gone already where all went well; where the folder is none, even looking fails.
         with contextlib.suppress(OSError):

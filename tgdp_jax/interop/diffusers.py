@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import UserError, write_remedy
 from tgdp_jax.interop import options, tensors
 from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.parallel import is_primary
@@ -148,7 +148,7 @@ def save_unet(folder: str | Path, model: DiffusersUNet) -> None:
         safetensors.numpy.save_file(arrays, part / WEIGHTS, metadata={"format": "pt"})
         os.replace(part, folder)
     except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"{folder} can not be written ({error}): free some space or choose another place") from error
+        raise UserError(f"{folder} can not be written ({error}): {write_remedy(error)}") from error
     finally:
         # Gone already where all went well; an interrupt leaves nothing half-written either.
         shutil.rmtree(part, ignore_errors=True)

@@ -29,7 +29,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from tgdp_jax import parallel
-from tgdp_jax.errors import FileError
+from tgdp_jax.errors import FileError, write_remedy
 
 Array = jax.Array
 Tree = Any
@@ -100,8 +100,7 @@ class Store:
         # Orbax reports a full disk as an OSError or, from its storage layer, as a ValueError.
         except (OSError, ValueError) as error:
             raise FileError(
-                f"checkpoint {final} can not be written ({error}): free some space or choose another --out; finished "
-                "stages are kept"
+                f"checkpoint {final} can not be written ({error}): {write_remedy(error)}; finished stages are kept"
             ) from error
         finally:
             # Gone already where all went well; an interrupt leaves nothing half-written either.

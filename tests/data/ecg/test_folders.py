@@ -87,6 +87,16 @@ def test_an_interrupted_conversion_leaves_nothing_that_counts(tmp_path, monkeypa
     assert np.abs(cache.converted(index, rate=100, seconds=LENGTH).x).min((1, 2)).shape == (2,)
 
 
+@pytest.mark.parametrize("damage", [("npy", lambda b: b[:-8]), ("npy", lambda b: b""), ("json", lambda b: b[:-3])])
+def test_a_damaged_cache_is_converted_anew(tmp_path, pair, damage):
+    index = open_database(pair["target"], rate=100)
+    first = np.array(cache.converted(index, rate=100, seconds=LENGTH).x)
+    kind, cut = damage
+    (file,) = (tmp_path / "cache").rglob(f"*.{kind}")
+    file.write_bytes(cut(file.read_bytes()))
+    np.testing.assert_array_equal(cache.converted(index, rate=100, seconds=LENGTH).x, first)
+
+
 def test_changed_data_are_converted_anew(tmp_path):
     for seconds in (2.0, 1.0):
         folder = tmp_path / "cpsc"
@@ -125,8 +135,10 @@ def test_labels_that_do_not_fit_are_refused(pair, tmp_path):
     with pytest.raises(UserError, match=r"plain\.npz has no labels"):
         load(EcgConfig(**pair | {"target": tmp_path / "plain.npz"}, conditional=True), n_target=9, seed=0)
     np.savez(tmp_path / "many.npz", x=x, y=np.full(len(x), 5))
-    with pytest.raises(UserError, match=r"they must lie in 0\.\.4"):
-        load(EcgConfig(**pair | {"target": tmp_path / "many.npz"}), n_target=9, seed=0)
+    with pytest.raises(UserError, match=r"they must lie in 0\.\.4, the classes of --labels superclass"):
+        load(EcgConfig(**pair | {"target": tmp_path / "many.npz"}, conditional=True), n_target=9, seed=0)
+    # Nobody asked for them.
+    assert load(EcgConfig(**pair | {"target": tmp_path / "many.npz"}), n_target=9, seed=0).target.y is None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Readers of PTB-XL, CPSC 2018, LUDB and .npz, on small databases laid out like those published."""
 
+import math
 import sys
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from tests.data.ecg.writers import SECONDS, signals, write_cpsc, write_ludb, write_ptbxl, write_record
 from tgdp_jax.data.ecg.databases import open_database
-from tgdp_jax.data.ecg.leads import TWELVE, eight
+from tgdp_jax.data.ecg.leads import LEADS, TWELVE, eight
 from tgdp_jax.data.ecg.records import Signal, to_row
 from tgdp_jax.data.ecg.records import wfdb as the_package
 from tgdp_jax.data.ecg.statements import NOT_STATED, STATEMENTS
@@ -99,6 +100,23 @@ def test_npz_of_eight_or_twelve_leads(tmp_path, leads):
     index = open_database(tmp_path / "mine.npz", rate=100)
     np.testing.assert_allclose(rows(index)[0], x[0] if leads == 8 else eight(x[0], TWELVE, "test"), atol=1e-7)
     assert index.patients.tolist() == ["4", "4", "5"] and index.labels.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("rate", [[100, 100], "fast", math.nan, math.inf, -100, 0, True])
+def test_a_rate_that_is_none_is_refused(tmp_path, rate):
+    x = signals(3, rate=100) / 1000
+    np.savez(tmp_path / "mine.npz", x=x, rate=rate)
+    with pytest.raises(UserError, match=r"mine\.npz has .* under 'rate': give one positive number"):
+        open_database(tmp_path / "mine.npz", rate=100)
+    np.savez(tmp_path / "mine.npz", x=x, rate=np.array([200]))
+    assert open_database(tmp_path / "mine.npz", rate=100).read(0).rate == 200
+
+
+@pytest.mark.parametrize("rate", [math.nan, math.inf, 99.5, 150.5])
+def test_signals_of_no_usable_rate_are_refused(rate):
+    signal = Signal(np.ones((50, 8)), rate, LEADS)
+    with pytest.raises(UserError, match="give records of a whole number of Hz"):
+        to_row(signal, rate=100, seconds=1, what="one")
 
 
 def test_what_is_no_database_is_refused_with_where_to_get_one(tmp_path):

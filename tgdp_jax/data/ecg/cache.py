@@ -22,9 +22,10 @@ from typing import NamedTuple
 import numpy as np
 import platformdirs
 
+from tgdp_jax.data.arrays import BROKEN_NPZ
 from tgdp_jax.data.ecg.leads import LEADS
 from tgdp_jax.data.ecg.records import BadRecord, Index, to_row
-from tgdp_jax.errors import FileError
+from tgdp_jax.errors import FileError, write_remedy
 
 _VERSION = 1  # of what `to_row` does
 
@@ -52,7 +53,7 @@ def digest_files(files: Mapping[str, Path]) -> str:
 
 
 def converted(index: Index, *, rate: int, seconds: float) -> Converted:
-    """Rows of all records, converted where that has not been done before; complete files or none are left.
+    """Rows of all records, converted where that was not done before or is damaged; complete files or none are left.
 
     Raises:
       UserError: a record's file is missing or damaged, or its rate is wrong.
@@ -62,17 +63,28 @@ def converted(index: Index, *, rate: int, seconds: float) -> Converted:
     folder = Path(platformdirs.user_cache_dir("tgdp_jax")) / "ecg"
     path = folder / f"{hashlib.sha256(mark.encode()).hexdigest()[:32]}.npy"
     facts = path.with_suffix(".json")
-    if not (path.exists() and facts.exists()):
+    found = _kept(path, facts)
+    if found is None:
         try:
             _convert(index, path, facts, rate=rate, seconds=seconds)
         except OSError as error:
             raise FileError(
-                f"{folder} can not be written ({error.strerror or error}): free some space, or set XDG_CACHE_HOME to "
-                "another folder"
+                f"{folder} can not be written ({error.strerror or error}): {write_remedy(error)}, by XDG_CACHE_HOME"
             ) from error
-    known = json.loads(facts.read_text())
-    bad, copies = ({int(number): value for number, value in known[name].items()} for name in ("bad", "copies"))
-    return Converted(np.load(path, mmap_mode="r"), bad, copies)
+        found = _kept(path, facts)
+    if found is None:
+        raise FileError(f"{path} can not be read back: set XDG_CACHE_HOME to another folder")
+    return found
+
+
+def _kept(path: Path, facts: Path) -> Converted | None:
+    """What was converted before; None where nothing was, or where it is damaged."""
+    try:
+        known = json.loads(facts.read_text())
+        bad, copies = ({int(number): value for number, value in known[name].items()} for name in ("bad", "copies"))
+        return Converted(np.load(path, mmap_mode="r"), bad, copies)
+    except (*BROKEN_NPZ, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _convert(index: Index, path: Path, facts: Path, *, rate: int, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def _npz(path: Path) -> Index:
     patients = np.asarray(known.get("patient", np.arange(len(x)))).astype(str)
     if patients.shape != (len(x),):
         raise UserError(f"{path} has {len(x)} records but 'patient' of shape {patients.shape}: give one a record")
-    rate = float(known.get("rate", 100))
+    rate = _hertz(known.get("rate", 100), path)
     return Index(
         names,
         np.full((len(x), len(STATEMENTS)), NOT_STATED, np.float32),
@@ -89,3 +90,13 @@ def _npz(path: Path) -> Index:
         {"rows": path},
         known.get("y"),
     )
+
+
+def _hertz(rate: Any, path: Path) -> float:
+    """Raises:
+    UserError: not one finite positive number."""
+    rate = np.asarray(rate)
+    if rate.size != 1 or rate.dtype.kind not in "fiu" or not 0 < rate.item() < math.inf:
+        found = rate.item() if rate.size == 1 else f"{rate.dtype} of shape {rate.shape}"
+        raise UserError(f"{path} has {found!r} under 'rate': give one positive number, the samples a second (Hz)")
+    return float(rate.item())

@@ -123,9 +123,13 @@ def _records(path: Path, config: EcgConfig) -> _Records:
 
 
 def _labels(index: Index, config: EcgConfig, path: Path) -> np.ndarray | None:
-    """Labels [N], -1 for none; None for a file without labels."""
+    """Labels [N], -1 for none; None for a file without labels, or with others than are known that nobody asked for."""
     if index.labels is None and not (index.likelihood == NOT_STATED).all():
         return one_label(index.likelihood, config.labels)
-    if index.labels is None and not config.conditional:
+    names = f"the classes of --labels {config.labels}"
+    try:
+        return check_labels(index.labels, len(index), len(SCHEMES[config.labels]), str(path), names)
+    except UserError:
+        if config.conditional:
+            raise
         return None
-    return check_labels(index.labels, len(index), len(SCHEMES[config.labels]), str(path))

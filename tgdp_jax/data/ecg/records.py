@@ -80,7 +80,7 @@ def to_row(signal: Signal, *, rate: int, seconds: float, what: str) -> np.ndarra
       UserError: a sampling rate below the one asked for, or no integer.
       BadRecord: leads that are missing, flat or not finite.
     """
-    if signal.rate != round(signal.rate) or signal.rate < rate:
+    if not (signal.rate >= rate and signal.rate % 1 == 0):  # false of NaN and infinity too
         raise UserError(
             f"{what} is sampled at {signal.rate:g} Hz: give records of a whole number of Hz of at least {rate}, or a "
             "lower --rate"

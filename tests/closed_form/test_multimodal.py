@@ -173,6 +173,16 @@ def test_a_sample_depends_on_its_id_alone():
         np.testing.assert_array_equal(some[name], all_of_them[name][ids])
 
 
+def test_the_same_question_is_asked_of_the_same_programs(caplog):
+    def ask(seed):
+        return sample_modalities(jax.random.key(seed), Exact(), SDE, range(8), MODALITIES, (4,), **OPTIONS)
+
+    ask(0)
+    with jax.log_compiles():
+        ask(1)
+    assert not [record for record in caplog.records if "ompil" in record.getMessage()]
+
+
 def test_a_trained_network_comes_near_the_least_loss(rows):
     net = EpsMultimodal(SDE, MODALITIES, width=16, depth=1)
     config = OptimiserConfig(steps=200, batch_size=256, learning_rate=1e-2, steps_per_launch=200, ema=0.98)

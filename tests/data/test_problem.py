@@ -37,6 +37,14 @@ def test_a_label_depends_on_the_samples_id_alone():
     assert (p.target_labels(jax.random.key(2), np.arange(64)) != many).any()
 
 
+def test_labels_are_drawn_by_one_program(caplog):
+    p, ids = problem([0, 1, 2, 3]), np.arange(33)
+    p.target_labels(jax.random.key(0), ids)
+    with jax.log_compiles():
+        p.target_labels(jax.random.key(1), ids)
+    assert not [record for record in caplog.records if "ompil" in record.getMessage()]
+
+
 def test_an_unconditional_problem_asks_for_no_labels():
     p = problem([0, 1])
     plain = Problem("test", p.source, p.target, None)

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from tests.helpers import PROCESSES
+from tgdp_jax.errors import UserError
 from tgdp_jax.train.batches import Rows, all_rows, draw_rows, fold_rows, mean_weights, num_folds, stratified_times
 
 
@@ -101,3 +102,9 @@ def test_times_fill_their_cells():
 def test_weights_of_a_mean_leave_the_padding_out():
     weights = mean_weights(Rows(jnp.asarray([5, 6, 7, 5]), jnp.asarray(3)))
     np.testing.assert_allclose(weights, [1 / 3, 1 / 3, 1 / 3, 0.0])
+
+
+@pytest.mark.parametrize(("num", "folds"), [(1, 1), (3, 5), (5, 1), (0, 2)])
+def test_folds_without_rows_are_refused(num, folds):
+    with pytest.raises(UserError, match=f"{num} rows can not be split into {folds} folds"):
+        fold_rows(num, folds, seed=0)

@@ -199,3 +199,29 @@ def test_mixup_shares_follow_their_distribution(alpha):
 
 def test_no_mixup_leaves_rows_alone():
     np.testing.assert_array_equal(_mixup_shares(0.0), 1.0)
+
+
+def test_fewer_source_rows_than_folds_leave_none_empty():
+    rng = np.random.default_rng(0)
+    fitted = learn({"x": rng.normal(size=(3, 2))}, {"x": rng.normal(size=(5, 2))}, optimiser=ONE_LAUNCH, folds=5)
+    assert np.isfinite(fitted.source_log_r).all() and np.isfinite(fitted.calibration.cross_entropy)
+
+
+def test_integer_rows_are_learned_from_as_the_same_floats():
+    rng = np.random.default_rng(0)
+    source, target = rng.integers(-3, 3, (40, 2)), rng.integers(-1, 5, (20, 2))
+    net = ClassifierMLP((16,), data_std=0.5)
+    found = [
+        fit_log_ratio(
+            jax.random.key(0),
+            {"x": jnp.asarray(source, dtype)},
+            {"x": jnp.asarray(target, dtype)},
+            net=net,
+            folds=FOLDS,
+            regularisers=("weight_decay",),
+            optimiser=ONE_LAUNCH,
+        )
+        for dtype in (jnp.int32, jnp.float32)
+    ]
+    np.testing.assert_allclose(found[0].source_log_r, found[1].source_log_r, atol=1e-5)
+    np.testing.assert_allclose(found[0].target_log_r, found[1].target_log_r, atol=1e-5)

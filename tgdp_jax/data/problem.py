@@ -124,9 +124,14 @@ class Problem:
         unconditional."""
         if not self.conditional:
             return None
-        choose_row = jax.vmap(lambda i: jax.random.randint(jax.random.fold_in(key, i), (), 0, len(self.target)))
-        rows = np.asarray(jax.jit(choose_row)(np.asarray(ids, np.uint32)))
+        rows = np.asarray(_choose_rows(key, np.asarray(ids, np.uint32), len(self.target)))
         return None if self.target.y is None else self.target.y[rows]
+
+
+@jax.jit
+def _choose_rows(key: Any, ids: Any, num: Any) -> Any:
+    """Row numbers [N] below num, one for each id [N]; compiled once a number of ids."""
+    return jax.vmap(lambda i: jax.random.randint(jax.random.fold_in(key, i), (), 0, num))(ids)
 
 
 def check_rows(x: np.ndarray, what: str) -> np.ndarray:

@@ -90,7 +90,7 @@ class EpsMultimodal(nn.Module):
       width: of codes and trunk.
       depth: residual blocks of the trunk.
       embedding: kind of time features, see `TimeFeatures`.
-      num_classes: 0 for unconditional; else cond must be labels in [0, num_classes); the largest means "no label".
+      num_classes: 0 for unconditional; else cond must be labels in [0, num_classes]; num_classes means "no label".
       data_std: standard deviation of the (centred) data, one number.
       dtype: what convolutions and trunk compute in; parameters, times, first and last layers are float32.
       new_token: whether there is one, see `Prompt`; it is added to what the trunk joins.

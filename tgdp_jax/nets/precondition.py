@@ -21,12 +21,13 @@ Array = jax.Array
 
 
 def checked_std(data_std: float | tuple[float, ...], x: Array, row: str, of: str) -> Array:
-    """data_std as an array that broadcasts to x [B, *, C]; a row is, say, "an image" of C "channels".
+    """data_std as a float array that broadcasts to x [B, *, C]; a row is, say, "an image" of C "channels".
 
     Raises:
       UserError: it has neither one entry nor C.
     """
-    std = jnp.asarray(data_std, x.dtype)
+    # Not x's type alone: among integers a deviation below one would be zero.
+    std = jnp.asarray(data_std, jnp.promote_types(x.dtype, jnp.float32))
     if std.ndim and std.shape != x.shape[-1:]:
         raise UserError(f"data_std has {std.size} entries but {row} has {x.shape[-1]} {of}")
     return std

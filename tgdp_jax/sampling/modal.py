@@ -13,6 +13,7 @@ and s(x) + w (s(x | y) - s(x)) is the score of p(x) p(y | x)^w, up to a constant
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
@@ -125,7 +126,7 @@ def sample_modalities(
     clean = {part.name: given.get(part.name, np.zeros((len(ids), *part.shape))) for part in modalities.parts}
     cond = {
         "given": np.asarray(modalities.join(clean, tuple(shape)), np.float32),
-        "noise": _noise(key, ids, tuple(shape)),
+        "noise": np.asarray(_noise(key, jnp.asarray(ids), tuple(shape))),
         "label": labels,
     }
 
@@ -140,8 +141,8 @@ def sample_modalities(
     return {name: part for name, part in modalities.split(x).items() if name in names}
 
 
-def _noise(key: Array, ids: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+@functools.partial(jax.jit, static_argnames="shape")
+def _noise(key: Array, ids: Array, shape: tuple[int, ...]) -> Array:
     """Unit noise [N, *shape] that is held for whole paths, one key a sample, apart from those of the sampler."""
     own = jax.random.fold_in(key, HELD)
-    draw = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(own, i), shape))
-    return np.asarray(jax.jit(draw)(jnp.asarray(ids)))
+    return jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(own, i), shape))(ids)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tgdp_jax.errors import UserError
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
@@ -57,7 +58,13 @@ def num_folds(folds: int, num: int) -> int:
 
 
 def fold_rows(num: int, folds: int, seed: int) -> tuple[Rows, Rows]:
-    """(training, held-out) rows of a K-fold split, each with leading axis K; a pure function of (num, folds, seed)."""
+    """(training, held-out) rows of a K-fold split, each with leading axis K; a pure function of (num, folds, seed).
+
+    Raises:
+      UserError: a fold would be empty, or nothing left to train on.
+    """
+    if not 2 <= folds <= num:
+        raise UserError(f"{num} rows can not be split into {folds} folds: give at least two rows, and 2 to {num} folds")
     order = np.random.default_rng(seed).permutation(num)
     held = np.array_split(order, folds)
     train = [np.concatenate([h for j, h in enumerate(held) if j != k]) for k in range(folds)]

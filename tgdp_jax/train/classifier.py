@@ -174,9 +174,12 @@ def fit_log_ratio(
       regularisers: names in `REGULARISERS`, trained side by side.
       optimiser: optimiser and length.
       session: what training reports to and continues from.
+
+    Raises:
+      UserError: fewer than two rows on either side, or training that diverged.
     """
     n, m = len(target["x"]), len(source["x"])
-    folds = num_folds(folds, n)
+    folds = num_folds(folds, min(n, m))
     candidates = [REGULARISERS[name] for name in regularisers]
     target_train, target_held = fold_rows(n, folds, seed=0)
     source_train, source_held = fold_rows(m, folds, seed=1)

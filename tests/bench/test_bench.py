@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 
+import jax
 import pytest
 
 from tests import tiny
@@ -115,7 +116,7 @@ def test_solvers_cost_and_training_are_complete(quick):
     first, *others = record["devices"]
     assert first["devices"] == 1 and first["speedup"]["median"] == 1
     assert [d["devices"] for d in others] == sorted({d["devices"] for d in others})
-    assert parallel.devices() == parallel.devices()
+    assert parallel.devices() == tuple(jax.devices())  # the limits of its measurements are gone
 
 
 def test_the_same_again_replaces_it_and_another_is_refused(quick):

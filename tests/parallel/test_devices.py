@@ -80,6 +80,21 @@ def test_a_batch_is_split_evenly_and_every_row_counts_once(count):
     assert seen == list(range(7))
 
 
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_members_are_computed_each_with_its_own_arguments_and_the_shared_ones(monkeypatch, backend):
+    def fn(own, shared, other):
+        return {"sum": own["w"] @ shared + other, "first": shared[0]}
+
+    w, shared, other = np.arange(6.0).reshape(3, 2), np.array([10.0, 1.0]), np.array([0.5, 1.5, 2.5])
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    over = parallel.over_members(fn, (0, None, 0))
+    # At once on accelerators, one after the other on CPU: one loop in the program.
+    assert ("scan" in str(jax.make_jaxpr(over)({"w": w}, shared, other))) == (backend == "cpu")
+    out = over({"w": w}, shared, other)
+    np.testing.assert_allclose(out["sum"], w @ shared + other, rtol=1e-6)
+    np.testing.assert_array_equal(out["first"], np.full(3, 10.0))
+
+
 def test_a_device_alone_has_the_whole_batch():
     batch = {"x": jnp.arange(7)}
     own, real = parallel.own_rows(batch, parallel.ALONE)

@@ -173,3 +173,10 @@ def test_logits_are_never_enlarged_nor_shrunk_without_evidence():
     few, many = jnp.asarray([2.0, 1.5, -1.0]), jnp.asarray([-1.0, 0.5, -0.5, 0.0])
     gain = density_ratio.cross_entropy(few, many) - density_ratio.cross_entropy(0.9 * few, 0.9 * many)
     assert 0 < gain < 1 / 6 and density_ratio.shrinkage(few, many) == 1.0
+
+
+def test_source_rows_count_as_many_as_target_rows_as_evidence_for_shrinking():
+    few, many = jnp.asarray([3.0, 2.0, -3.0]), jnp.asarray([-1.0, 0.5, -0.5, 0.0])
+    gain = density_ratio.cross_entropy(few, many) - density_ratio.cross_entropy(0.25 * few, 0.25 * many)
+    assert 0.5 < len(few) * gain < 1  # enough of six rows, too little of three
+    assert density_ratio.shrinkage(few, many) == pytest.approx(0.25, abs=0.01)

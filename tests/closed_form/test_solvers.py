@@ -59,14 +59,14 @@ def uneven_grid(start, end, pairs):
 
 
 def affine_steps(solver, sde, grids):
-    """Per grid and step (constant [K, 2], matrix [K, 2, 4]) of (x, memory, noise 0, noise 1) -> (x, memory)."""
+    """Per grid and step (constant [K, 2], matrix [K, 2, 5]) of (x, memory, noise 0, 1 and 2) -> (x, memory)."""
 
     def predict(x, t):
         alpha, sigma = sde.alpha(t), sde.sigma(t)
         eps = sigma * (x - alpha * MEAN) / (alpha**2 * VARIANCE + sigma**2)
         return (x - sigma * eps) / alpha, eps
 
-    inputs = jnp.concatenate([jnp.zeros((1, 4)), jnp.eye(4)])
+    inputs = jnp.concatenate([jnp.zeros((1, 5)), jnp.eye(5)])
 
     def images(point):
         x, memory = solver.step(sde, predict, point, inputs[:, 0], inputs[:, 1], lambda i: inputs[:, 2 + i])
@@ -212,12 +212,13 @@ def test_each_correction_is_one_langevin_step_at_the_new_time():
         [(constants, matrices)] = affine_steps(solver, VP, [times])
         return propagated_moments((constants[:1], matrices[:1]), mean + 0.2, 2 * std**2)
 
-    before, once = (
-        after_the_first_step(solver)
-        for solver in (SOLVERS["euler_maruyama"], predictor_corrector(snr=0.2, corrections=1))
+    uncorrected = SOLVERS["euler_maruyama"]
+    before, once, twice = map(
+        after_the_first_step, [uncorrected, *(predictor_corrector(snr=0.2, corrections=k) for k in (1, 2))]
     )
     keep = 1 - size / std**2
-    np.testing.assert_allclose(once, [mean + keep * (before[0] - mean), keep**2 * before[1] + 2 * size], rtol=1e-9)
+    for old, new in ((before, once), (once, twice)):
+        np.testing.assert_allclose(new, [mean + keep * (old[0] - mean), keep**2 * old[1] + 2 * size], rtol=1e-9)
 
 
 def always_two(x, t, cond):

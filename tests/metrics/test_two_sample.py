@@ -204,6 +204,8 @@ def test_median_bandwidth(rng):
     assert median_bandwidth(x, rng.normal(size=(5000, 2))) == pytest.approx(math.sqrt(4 * math.log(2)), rel=0.05)
     assert median_bandwidth(10 * x) == pytest.approx(10 * median_bandwidth(x))
     assert median_bandwidth(np.ones((5, 2))) == 1.0
+    # A long set does not decide: with equal shares of three far clusters two thirds of the distances are large.
+    assert median_bandwidth(rng.normal(size=(5000, 2)), x + 100, x - 100) > 100
     y = rng.normal(size=(300, 2)) + 1
     assert mmd2(x, y) == mmd2(x, y, bandwidth=median_bandwidth(x, y))
 

@@ -114,6 +114,15 @@ def test_adapters_are_small_and_no_wider_than_the_kernel():
     }
 
 
+def test_adapters_start_with_the_variance_of_their_inputs_each_with_numbers_of_its_own():
+    params = {"params": {"layer": {"kernel": jnp.zeros((400, 50))}}}
+    lora = LowRank(rank=40, alpha=1.0)
+    both = Joint((lora, lora)).init(KEY, params)
+    first, second = (both[part]["params"]["layer"]["kernel"]["a"] for part in ("0", "1"))
+    assert 400 * float(jnp.var(first)) == pytest.approx(1.0, abs=0.05)  # 4.5 standard errors of 16,000 squares
+    assert (first != second).mean() > 0.99
+
+
 def test_targets_are_chosen_by_their_paths():
     attention = LowRank(2, 2.0, "to_(q|v)/kernel")
     chosen = {path.rsplit("/", 1)[0] for path in shapes(attention, "unet")}

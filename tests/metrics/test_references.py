@@ -34,40 +34,29 @@ def leave_one_out(x, h):
 
 @pytest.mark.parametrize("x", PROBLEMS.values(), ids=PROBLEMS)
 def test_bandwidth_maximises_the_leave_one_out_likelihood(x):
-    fit = kde_fit(x)
-    assert fit.leave_one_out == pytest.approx(leave_one_out(x, fit.bandwidth), rel=1e-6)
-    best = max(leave_one_out(x, fit.bandwidth * f) for f in np.geomspace(0.05, 20, 60))
-    assert fit.leave_one_out >= best - 1e-6
+    h = kde_fit(x)
+    best = max(leave_one_out(x, h * f) for f in np.geomspace(0.05, 20, 60))
+    assert leave_one_out(x, h) >= best - 1e-6
 
 
 def test_bandwidth_of_two_points_is_known():
     # One pair at distance r in d dimensions: h^2 = r^2 / d.
-    assert kde_fit(PROBLEMS["pair"]).bandwidth == pytest.approx(5 / np.sqrt(2), rel=1e-3)
+    assert kde_fit(PROBLEMS["pair"]) == pytest.approx(5 / np.sqrt(2), rel=1e-3)
 
 
 def test_bandwidth_scales_with_the_data_and_falls_with_their_number():
     x = np.random.default_rng(4).normal(size=(400, 2))
-    h = kde_fit(x).bandwidth
-    assert kde_fit(100 * x).bandwidth == pytest.approx(100 * h, rel=1e-3)
-    assert kde_fit(x[:40]).bandwidth > h
+    h = kde_fit(x)
+    assert kde_fit(100 * x) == pytest.approx(100 * h, rel=1e-3)
+    assert kde_fit(x[:40]) > h
     # Many rows: only some are left out, but all others serve as kernels.
-    many = kde_fit(np.random.default_rng(5).normal(size=(LEFT_OUT + 500, 2))).bandwidth
+    many = kde_fit(np.random.default_rng(5).normal(size=(LEFT_OUT + 500, 2)))
     assert many < h
-
-
-def test_log_density_integrates_to_one_and_equals_the_sum_of_kernels():
-    x = PROBLEMS["plane"][:10]
-    fit = kde_fit(x)
-    axis = np.linspace(-8, 8, 161)
-    nodes = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    assert np.exp(fit.log_density(nodes)).sum() * 0.1**2 == pytest.approx(1, rel=1e-6)
-    kernels = np.mean([stats.multivariate_normal(m, fit.bandwidth**2 * np.eye(2)).pdf(nodes[:50]) for m in x], axis=0)
-    np.testing.assert_allclose(np.exp(fit.log_density(nodes[:50])), kernels, rtol=1e-9)
 
 
 def test_repeated_rows_are_survived_unless_there_is_nothing_else():
     x = PROBLEMS["plane"]
-    assert kde_fit(np.concatenate([x, x[:3]])).bandwidth > 0.05
+    assert kde_fit(np.concatenate([x, x[:3]])) > 0.05
     with pytest.raises(UserError, match="remove repeated rows"):
         kde_fit(np.concatenate([x, x]))
 
@@ -123,5 +112,3 @@ def test_bad_inputs_are_refused():
             kde_fit(bad)
     with pytest.raises(UserError, match="at least two rows"):
         kde_fit(x[:1])
-    with pytest.raises(UserError, match="fitted on 2"):
-        kde_fit(PROBLEMS["plane"]).log_density(np.zeros((3, 5)))

@@ -25,11 +25,6 @@ from scipy import optimize, stats
 Array = jax.Array
 
 
-def log_ratio(logit: Array, *, num_source: float = 1.0, num_target: float = 1.0) -> Array:
-    """log q/p from target-against-source logits of a classifier trained with the given (weighted) class counts."""
-    return logit + jnp.log(num_source / num_target)
-
-
 def self_normalise(source_log_r: Array, target_log_r: Array, *, cap: float = 20.0) -> tuple[Array, Array]:
     """Caps log r at source [m] and target [n] rows, then shifts both so that the source's mean ratio is one.
 

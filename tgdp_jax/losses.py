@@ -95,13 +95,12 @@ def consistency(source_score: Array, grad_g: Array, eps: Array, sigma: Array) ->
     return _flat_mean_square(sigma * (source_score + grad_g) + eps)
 
 
-def domain_classification(logit: Array, is_target: Array, *, smoothing: float = 0.0) -> Array:
+def domain_classification(logit: Array, is_target: Array) -> Array:
     """Binary cross-entropy [B] of target (1) against source (0). Minimiser: logit = log q/p + log prior odds.
 
     `is_target` may be fractional (mixup).
     """
-    label = is_target * (1 - 2 * smoothing) + smoothing
-    return jax.nn.softplus(logit) - label * logit
+    return jax.nn.softplus(logit) - is_target * logit
 
 
 def mse(g: Array, log_r: Array, log_w: Array) -> Array:

@@ -11,7 +11,7 @@ import pytest
 from tests.helpers import density, mixture, paper_pair, plane, scales, single_gaussian
 from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.errors import UserError
-from tgdp_jax.metrics.closed_form import average_density, exact_kl, expected_density, mode_balance, path_kl
+from tgdp_jax.metrics.closed_form import average_density, expected_density, mode_balance, path_kl
 from tgdp_jax.sde import VE, VP, CosineVP, SubVP
 
 PROCESSES = {"vp": VP(), "short vp": VP(beta_max=2.0), "subvp": SubVP(), "cosine": CosineVP(), "ve": VE()}
@@ -162,53 +162,6 @@ def test_path_kl_compiles_once_for_all_parameters():
     assert traces == [(300, 2)]
 
 
-# Exact KL
-
-
-@pytest.mark.parametrize("name", ["vp", "subvp", "cosine", "ve"])
-def test_exact_kl_of_gaussians(name):
-    sde = PROCESSES[name]
-    target, model = single_gaussian([0.3, -0.5], 0.2), single_gaussian([0.0, 0.4], 0.35)
-    got = exact_kl(jax.random.key(5), ExactScore(model, sde), target, sde)
-    expected = gaussian_kl(target, model, sde, sde.t_min)
-    assert abs(got.value - expected) < 4 * got.spread + 2e-3
-    assert got.spread < 0.06 * expected
-
-
-def test_exact_kl_is_taken_at_the_end_of_sampling():
-    # Samples of this process keep noise of more variance than the data: clean data would not fit its likelihood.
-    sde = VE(sigma_min=0.5)
-    target, model = single_gaussian([0.3, -0.5], 0.2), single_gaussian([0.0, 0.4], 0.2)
-    got = exact_kl(jax.random.key(9), ExactScore(model, sde), target, sde)
-    expected = gaussian_kl(target, model, sde, sde.t_min)
-    assert abs(got.value - expected) < 4 * got.spread
-    clean = 0.9 / (2 * 0.2)
-    assert clean - expected > 8 * got.spread
-    # With a model of another variance, clean points under noisy densities give another mean.
-    narrow = single_gaussian([0.3, -0.5], 0.02)
-    got = exact_kl(jax.random.key(9), ExactScore(narrow, sde), target, sde)
-    assert abs(got.value - gaussian_kl(target, narrow, sde, sde.t_min)) < 4 * got.spread
-
-
-def test_exact_kl_of_the_exact_score_is_zero_also_by_class():
-    _, target = paper_pair()
-    sde = VP()
-    for conditional in (False, True):
-        got = exact_kl(jax.random.key(6), ExactScore(target, sde), target, sde, conditional=conditional)
-        assert abs(got.value) < 2e-3
-
-
-def test_conditional_exact_kl_of_unequal_classes():
-    sde = VP()
-    target = mixture([[0.5, -0.5], [-0.5, 0.5]], 0.1, [0.8, 0.2])
-    model = mixture([[0.5, -0.2], [-0.5, -0.5]], 0.1, [0.5, 0.5])
-    got = exact_kl(jax.random.key(7), ExactScore(model, sde), target, sde, conditional=True)
-    pairs = [(single_gaussian(q, 0.1), single_gaussian(p, 0.1)) for q, p in zip(target.means, model.means, strict=True)]
-    expected = np.dot([0.8, 0.2], [gaussian_kl(q, p, sde, sde.t_min) for q, p in pairs])
-    assert abs(got.value - expected) < 4 * got.spread
-    assert got.spread < 0.1 * expected
-
-
 # Bad inputs
 
 
@@ -231,9 +184,5 @@ def test_bad_scores_are_refused():
         path_kl(key, lambda x, t, cond: x[:, :1], target, sde, num=10)
     with pytest.raises(UserError, match="not finite at 10 of 10"):
         path_kl(key, lambda x, t, cond: x / 0, target, sde, num=10)
-    with pytest.raises(UserError, match="not finite at"):
-        exact_kl(key, lambda x, t, cond: x * jnp.nan, target, sde, num_steps=2)
     with pytest.raises(UserError, match="num"):
         path_kl(key, ExactScore(target, sde), target, sde, num=2)
-    with pytest.raises(UserError, match="num"):
-        exact_kl(key, ExactScore(target, sde), target, sde, num=1)

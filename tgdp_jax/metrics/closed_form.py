@@ -22,8 +22,7 @@ from tgdp_jax.data.mixture import ExactScore, GaussianMixture
 from tgdp_jax.errors import UserError
 from tgdp_jax.functions import as_pytree
 from tgdp_jax.metrics.inputs import positive, rows
-from tgdp_jax.metrics.likelihood import finite_likelihood
-from tgdp_jax.metrics.spread import Value, mean_value
+from tgdp_jax.metrics.spread import Value
 from tgdp_jax.parallel import in_chunks
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sde import SDE
@@ -178,51 +177,6 @@ def _path_integrand(rows: Any, score: Any, target: GaussianMixture, *, sde: SDE)
         raise UserError(f"the score function returned shape {got.shape} for points of shape {x.shape}: they must agree")
     error = got - ExactScore(target, sde)(x, t, cond)
     return 0.5 * sde.diffusion(t) ** 2 * jnp.sum(error**2, -1) * 2 * u
-
-
-def exact_kl(
-    key: Array,
-    score_fn: ScoreFn,
-    target: GaussianMixture,
-    sde: SDE,
-    *,
-    num: int = 1000,
-    conditional: bool = False,
-    num_steps: int = 64,
-) -> Value:
-    """KL(target || model) = E_q [log q(x) - log p_model(x)], with the model's exact likelihood.
-
-    The model is the probability-flow ODE of the score; both densities are taken at t_min, where its samples lie. Rare
-    target samples to which a poor model gives almost no density decide the mean: the standard error understates then.
-
-    Args:
-      key: typed PRNG key.
-      score_fn: (x [B, D], t [B], cond) -> score [B, D].
-      target: the target density.
-      sde: the forward process of the score.
-      num: fresh target samples.
-      conditional: hand the labels to the score as `cond`; the result is then the mean over q(y) of the divergence
-        between the densities given y.
-      num_steps: Runge-Kutta steps of the likelihood.
-
-    Returns:
-      (value, standard error) in nats.
-
-    Raises:
-      UserError: num below two, or a likelihood that is not finite.
-    """
-    if num < 2:
-        raise UserError(f"num must be at least 2 for a standard error, got {num}")
-    positive("num_steps", num_steps)
-    data_key, noise_key = jax.random.split(key)
-    x0, labels = target.sample(data_key, num)
-    t = jnp.full((num,), sde.t_min)
-    x = sde.perturb(x0, jax.random.normal(noise_key, x0.shape), t)
-    cond = labels if conditional else None
-    truth = target.log_prob(x, t, sde, cond)
-    if conditional:
-        truth = truth - jnp.log(target.weights[labels])
-    return mean_value(np.asarray(truth, np.float64) - finite_likelihood(x, score_fn, sde, cond, num_steps))
 
 
 def _points(x: Any, target: GaussianMixture) -> Array:

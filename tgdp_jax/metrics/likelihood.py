@@ -40,20 +40,11 @@ def nll(x_test: Any, score_fn: ScoreFn, sde: SDE, *, cond: Any = None, num_steps
     for leaf in jax.tree.leaves(cond):
         if np.shape(leaf)[:1] != (len(x_test),):
             raise UserError(f"cond has leading shape {np.shape(leaf)[:1]} but x_test has {len(x_test)} rows: pair them")
-    return mean_value(-finite_likelihood(x_test, score_fn, sde, cond, num_steps))
-
-
-def finite_likelihood(x: Any, score_fn: ScoreFn, sde: SDE, cond: Any, num_steps: int) -> np.ndarray:
-    """log density [N] of x [N, *D] under the model, in nats, float64.
-
-    Raises:
-      UserError: a likelihood that is not finite.
-    """
-    value = np.asarray(log_likelihood(x, score_fn, sde, cond=cond, num_steps=num_steps), np.float64)
+    value = np.asarray(log_likelihood(x_test, score_fn, sde, cond=cond, num_steps=num_steps), np.float64)
     bad = ~np.isfinite(value)
     if bad.any():
         raise UserError(
             f"the model's likelihood is not finite at {bad.sum()} of {value.size} points: its score diverged there, "
             "train it with a lower learning rate or raise num_steps"
         )
-    return value
+    return mean_value(-value)

@@ -66,7 +66,7 @@ def shrinkage(target_logit: Array, source_logit: Array) -> float:
     def loss(s: Any) -> float:
         return float(cross_entropy(s * target_logit, s * source_logit))
 
-    best = optimize.minimize_scalar(loss, bounds=(0.0, 1.0), method="bounded")
+    best: Any = optimize.minimize_scalar(loss, bounds=(0.0, 1.0), method="bounded")
     return float(best.x) if 2 * len(target_logit) * (loss(1.0) - best.fun) > 1.0 else 1.0
 
 

@@ -25,8 +25,6 @@ def fields(
     ys: np.ndarray,
     *,
     title: str,
-    contours: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
-    contours_label: str = "source density",
 ) -> Figure:
     """A learned log-ratio as a heat map, next to the exact one and the difference where that is known.
 
@@ -39,8 +37,6 @@ def fields(
       xs: [X].
       ys: [Y].
       title: above the picture.
-      contours: (xs, ys, density) drawn over the maps, e.g. the source's: beyond it nothing could be learned.
-      contours_label: what the contours are, for the legend.
 
     Returns:
       PNG bytes.
@@ -76,14 +72,10 @@ def fields(
         mesh = axes[2].pcolormesh(xs, ys, gap, cmap="PuOr_r", vmin=-own, vmax=own, shading="nearest")
         style.set_title(axes[2], "learned - exact")
         _colour_bar(figure, mesh, [axes[2]], [gap], own, "difference")
-    handles, names = [Line2D([], [], color=style.INK, linewidth=0.8, linestyle="dashed")], ["log ratio = 0"]
     for panel in axes:
         panel.set(aspect="equal", xlim=(xs.min(), xs.max()), ylim=(ys.min(), ys.max()))
-        if contours is not None:
-            style.draw_contours(panel, contours)
-    if contours is not None:
-        handles, names = [*handles, Line2D([], [], color=style.INK, linewidth=0.8)], [*names, contours_label]
-    style.key_below(figure, handles, names)
+    dashes = Line2D([], [], color=style.INK, linewidth=0.8, linestyle="dashed")
+    style.key_below(figure, [dashes], ["log ratio = 0"])
     figure.suptitle(title, parse_math=False, fontsize=11)
     return figure
 
@@ -142,7 +134,6 @@ def curves(
     histories: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
     *,
     chosen: Mapping[str, float] | None = None,
-    columns: int = 3,
 ) -> Figure:
     """Loss curves, one panel a stage.
 
@@ -153,12 +144,11 @@ def curves(
     Args:
       histories: stage to curve to (steps [N], values [N]).
       chosen: stage to the step whose weights are used, drawn as a vertical line.
-      columns: panels in a row at most.
 
     Returns:
       PNG bytes.
     """
-    figure, axes = style.grid_figure(len(histories), columns=columns, aspect=0.7, extra=0.4, widest=4.6)
+    figure, axes = style.grid_figure(len(histories), columns=3, aspect=0.7, extra=0.4, widest=4.6)
     for panel, (stage, named) in zip(axes, histories.items(), strict=True):
         data = {name: (np.asarray(x, np.float64), np.asarray(y, np.float64)) for name, (x, y) in named.items()}
         training = {name: xy for name, xy in data.items() if not _is_validation(name) and len(xy[0])}
@@ -208,7 +198,7 @@ def _draw_held_out(axes: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray
 
 
 @style.picture
-def bars(rows: Sequence[Row], column: Column, *, group: str | None = None) -> Figure:
+def bars(rows: Sequence[Row], column: Column) -> Figure:
     """One measure across methods as horizontal bars with their numbers; one panel a group, on a common scale.
 
     The best bars are starred as in the tables, reference rows are grey, missing values are a dash, and a column's goal
@@ -217,12 +207,11 @@ def bars(rows: Sequence[Row], column: Column, *, group: str | None = None) -> Fi
     Args:
       rows: names must differ within a group.
       column: what is shown.
-      group: what `Row.group` counts.
 
     Returns:
       PNG bytes.
     """
-    parts = sections(rows, [column], group=group)
+    parts = sections(rows, [column])
     tallest = max((len(part.lines) for part in parts), default=1)
     # The names once a row where all groups have the same ones.
     same = all([line.name for line in part.lines] == [line.name for line in parts[0].lines] for part in parts)

@@ -21,22 +21,18 @@ def image_grids(
     panels: Mapping[str, np.ndarray],
     *,
     labels: Mapping[str, np.ndarray] | None = None,
-    limits: tuple[float, float] | None = None,
     side: int = 8,
-    columns: int = 4,
 ) -> Figure:
     """The first images of every set as a grid; all grids have the same cells, so that images are of one size.
 
     With labels a row holds images of one class, the same class in all panels: gaps show where a set has few or none.
-    Values are shown on one scale, and what lies beyond is cut off. A remark counts images that are not finite.
+    Values are shown on one scale, from the least (black) to the greatest (white) of the first two panels, by custom
+    source and target; what lies beyond is cut off. A remark counts images that are not finite.
 
     Args:
       panels: title to images of one shape, [N, H, W] or [N, H, W, C], C being 1 (grey), 3 or 4 (colours).
       labels: title to classes [N]; panels not named show their images in the order given.
-      limits: values shown as black and as white; by default the least and the greatest of the first two panels, by
-        custom source and target.
       side: images along a row; without labels also rows, fewer where no set has so many images.
-      columns: panels in a row at most.
 
     Returns:
       PNG bytes.
@@ -57,8 +53,8 @@ def image_grids(
         most = max((len(values) for values in images.values()), default=1)
         side = min(side, max(1, int(np.ceil(np.sqrt(most)))))
     rows = len(shown) or side
-    low, high = _limits(list(images.values())[:2]) if limits is None else limits
-    figure, axes = style.grid_figure(len(images), columns=columns, aspect=rows * height / (side * width), extra=0.3)
+    low, high = _limits(list(images.values())[:2])
+    figure, axes = style.grid_figure(len(images), aspect=rows * height / (side * width), extra=0.3)
     for panel, (name, values) in zip(axes, images.items(), strict=True):
         layout = _by_class(classes[name], shown, side) if name in classes else _in_order(len(values), rows, side)
         panel.imshow(

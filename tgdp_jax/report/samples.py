@@ -2,12 +2,12 @@
 
 Panels are given as a dict from title to array, in the order in which they appear. The first two, by custom the source
 and the target's training points, set what is common to all panels (axis limits, projection, grey values), so that a
-method whose samples have run away does not shrink everybody else's picture; `reference` names others.
+method whose samples have run away does not shrink everybody else's picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -34,12 +34,9 @@ def _rows(values, shape_tail: int | None = None) -> np.ndarray:
     return values
 
 
-def _reference(names: Sequence[str], reference: Sequence[str] | None) -> list[str]:
-    wanted = list(names)[:2] if reference is None else list(reference)
-    for name in wanted:
-        if name not in names:
-            raise UserError(f"no panel is called {name!r}: choose among {', '.join(names)}")
-    return wanted
+def _reference(arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """The first two arrays, those of them that have rows."""
+    return [values for values in list(arrays.values())[:2] if len(values)]
 
 
 def _thin(count: int, most: int = MAX_POINTS) -> np.ndarray:
@@ -49,20 +46,19 @@ def _thin(count: int, most: int = MAX_POINTS) -> np.ndarray:
     return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
 
 
-def project(arrays: Mapping[str, np.ndarray], *, reference: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+def project(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Points [N, *D] of any shape as points [N, 2], all with one linear map.
 
-    The map is the projection on the first two principal axes of the reference arrays pooled, each weighted as a whole
+    The map is the projection on the first two principal axes of the first two arrays pooled, each weighted as a whole
     and not by its number of points: ten target points count as much as ten thousand source points, so that the shift
     between the two is visible. Each axis points to where its largest loading is positive. Rows of up to two numbers are
     returned as they are ([N, 2] or [N, 1]).
 
     Args:
       arrays: equal D.
-      reference: names of the arrays whose axes are taken; the first two by default.
 
     Raises:
-      UserError: the dimensions differ, or a reference name does not exist.
+      UserError: the dimensions differ.
     """
     flat = {name: _rows(values) for name, values in arrays.items()}
     sizes = {values.shape[1] for values in flat.values() if len(values)}
@@ -71,8 +67,7 @@ def project(arrays: Mapping[str, np.ndarray], *, reference: Sequence[str] | None
     dim = sizes.pop() if sizes else 1
     if dim <= 2:
         return flat
-    chosen = [flat[name] for name in _reference(list(flat), reference)]
-    chosen = [values[np.isfinite(values).all(1)] for values in chosen]
+    chosen = [values[np.isfinite(values).all(1)] for values in _reference(flat)]
     chosen = [values for values in chosen if len(values)]
     if not chosen:
         return {name: np.full((len(values), 2), np.nan) for name, values in flat.items()}
@@ -115,40 +110,33 @@ def scatter_panels(
     *,
     labels: Mapping[str, np.ndarray] | None = None,
     contours: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
-    contours_label: str = "exact target density (25, 50, 75, 95 % of its mass)",
-    reference: Sequence[str] | None = None,
-    columns: int = 4,
 ) -> Figure:
     """Points side by side, one panel a set, on common and equally scaled axes.
 
-    Limits hold all but the outermost 0.5 % of each reference panel at each end; a remark counts the points that fall
-    outside them. At most 4,000 points a panel are drawn, the remark counts all.
+    Limits hold all but the outermost 0.5 % of each of the first two panels at each end; a remark counts the points that
+    fall outside them. At most 4,000 points a panel are drawn, the remark counts all.
 
     Args:
       panels: title to points [N, 2].
       labels: title to classes [N], which set colour and marker; panels not named stay in one colour.
-      contours: (xs [X], ys [Y], density [Y, X]) drawn over every panel, as the regions of highest density that hold
-        25, 50, 75 and 95 % of the mass on the grid.
-      contours_label: what the contours are, for the legend.
-      reference: panels that set the limits; the first two by default.
-      columns: panels in a row at most.
+      contours: exact target density (xs [X], ys [Y], density [Y, X]) drawn over every panel, as the regions of highest
+        density that hold 25, 50, 75 and 95 % of the mass on the grid.
 
     Returns:
       PNG bytes.
 
     Raises:
-      UserError: points are not two-dimensional, or a reference name does not exist.
+      UserError: points are not two-dimensional.
     """
     points = {name: _rows(values, 2) for name, values in panels.items()}
-    frame = [points[name] for name in _reference(list(points), reference)]
-    ranges = np.array([[style.robust_range(v[:, axis]) for axis in (0, 1)] for v in frame if len(v)])
+    ranges = np.array([[style.robust_range(v[:, axis]) for axis in (0, 1)] for v in _reference(points)])
     ranges = ranges if len(ranges) else np.array([[[0.0, 1.0], [0.0, 1.0]]])
     limits = [style.widened(ranges[:, a, 0].min(), ranges[:, a, 1].max(), 0.12) for a in (0, 1)]
     # A square frame: equal axes then need no empty bands between the panels.
     half = max(high - low for low, high in limits) / 2
     limits = [((low + high) / 2 - half, (low + high) / 2 + half) for low, high in limits]
     styles = _label_styles(labels, points)
-    figure, axes = style.grid_figure(len(points), columns=columns, aspect=1.0, extra=0.3)
+    figure, axes = style.grid_figure(len(points), aspect=1.0, extra=0.3)
     for panel, (name, values) in zip(axes, points.items(), strict=True):
         finite = np.isfinite(values).all(1)
         inside = finite & np.all([(values[:, a] >= limits[a][0]) & (values[:, a] <= limits[a][1]) for a in (0, 1)], 0)
@@ -164,7 +152,8 @@ def scatter_panels(
         style.set_title(panel, name)
     handles, names = _class_key(styles)
     if contours is not None:
-        handles, names = [*handles, Line2D([], [], color=style.INK, linewidth=0.8)], [*names, contours_label]
+        handles = [*handles, Line2D([], [], color=style.INK, linewidth=0.8)]
+        names = [*names, "exact target density (25, 50, 75, 95 % of its mass)"]
     style.key_below(figure, handles, names)
     return figure
 
@@ -190,32 +179,26 @@ def histograms(
     *,
     labels: Mapping[str, np.ndarray] | None = None,
     density: tuple[np.ndarray, np.ndarray] | None = None,
-    density_label: str = "exact target density",
-    reference: Sequence[str] | None = None,
-    columns: int = 4,
 ) -> Figure:
     """One-dimensional samples side by side: densities on common axes, with wider bins for fewer samples.
 
     Args:
       panels: title to samples [N] or [N, 1].
       labels: title to classes [N]; the bars are stacked by class.
-      density: (xs [X], values [X]) drawn over every panel.
-      density_label: what that line is, for the legend.
-      reference: panels that set the limits; the first two by default.
-      columns: panels in a row at most.
+      density: exact target density (xs [X], values [X]) drawn over every panel.
 
     Returns:
       PNG bytes.
 
     Raises:
-      UserError: samples are not one-dimensional, or a reference name does not exist.
+      UserError: samples are not one-dimensional.
     """
     values = {name: _rows(v, 1)[:, 0] for name, v in panels.items()}
-    ranges = [style.robust_range(values[name]) for name in _reference(list(values), reference) if len(values[name])]
+    ranges = [style.robust_range(v) for v in _reference(values)]
     ranges = ranges or [(0.0, 1.0)]
     low, high = style.widened(min(r[0] for r in ranges), max(r[1] for r in ranges), 0.12)
     styles = _label_styles(labels, values)
-    figure, axes = style.grid_figure(len(values), columns=columns, aspect=0.7, extra=0.4)
+    figure, axes = style.grid_figure(len(values), aspect=0.7, extra=0.4)
     top = 0.0 if density is None else float(np.nanmax(density[1]))
     for panel, (name, sample) in zip(axes, values.items(), strict=True):
         inside = np.isfinite(sample) & (sample >= low) & (sample <= high)
@@ -250,7 +233,7 @@ def histograms(
     handles: list = [Patch(color=c, alpha=0.75) for c, _ in styles.values()]
     names = [f"label {y}" for y in styles]
     if density is not None:
-        handles, names = [*handles, Line2D([], [], color=style.INK, linewidth=1.2)], [*names, density_label]
+        handles, names = [*handles, Line2D([], [], color=style.INK, linewidth=1.2)], [*names, "exact target density"]
     style.key_below(figure, handles, names)
     return figure
 
@@ -260,7 +243,6 @@ def samples(
     *,
     labels: Mapping[str, np.ndarray] | None = None,
     contours: tuple[np.ndarray, np.ndarray] | tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
-    reference: Sequence[str] | None = None,
 ) -> bytes:
     """Sets of samples side by side, in the manner that suits their shape.
 
@@ -272,7 +254,6 @@ def samples(
       labels: title to classes [N].
       contours: exact target density on a grid, (xs, values) in one and (xs, ys, values) in two dimensions; ignored
         where the data have more, as a projected density is not known.
-      reference: panels that set limits and projection; the first two by default.
 
     Returns:
       PNG bytes.
@@ -281,9 +262,9 @@ def samples(
     shape = shapes.pop() if len(shapes) == 1 else ()
     if is_images((0, *shape)):
         return image_grids(panels, labels=labels)
-    flat = project(panels, reference=reference)
+    flat = project(panels)
     if all(v.shape[1] == 1 for v in flat.values()):
         density = contours if contours is not None and len(contours) == 2 else None
-        return histograms(flat, labels=labels, density=density, reference=reference)
+        return histograms(flat, labels=labels, density=density)
     exact = contours if contours is not None and len(contours) == 3 and int(np.prod(shape)) == 2 else None
-    return scatter_panels(flat, labels=labels, contours=exact, reference=reference)
+    return scatter_panels(flat, labels=labels, contours=exact)

@@ -125,7 +125,7 @@ def note(axes: Axes, text: str, *, top: bool = False) -> None:
 
 
 def grid_figure(
-    count: int, *, columns: int, aspect: float, extra: float = 0.0, widest: float = 3.5, sharey: bool = False
+    count: int, *, columns: int = 4, aspect: float, extra: float = 0.0, widest: float = 3.5, sharey: bool = False
 ) -> tuple[Figure, list[Axes]]:
     """A figure of equally large panels that fills the width of a page, and the panels' axes.
 
@@ -165,11 +165,11 @@ def widened(low: float, high: float, margin: float) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def mass_levels(values: np.ndarray, masses: Sequence[float] = (0.95, 0.75, 0.5, 0.25)) -> np.ndarray:
-    """Heights, increasing, above which a density given on a regular grid has the given shares of its mass."""
+def mass_levels(values: np.ndarray) -> np.ndarray:
+    """Heights, increasing, above which a density given on a regular grid has 95, 75, 50 and 25 % of its mass."""
     heights = np.sort(np.nan_to_num(np.asarray(values, np.float64)).ravel())[::-1]
     share = np.cumsum(heights) / max(heights.sum(), np.finfo(float).tiny)
-    picks = heights[[min(int(np.searchsorted(share, mass)), heights.size - 1) for mass in masses]]
+    picks = heights[[min(int(np.searchsorted(share, mass)), heights.size - 1) for mass in (0.95, 0.75, 0.5, 0.25)]]
     return np.unique(picks[picks > 0])
 
 

@@ -155,14 +155,14 @@ def _at_batch(
     }
 
 
-def device_scaling(case: Case, effort: Effort, *, repeats: int, chunks: int = 4) -> list[Record]:
-    """Samples per second of the public sampler on 1, 2, 4, ... devices, with `chunks` chunks a device."""
-    have = jax.local_device_count()
+def device_scaling(case: Case, effort: Effort, *, repeats: int) -> list[Record]:
+    """Samples per second of the public sampler on 1, 2, 4, ... devices, with four chunks a device."""
+    have, share = jax.local_device_count(), 4 * CHUNK
     found: list[Record] = []
     counts = sorted({2**i for i in range(have.bit_length())} | {have})
 
     def drawn(devices: int) -> Callable[[], np.ndarray]:
-        num = devices * chunks * CHUNK
+        num = devices * share
 
         def call() -> np.ndarray:
             parallel.use_devices(devices)
@@ -188,7 +188,7 @@ def device_scaling(case: Case, effort: Effort, *, repeats: int, chunks: int = 4)
     for n in counts:
         # Work grows with the devices, so perfect scaling takes the same time.
         gain = Spread.of(n * seconds[str(counts[0])] / seconds[str(n)])
-        rate = n * chunks * CHUNK / Spread.of(seconds[str(n)]).median
+        rate = n * share / Spread.of(seconds[str(n)]).median
         found.append({"name": case.name, "devices": n, "samples_per_s": rate, "speedup": gain._asdict()})
     return found
 

@@ -23,6 +23,7 @@ from tgdp_jax.metrics.spread import Value, bootstrap
 
 Array = np.ndarray
 BETA = 2.0
+COPIES = 100  # resampled copies behind a spread
 
 
 class Diagnosis(NamedTuple):
@@ -45,20 +46,18 @@ def diagnosis(scores: Any, truth: Any) -> Diagnosis:
     return _measures(scores, truth)
 
 
-def diagnosis_value(scores: Any, truth: Any, *, num: int = 100, seed: int = 0) -> Diagnosis:
+def diagnosis_value(scores: Any, truth: Any) -> Diagnosis:
     """`diagnosis` with bootstrap standard errors over the records.
 
     Args:
       scores: [N, K].
       truth: classes [N].
-      num: bootstrap copies.
-      seed: of the resampling.
 
     Raises:
       UserError: bad arrays.
     """
     scores, truth = _checked(scores, truth)
-    spreads = bootstrap(lambda i: _measures(scores[i], truth[i]), np.arange(len(truth)), num=num, seed=seed)
+    spreads = bootstrap(lambda i: _measures(scores[i], truth[i]), np.arange(len(truth)), num=COPIES)
     return Diagnosis(*(Value(v, float(s)) for v, s in zip(_measures(scores, truth), spreads, strict=True)))
 
 

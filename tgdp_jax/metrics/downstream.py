@@ -17,7 +17,6 @@ from tgdp_jax.metrics.utility import filled_up, labelled_parts
 from tgdp_jax.parallel import in_chunks
 from tgdp_jax.train.fit import fit
 from tgdp_jax.train.optimiser import OptimiserConfig
-from tgdp_jax.train.session import QUIET, Session
 
 Array = jax.Array
 # What a classifier is trained on; "tuned" is trained on the rows too, from the source's classifier.
@@ -34,7 +33,6 @@ def downstream(
     optimiser: OptimiserConfig = OptimiserConfig(
         steps=150, batch_size=32, learning_rate=2e-3, weight_decay=0.01, steps_per_launch=50
     ),
-    session: Session = QUIET,
 ) -> dict[str, Value]:
     """Trains four classifiers the same number of steps, and diagnoses test rows.
 
@@ -48,7 +46,6 @@ def downstream(
       test: target series [M, L, C] of neither, and their classes [M].
       features: classifier of the source's series, which "tuned" starts from.
       optimiser: optimiser and length of each.
-      session: what training reports to and continues from.
 
     Returns:
       "auc_generated", "f2_generated", "g2_generated" and so on for all `KINDS`, to (value, bootstrap standard error
@@ -65,7 +62,7 @@ def downstream(
     held = {"x": x[:HELD_OUT], "y": y[:HELD_OUT]}  # chooses nothing: its loss says that training has not diverged
     mixes = {"generated": (sampled, sampled), "real": (own, own), "both": (own, sampled), "tuned": (own, own)}
     out: dict[str, Value] = {}
-    for index, (kind, train) in enumerate(mixes.items()):
+    for kind, train in mixes.items():
         fitted = fit(
             key,
             task,
@@ -73,7 +70,6 @@ def downstream(
             data={"train": list(train), "held": held},
             initial=features.params if kind == "tuned" else None,
             keep="last",
-            session=session.part(f"downstream_{kind}", index=index, parts=len(KINDS)),
         )
         scores = in_chunks(_logits, test_x, fitted.params, chunk=CHUNK, static={"net": net})
         found = diagnosis_value(scores, test_y)

@@ -26,7 +26,7 @@ from tgdp_jax.sde import SDE
 
 Array = jax.Array
 CHUNK = 256  # rows a device takes at a time
-NEIGHBOURS = 10
+NEIGHBOURS = 10  # that vote, by Euclidean distance of standardised features; fewer where there are fewer rows
 
 
 class Labelled(NamedTuple):
@@ -51,19 +51,18 @@ class Probe(NamedTuple):
 
 # Many small fits, in which several threads wait for one another longer than they compute.
 @threadpool_limits.wrap(limits=1)
-def probe(train: Labelled, judged: tuple[Labelled, ...], *, neighbours: int = NEIGHBOURS) -> Probe:
+def probe(train: Labelled, judged: tuple[Labelled, ...]) -> Probe:
     """Trains both probes on rows with labels and judges them on others.
 
     Args:
       train: rows of at least two classes.
       judged: sets of rows.
-      neighbours: that vote, by Euclidean distance of standardised features; fewer where there are fewer rows.
     """
     scaler = StandardScaler().fit(train.features)
     x, others = scaler.transform(train.features), [scaler.transform(each.features) for each in judged]
     models = (
         LogisticRegression(max_iter=300, tol=1e-3),
-        KNeighborsClassifier(min(neighbours, len(x))),
+        KNeighborsClassifier(min(NEIGHBOURS, len(x))),
     )
     found = []
     for model in models:

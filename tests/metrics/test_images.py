@@ -7,12 +7,12 @@ import pytest
 
 from tests.metrics.digits import digits, quick_features
 from tgdp_jax.errors import UserError
-from tgdp_jax.metrics.coverage import coverage, expected_coverage, precision
+from tgdp_jax.metrics.coverage import density_coverage, expected_coverage, precision_recall
 from tgdp_jax.metrics.evaluate import METRICS
-from tgdp_jax.metrics.frechet import frechet
+from tgdp_jax.metrics.frechet import frechet_value
 from tgdp_jax.metrics.images import evaluate_images
 from tgdp_jax.metrics.memorisation import memorisation_ratio
-from tgdp_jax.metrics.two_sample import median_bandwidth, mmd2
+from tgdp_jax.metrics.two_sample import median_bandwidth, mmd2_value
 from tgdp_jax.metrics.two_sample_classifier import c2st
 
 PLAIN = {"frechet", "c2st", "memorisation", "mmd2", "precision", "recall", "density", "coverage"}
@@ -52,14 +52,13 @@ def test_values_are_those_of_the_single_metrics(parts, found):
     reference, fresh = parts["reference"][0], parts["fresh"][0]
     x, y, train = (features.embed(parts[name][0]) for name in ("fresh", "reference", "train"))
     expected = {
-        "frechet": frechet(x, y),
+        "frechet": frechet_value(x, y).value,
         "c2st": c2st(x, y).accuracy.value,
         "memorisation": memorisation_ratio(x, train, reference=y),
-        "mmd2": mmd2(fresh, reference, bandwidth=median_bandwidth(reference)),
-        "precision": precision(y, x),
-        "recall": precision(x, y),
-        "coverage": coverage(y, x),
+        "mmd2": mmd2_value(fresh, reference, bandwidth=median_bandwidth(reference)).value,
     }
+    expected["precision"], expected["recall"] = precision_recall(y, x)
+    expected["density"], expected["coverage"] = density_coverage(y, x)
     for name, value in expected.items():
         assert found["fresh"][name].value == pytest.approx(value, abs=1e-6), name
 

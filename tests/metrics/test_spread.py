@@ -7,8 +7,8 @@ import pytest
 
 from tests.helpers import single_gaussian
 from tgdp_jax.errors import UserError
-from tgdp_jax.metrics.closed_form import average_density
-from tgdp_jax.metrics.coverage import coverage
+from tgdp_jax.metrics.closed_form import densities
+from tgdp_jax.metrics.coverage import density_coverage
 from tgdp_jax.metrics.spread import bootstrap, mean_value, subsample_spread
 
 
@@ -40,15 +40,15 @@ def test_error_of_the_average_density():
     # E q^j under N(0, v I) in the plane is c^j / (j + 1) with c = 1/(2 pi v): variance c^2 (1/3 - 1/4).
     target = single_gaussian([0.0, 0.0], 0.1)
     x = math.sqrt(0.1) * np.random.default_rng(3).normal(size=(2000, 2))
-    got = bootstrap(lambda a: average_density(a, target), x, num=100)
+    got = bootstrap(lambda a: densities(a, target).mean(), x, num=100)
     assert got == pytest.approx(math.sqrt(1 / 12) / (0.2 * math.pi) / math.sqrt(2000), rel=0.25)
 
 
 def test_subsamples_suit_neighbours_where_the_bootstrap_does_not():
     rng = np.random.default_rng(4)
     draws = [(rng.normal(size=(300, 2)), 0.5 * rng.normal(size=(300, 2))) for _ in range(40)]
-    scatter = np.std([coverage(a, b) for a, b in draws], ddof=1)
-    subsampled = np.mean([subsample_spread(coverage, a, b) for a, b in draws])
+    scatter = np.std([density_coverage(a, b)[1] for a, b in draws], ddof=1)
+    subsampled = np.mean([subsample_spread(density_coverage, a, b)[1] for a, b in draws])
     assert subsampled == pytest.approx(scatter, rel=0.35)
 
 

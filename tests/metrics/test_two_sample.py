@@ -10,11 +10,9 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.two_sample import (
     BLOCK,
     median_bandwidth,
-    mmd2,
     mmd2_value,
     sliced_wasserstein2,
     sliced_wasserstein2_value,
-    wasserstein2,
     wasserstein2_value,
 )
 
@@ -22,6 +20,14 @@ from tgdp_jax.metrics.two_sample import (
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+def wasserstein2(x, y, **settings):
+    return wasserstein2_value(x, y, num=2, **settings).value
+
+
+def mmd2(x, y, **settings):
+    return mmd2_value(x, y, num=2, **settings).value
 
 
 def kernel(x, y, bandwidth):
@@ -122,7 +128,7 @@ def test_exact_distance_draws_subsets_of_equal_size(rng):
     assert wasserstein2(x, y, max_points=30) > full > 0
 
 
-def test_exact_value_agrees_and_its_spread_is_that_of_fresh_draws(rng):
+def test_exact_spread_is_that_of_fresh_draws(rng):
     shift = np.array([1.0, 0.0])
     found = [
         wasserstein2_value(rng.normal(size=(200, 2)), rng.normal(size=(250, 2)) + shift, max_points=150)
@@ -130,8 +136,6 @@ def test_exact_value_agrees_and_its_spread_is_that_of_fresh_draws(rng):
     ]
     scatter = np.std([v.value for v in found], ddof=1)
     assert np.mean([v.spread for v in found]) == pytest.approx(scatter, rel=0.4)
-    x, y = rng.normal(size=(30, 2)), rng.normal(size=(20, 2))
-    assert wasserstein2_value(x, y, seed=3).value == wasserstein2(x, y, seed=3)
 
 
 # Maximum mean discrepancy
@@ -171,14 +175,13 @@ def test_mmd_is_unbiased_for_equal_distributions(rng):
 
 def test_mmd_bootstrap_is_the_statistic_on_resampled_rows(rng):
     x, y = rng.normal(size=(70, 2)), rng.normal(size=(50, 2)) + 0.5
-    value, spread = mmd2_value(x, y, bandwidth=1.0, num=7, seed=4)
+    spread = mmd2_value(x, y, bandwidth=1.0, num=7, seed=4).spread
     draws = np.random.default_rng(4)
     counts_x, counts_y = (draws.multinomial(n, np.full(n, 1 / n), size=7) for n in (70, 50))
     copies = [
         mmd2(np.repeat(x, a, axis=0), np.repeat(y, b, axis=0), bandwidth=1.0)
         for a, b in zip(counts_x, counts_y, strict=True)
     ]
-    assert value == pytest.approx(mmd2(x, y, bandwidth=1.0), abs=1e-6)
     assert spread == pytest.approx(np.std(copies, ddof=1), rel=1e-3)
 
 

@@ -30,27 +30,11 @@ from tgdp_jax.sde import SDE
 Array = jax.Array
 
 
-def average_density(x: Any, target: GaussianMixture) -> float:
-    """Mean target density over the samples, E q(x): the paper's metric.
-
-    It rewards collapse: true samples of the paper's target score 0.4006 (`expected_density`), a sampler that only
-    returns the modes up to about 0.80. A value above the truth is a fault, not a success.
-
-    Args:
-      x: samples [N, D].
-      target: the target density.
-
-    Returns:
-      The mean density, in units of 1/x^D.
-
-    Raises:
-      UserError: bad samples, or another dimension than the target's.
-    """
-    return float(densities(x, target).mean())
-
-
 def densities(x: Any, target: GaussianMixture) -> np.ndarray:
-    """Target density [N] at samples x [N, D].
+    """Target density [N] at samples x [N, D], in units of 1/x^D; its mean E q(x) is the paper's metric.
+
+    The mean rewards collapse: true samples of the paper's target score 0.4006 (`expected_density`), a sampler that only
+    returns the modes up to about 0.80. A value above the truth is a fault, not a success.
 
     Raises:
       UserError: bad samples, or another dimension than the target's.
@@ -59,32 +43,12 @@ def densities(x: Any, target: GaussianMixture) -> np.ndarray:
 
 
 def expected_density(target: GaussianMixture) -> float:
-    """What `average_density` gives for the target's own samples: E_q q = sum_jk w_j w_k N(m_j - m_k; 0, 2 v I)."""
+    """The mean of `densities` over the target's own samples: E_q q = sum_jk w_j w_k N(m_j - m_k; 0, 2 v I)."""
     means, weights = np.asarray(target.means, np.float64), np.asarray(target.weights, np.float64)
     variance = 2 * float(target.variance)
     square = ((means[:, None] - means) ** 2).sum(-1)
     kernel = np.exp(-0.5 * square / variance) / (2 * math.pi * variance) ** (0.5 * target.dim)
     return float(weights @ kernel @ weights)
-
-
-def mode_balance(x: Any, target: GaussianMixture) -> float:
-    """Largest absolute difference between a component's share of the samples and its weight.
-
-    A sample is shared out among components by its posterior probabilities, not given to the nearest: so the share of
-    the target's own samples is the weight exactly, in expectation, even where components overlap. 0 is balance; one of
-    two equal modes missing gives 0.5. N true samples of two equal modes give about 0.4/sqrt(N).
-
-    Args:
-      x: samples [N, D].
-      target: the target density.
-
-    Returns:
-      The difference, between 0 and 1.
-
-    Raises:
-      UserError: bad samples, or another dimension than the target's.
-    """
-    return imbalance(responsibilities(x, target), target)
 
 
 def responsibilities(x: Any, target: GaussianMixture) -> np.ndarray:
@@ -104,7 +68,12 @@ def responsibilities(x: Any, target: GaussianMixture) -> np.ndarray:
 
 
 def imbalance(shares: np.ndarray, target: GaussianMixture) -> float:
-    """`mode_balance` from responsibilities [N, K]."""
+    """Largest absolute difference between a component's share of the samples and its weight, between 0 and 1.
+
+    A sample is shared out among components by its `responsibilities` [N, K], not given to the nearest: so the share of
+    the target's own samples is the weight exactly, in expectation, even where components overlap. 0 is balance; one of
+    two equal modes missing gives 0.5. N true samples of two equal modes give about 0.4/sqrt(N).
+    """
     return float(np.abs(shares.mean(0) - np.asarray(target.weights, np.float64)).max())
 
 

@@ -26,26 +26,11 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.inputs import pair, positive
 from tgdp_jax.metrics.neighbours import ball_counts, covered, kth_distance
 
-
-def coverage(real: Any, fake: Any, k: int = 5) -> float:
-    """Share of real rows whose ball holds at least one fake row.
-
-    Args:
-      real: target data [N, *D], N > k.
-      fake: samples [M, *D].
-      k: neighbours that set a ball's radius.
-
-    Returns:
-      Between 0 and 1; higher is more of the target reached.
-
-    Raises:
-      UserError: bad arrays, or too few rows for k.
-    """
-    return density_coverage(real, fake, k)[1]
+NEIGHBOURS = 5  # that set a ball's radius in tables
 
 
-def density(real: Any, fake: Any, k: int = 5) -> float:
-    """Average number of real balls around a fake row, over k.
+def density_coverage(real: Any, fake: Any, k: int = NEIGHBOURS) -> tuple[float, float]:
+    """Average number of real balls around a fake row, over k; and the share of real balls with a fake row in them.
 
     Args:
       real: target data [N, *D], N > k.
@@ -53,69 +38,35 @@ def density(real: Any, fake: Any, k: int = 5) -> float:
       k: neighbours that set a ball's radius.
 
     Returns:
-      At least 0; 1 on average for equal distributions.
+      (density, coverage): at least 0, and 1 on average for equal distributions; between 0 and 1, and higher the more of
+      the target is reached.
 
     Raises:
       UserError: bad arrays, or too few rows for k.
     """
-    return density_coverage(real, fake, k)[0]
-
-
-def density_coverage(real: Any, fake: Any, k: int = 5) -> tuple[float, float]:
-    """(density, coverage) from one query.
-
-    Raises:
-      UserError: bad arrays, or too few rows for k.
-    """
-    real, fake = _checked(real, fake, k, balls_of_fake=False)
+    real, fake = _checked(real, fake, k)
+    _enough("real", real, k)
     counts = ball_counts(real, kth_distance(real, k), fake)
     return float(counts.sum() / (k * len(fake))), float((counts > 0).mean())
 
 
-def precision(real: Any, fake: Any, k: int = 5) -> float:
-    """Share of fake rows within the balls of real rows.
+def precision_recall(real: Any, fake: Any, k: int = NEIGHBOURS) -> tuple[float, float]:
+    """Share of fake rows within the balls of real rows, and of real rows within the balls of fake rows.
 
     Args:
       real: target data [N, *D], N > k.
-      fake: samples [M, *D].
-      k: neighbours that set a ball's radius.
-
-    Returns:
-      Between 0 and 1; higher is more realistic.
-
-    Raises:
-      UserError: bad arrays, or too few rows for k.
-    """
-    real, fake = _checked(real, fake, k, balls_of_fake=False)
-    return _share_inside(real, fake, k)
-
-
-def recall(real: Any, fake: Any, k: int = 5) -> float:
-    """Share of real rows within the balls of fake rows.
-
-    Args:
-      real: target data [N, *D].
       fake: samples [M, *D], M > k.
       k: neighbours that set a ball's radius.
 
     Returns:
-      Between 0 and 1; higher is more of the target reached.
-
-    Raises:
-      UserError: bad arrays, or too few rows for k.
-    """
-    real, fake = _checked(real, fake, k, balls_of_fake=True)
-    return _share_inside(fake, real, k)
-
-
-def precision_recall(real: Any, fake: Any, k: int = 5) -> tuple[float, float]:
-    """(precision, recall).
+      (precision, recall), between 0 and 1; higher is more realistic, and more of the target reached.
 
     Raises:
       UserError: bad arrays, or too few rows of either for k.
     """
-    real, fake = _checked(real, fake, k, balls_of_fake=False)
-    real, fake = _checked(real, fake, k, balls_of_fake=True)
+    real, fake = _checked(real, fake, k)
+    _enough("real", real, k)
+    _enough("fake", fake, k)
     return _share_inside(real, fake, k), _share_inside(fake, real, k)
 
 
@@ -124,15 +75,18 @@ def _share_inside(centres: np.ndarray, points: np.ndarray, k: int) -> float:
     return float(covered(centres, kth_distance(centres, k), points).mean())
 
 
-def expected_coverage(num_real: int, num_fake: int, k: int = 5) -> float:
+def expected_coverage(num_real: int, num_fake: int, k: int = NEIGHBOURS) -> float:
     """Mean coverage where real and fake rows have one continuous distribution (Naeem et al. 2020, appendix)."""
     return 1 - math.prod((num_real - i) / (num_real + num_fake - i) for i in range(1, k + 1))
 
 
-def _checked(real: Any, fake: Any, k: int, *, balls_of_fake: bool) -> tuple[np.ndarray, np.ndarray]:
+def _checked(real: Any, fake: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
     positive("k", k)
-    real, fake = pair("real", real, "fake", fake)
-    name, count = ("fake", len(fake)) if balls_of_fake else ("real", len(real))
-    if count <= k:
-        raise UserError(f"{name} has {count} rows but its {k}-th neighbours are asked for: pass more rows or a lower k")
-    return real, fake
+    return pair("real", real, "fake", fake)
+
+
+def _enough(name: str, rows: np.ndarray, k: int) -> None:
+    if len(rows) <= k:
+        raise UserError(
+            f"{name} has {len(rows)} rows but its {k}-th neighbours are asked for: pass more rows or a lower k"
+        )

@@ -11,7 +11,7 @@ import numpy as np
 from tgdp_jax.data.mixture import GaussianMixture
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.closed_form import densities, imbalance, path_kl, responsibilities
-from tgdp_jax.metrics.coverage import density_coverage
+from tgdp_jax.metrics.coverage import NEIGHBOURS, density_coverage
 from tgdp_jax.metrics.inputs import pair
 from tgdp_jax.metrics.likelihood import nll
 from tgdp_jax.metrics.memorisation import nearest_training_distance, ratio_of_medians
@@ -201,10 +201,7 @@ def evaluate(
     seed: int = 0,
     labels: Any = None,
     reference_labels: Any = None,
-    projections: int = 64,
-    max_points: int = 1000,
     bandwidth: float | None = None,
-    k: int = 5,
 ) -> dict[str, Value]:
     """Metrics that need data alone: sw2, w2, mmd2, coverage, density and memorisation.
 
@@ -220,17 +217,14 @@ def evaluate(
       seed: of projections, subsets and resampling; equal seeds make rows of one table comparable.
       labels: the classes the samples were asked for [N], or None.
       reference_labels: the classes of the reference [M]; given exactly where `labels` is.
-      projections: directions of the sliced distance.
-      max_points: rows of the exact Wasserstein distance.
       bandwidth: of the kernel, in units of x; None takes the median distance within the reference, which is the same
         for every sampler but not for every reference: pass a number to average over references.
-      k: neighbours of coverage and density.
 
     Returns:
       Name in `METRICS` to (value, spread). The spread is the bootstrap standard error (subsamples for w2, coverage
       and density), NaN where there are too few rows to tell; coverage and density themselves are NaN where the
-      reference (or a class of it) has no more than k rows, and so is memorisation where half of the reference repeats
-      training rows, as discrete rows do. The training rows are held fixed.
+      reference (or a class of it) has no more than five rows, and so is memorisation where half of the reference
+      repeats training rows, as discrete rows do. The training rows are held fixed.
 
     Raises:
       UserError: bad arrays, or labels without reference labels.
@@ -239,7 +233,7 @@ def evaluate(
     if bandwidth is None:
         bandwidth = median_bandwidth(reference, seed=seed)
     parts = _by_class(samples, reference, labels, reference_labels)
-    found = [_two_sample(x, y, bandwidth, seed, projections, max_points, k) for _, x, y in parts]
+    found = [_two_sample(x, y, bandwidth, seed) for _, x, y in parts]
     out = _mean_over_classes([share for share, _, _ in parts], found)
     return out | {"memorisation": memorisation_value(samples, reference, train, seed=seed)}
 
@@ -289,22 +283,19 @@ def evaluate_closed_form(
     return out
 
 
-def _two_sample(
-    x: np.ndarray, y: np.ndarray, bandwidth: float, seed: int, projections: int, max_points: int, k: int
-) -> dict[str, Value]:
-    def balls(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-        return density_coverage(a, b, k)
-
+def _two_sample(x: np.ndarray, y: np.ndarray, bandwidth: float, seed: int) -> dict[str, Value]:
     # A run with few held-out rows of some class should not fail over two of its metrics.
-    density, coverage = balls(y, x) if len(y) > k else (math.nan, math.nan)
+    density, coverage = density_coverage(y, x) if len(y) > NEIGHBOURS else (math.nan, math.nan)
     # Half of the reference must still have k-th neighbours.
-    enough = len(y) >= 2 * (k + 1)
+    enough = len(y) >= 2 * (NEIGHBOURS + 1)
     # Brute force, which many dimensions take, costs the square of the rows.
     most = 2000 if y.shape[1] <= TREE_MAX_DIM else 500
-    spreads = subsample_spread(balls, y, x, num=COPIES, seed=seed, max_rows=most) if enough else (math.nan, math.nan)
+    spreads = math.nan, math.nan
+    if enough:
+        spreads = subsample_spread(density_coverage, y, x, num=COPIES, seed=seed, max_rows=most)
     return {
-        "sw2": sliced_wasserstein2_value(x, y, projections=projections, num=COPIES, seed=seed),
-        "w2": wasserstein2_value(x, y, max_points=max_points, num=COPIES // 2, seed=seed),
+        "sw2": sliced_wasserstein2_value(x, y, num=COPIES, seed=seed),
+        "w2": wasserstein2_value(x, y, num=COPIES // 2, seed=seed),
         "mmd2": mmd2_value(x, y, bandwidth=bandwidth, num=COPIES, seed=seed),
         "coverage": Value(coverage, float(spreads[1])),
         "density": Value(density, float(spreads[0])),

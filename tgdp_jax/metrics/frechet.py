@@ -22,24 +22,10 @@ from tgdp_jax.metrics.inputs import pair
 from tgdp_jax.metrics.spread import Value, bootstrap
 
 
-def frechet(x: Any, y: Any) -> float:
-    """Squared Fréchet distance.
-
-    Args:
-      x: features [N, *D], N >= 2.
-      y: features [M, *D], M >= 2.
-
-    Returns:
-      The distance d^2, at least 0; 0 for equal means and covariances, also for distributions that differ otherwise.
-
-    Raises:
-      UserError: bad arrays, or fewer than two rows.
-    """
-    return _distance(*pair("x", x, "y", y, at_least=2))
-
-
 def frechet_value(x: Any, y: Any, *, num: int = 20, seed: int = 0) -> Value:
-    """`frechet` with its bootstrap standard error.
+    """Squared Fréchet distance d^2 with its bootstrap standard error.
+
+    It is at least 0; 0 for equal means and covariances, also for distributions that differ otherwise.
 
     Args:
       x: features [N, *D], N >= 2.

@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # scikit-learn brings it
+from threadpoolctl import threadpool_limits
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.metrics.coverage import density_coverage, precision_recall
+from tgdp_jax.metrics.coverage import NEIGHBOURS, density_coverage, precision_recall
 from tgdp_jax.metrics.evaluate import COPIES, memorisation_value
 from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.frechet import frechet_value
@@ -29,7 +29,6 @@ def evaluate_images(
     *,
     seed: int = 0,
     labels: Any = None,
-    k: int = 5,
 ) -> dict[str, Value]:
     """Metrics of images or series: frechet, c2st, precision, recall, density, coverage and memorisation on features,
     mmd2 on the rows themselves and, with labels, label_accuracy.
@@ -44,12 +43,11 @@ def evaluate_images(
       features: of source rows, see `fit_features`.
       seed: of subsets and resampling; equal seeds make rows of one table comparable.
       labels: the classes the samples were asked for [N], or None.
-      k: neighbours of precision, recall, density and coverage.
 
     Returns:
       Name in `METRICS` to (value, spread); the spread is NaN where there are too few rows to tell. Precision, recall,
-      density and coverage are NaN where samples or reference have no more than k rows, c2st where either has fewer than
-      ten, memorisation where half of the reference repeats training rows. The training rows are held fixed.
+      density and coverage are NaN where samples or reference have no more than five rows, c2st where either has fewer
+      than ten, memorisation where half of the reference repeats training rows. The training rows are held fixed.
 
     Raises:
       UserError: bad arrays, or not one label a sample.
@@ -65,7 +63,7 @@ def evaluate_images(
         out["c2st"] = c2st(x, y, num=COPIES // 2, seed=seed).accuracy
     bandwidth = median_bandwidth(reference_pixels, seed=seed)
     out["mmd2"] = mmd2_value(pixels, reference_pixels, bandwidth=bandwidth, num=COPIES, seed=seed)
-    out |= _ball_values(y, x, k, seed)
+    out |= _ball_values(y, x, seed)
     if labels is not None:
         out["label_accuracy"] = label_accuracy(samples, labels, features)
     return out
@@ -86,14 +84,14 @@ def label_accuracy(samples: Any, labels: Any, features: Features) -> Value:
 
 # Many small sets, on which several threads wait for one another longer than they compute.
 @threadpool_limits.wrap(limits=1)
-def _ball_values(real: np.ndarray, fake: np.ndarray, k: int, seed: int) -> dict[str, Value]:
+def _ball_values(real: np.ndarray, fake: np.ndarray, seed: int) -> dict[str, Value]:
     def balls(real: np.ndarray, fake: np.ndarray) -> tuple[float, ...]:
-        return *precision_recall(real, fake, k), *density_coverage(real, fake, k)
+        return *precision_recall(real, fake), *density_coverage(real, fake)
 
     # As in `evaluate`: few held-out rows of some class should not fail a run, halves of them must still have k-th
     # neighbours, and brute force costs the square of the rows.
     fewest, unknown = min(len(real), len(fake)), np.full(len(BALLS), math.nan)
-    values = balls(real, fake) if fewest > k else unknown
-    enough = fewest >= 2 * (k + 1)
+    values = balls(real, fake) if fewest > NEIGHBOURS else unknown
+    enough = fewest >= 2 * (NEIGHBOURS + 1)
     spreads = subsample_spread(balls, real, fake, num=COPIES, seed=seed, max_rows=500) if enough else unknown
     return {name: Value(float(v), float(s)) for name, v, s in zip(BALLS, values, spreads, strict=True)}

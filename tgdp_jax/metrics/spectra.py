@@ -29,25 +29,8 @@ def periodograms(x: Any) -> Array:
     return np.abs(np.fft.rfft(x, axis=1)) ** 2 / x.shape[1]
 
 
-def log_spectral_distance(x: Any, y: Any) -> Array:
-    """Root mean square over frequencies of the decibels between mean spectra, for every channel [C].
-
-    Args:
-      x: series [N, L, C].
-      y: series [M, L, C].
-
-    Returns:
-      Decibels; 0 for equal mean spectra. The mean of the series (f = 0) is left out.
-
-    Raises:
-      UserError: bad arrays.
-    """
-    _check(x, y)
-    return _distance(periodograms(x), periodograms(y))
-
-
 def log_spectral_distance_value(x: Any, y: Any, *, num: int = 20, seed: int = 0) -> Value:
-    """Mean over channels of `log_spectral_distance`, with its bootstrap standard error.
+    """Log-spectral distance of the mean spectra, averaged over channels, with its bootstrap standard error.
 
     Args:
       x: series [N, L, C].
@@ -55,29 +38,24 @@ def log_spectral_distance_value(x: Any, y: Any, *, num: int = 20, seed: int = 0)
       num: bootstrap copies.
       seed: of the resampling.
 
+    Returns:
+      (value, spread) in decibels; 0 for equal mean spectra. The mean of the series (f = 0) is left out.
+
     Raises:
       UserError: bad arrays.
     """
-    _check(x, y)
-    powers = periodograms(x), periodograms(y)
-
-    def mean(a: Array, b: Array) -> float:
-        return float(_distance(a, b).mean())
-
-    return Value(mean(*powers), bootstrap(mean, *powers, num=num, seed=seed))
-
-
-def _check(x: Any, y: Any) -> None:
     shape = np.shape(x)
     if len(shape) != 3 or shape[1] < 2 or np.shape(y)[1:] != shape[1:]:
         raise UserError(f"spectra are of series [N, L, C] of one form, got {shape} and {np.shape(y)}")
     pair("x", x, "y", y)
+    powers = periodograms(x), periodograms(y)
+    return Value(_distance(*powers), bootstrap(_distance, *powers, num=num, seed=seed))
 
 
-def _distance(x: Array, y: Array) -> Array:
+def _distance(x: Array, y: Array) -> float:
     mean = [power[:, 1:].mean(0) for power in (x, y)]
     least = LEAST * max(power.max() for power in mean)
     if not least > 0:
-        return np.zeros(x.shape[2])  # flat lines both
+        return 0.0  # flat lines both
     decibels = 10 * np.log10((mean[0] + least) / (mean[1] + least))
-    return np.sqrt(np.mean(decibels**2, axis=0))
+    return float(np.sqrt(np.mean(decibels**2, axis=0)).mean())

@@ -27,6 +27,7 @@ from tgdp_jax.metrics.inputs import pair, positive, rows
 from tgdp_jax.metrics.spread import Value, bootstrap, subsample_spread
 
 BLOCK = 1024  # rows of one kernel block: 4 MiB in float32, within the caches
+POOLED = 1000  # points whose distances set a bandwidth
 DIRECT_MAX_DIM = 4  # up to here differences are taken one by one, above by a matrix product
 
 
@@ -98,7 +99,7 @@ def _common_quantiles(n: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return starts // m, starts // n, (ends - starts) / (n * m)
 
 
-def wasserstein2(x: Any, y: Any, *, max_points: int = 1000, seed: int = 0) -> float:
+def wasserstein2_value(x: Any, y: Any, *, max_points: int = 1000, num: int = 20, seed: int = 0) -> Value:
     """Exact W2 between equal-size subsets, by optimal assignment.
 
     Between finite sets of the same distribution the result is positive and falls only as n^(-1/d) (for d > 4; Fournier
@@ -106,32 +107,14 @@ def wasserstein2(x: Any, y: Any, *, max_points: int = 1000, seed: int = 0) -> fl
     themselves. The cost grows as the cube of `max_points`.
 
     Args:
-      x: samples [N, *D].
-      y: samples [M, *D].
-      max_points: size of the subsets, which are min(max_points, N, M) rows drawn without replacement.
-      seed: of the subsets.
-
-    Returns:
-      The distance, in units of x.
-
-    Raises:
-      UserError: bad arrays, or max_points below one.
-    """
-    return _assigned(_cost(x, y, max_points, seed))
-
-
-def wasserstein2_value(x: Any, y: Any, *, max_points: int = 1000, num: int = 20, seed: int = 0) -> Value:
-    """`wasserstein2` with the standard error of drawing such subsets, estimated from halves of them.
-
-    Args:
       x: samples [N, *D], N >= 2.
       y: samples [M, *D], M >= 2.
-      max_points: size of the subsets.
-      num: pairs of halves; each costs about an eighth of the value itself.
+      max_points: size of the subsets, which are min(max_points, N, M) rows drawn without replacement.
+      num: pairs of halves of the subsets behind the spread; each costs about an eighth of the value itself.
       seed: of the subsets and the halves.
 
     Returns:
-      (value, spread), in units of x.
+      (value, standard error of drawing such subsets), in units of x.
 
     Raises:
       UserError: bad arrays, max_points below two, or num below two.
@@ -158,15 +141,14 @@ def _assigned(cost: np.ndarray) -> float:
     return math.sqrt(cost[linear_sum_assignment(cost)].mean())
 
 
-def median_bandwidth(*samples: Any, max_points: int = 1000, seed: int = 0) -> float:
+def median_bandwidth(*samples: Any, seed: int = 0) -> float:
     """Median distance between pooled points: the usual bandwidth of an RBF kernel (Gretton et al. 2012, section 8).
 
     In two equal, well separated clusters half of the distances lie within and half between them: the median then falls
     into the gap and moves a lot from draw to draw. Fix the bandwidth where values must be comparable.
 
     Args:
-      *samples: sets [N_i, *D]; an equal share of `max_points` is drawn from each, so that a long set does not decide.
-      max_points: pooled points used.
+      *samples: sets [N_i, *D]; an equal share of `POOLED` rows is drawn from each, so that a long set does not decide.
       seed: of the subsets.
 
     Returns:
@@ -176,8 +158,7 @@ def median_bandwidth(*samples: Any, max_points: int = 1000, seed: int = 0) -> fl
       UserError: bad arrays.
     """
     sets = [rows("samples", s) for s in samples]
-    positive("max_points", max_points)
-    share = max(1, max_points // len(sets))
+    share = max(1, POOLED // len(sets))
     rng = np.random.default_rng(seed)
     pool = [s if len(s) <= share else s[rng.choice(len(s), share, replace=False)] for s in sets]
     distance = pdist(np.concatenate(pool))
@@ -185,33 +166,18 @@ def median_bandwidth(*samples: Any, max_points: int = 1000, seed: int = 0) -> fl
     return float(np.median(distance)) if distance.size else 1.0
 
 
-def mmd2(x: Any, y: Any, *, bandwidth: float | None = None) -> float:
+def mmd2_value(x: Any, y: Any, *, bandwidth: float | None = None, num: int = 20, seed: int = 0) -> Value:
     """Unbiased squared maximum mean discrepancy with the kernel exp(-|x - y|^2 / (2 bandwidth^2)).
+
+    It is zero on average where the distributions agree. Its bootstrap standard error costs next to nothing: the kernel
+    is evaluated once.
 
     Args:
       x: samples [N, *D], N >= 2.
       y: samples [M, *D], M >= 2.
       bandwidth: in units of x; None takes `median_bandwidth(x, y)`, which depends on both sets: to compare several
         samplers with one reference, pass `median_bandwidth(reference)`.
-
-    Returns:
-      The estimate, zero on average where the distributions agree.
-
-    Raises:
-      UserError: bad arrays, or a bandwidth that is not positive.
-    """
-    x, y, bandwidth = _kernel_inputs(x, y, bandwidth)
-    return float(_weighted_mmd2(x, y, np.ones((len(x), 1)), np.ones((len(y), 1)), bandwidth)[0])
-
-
-def mmd2_value(x: Any, y: Any, *, bandwidth: float | None = None, num: int = 20, seed: int = 0) -> Value:
-    """`mmd2` with its bootstrap standard error, for the price of one: the kernel is evaluated once.
-
-    Args:
-      x: samples [N, *D], N >= 2.
-      y: samples [M, *D], M >= 2.
-      bandwidth: as in `mmd2`; the copies share it.
-      num: bootstrap copies.
+      num: bootstrap copies, which share the bandwidth.
       seed: of the resampling.
 
     Returns:
@@ -222,7 +188,10 @@ def mmd2_value(x: Any, y: Any, *, bandwidth: float | None = None, num: int = 20,
     """
     if num < 2:
         raise UserError(f"num must be at least 2 for a standard deviation, got {num}")
-    x, y, bandwidth = _kernel_inputs(x, y, bandwidth)
+    x, y = pair("x", x, "y", y, at_least=2)
+    bandwidth = median_bandwidth(x, y) if bandwidth is None else float(bandwidth)
+    if not 0 < bandwidth < math.inf:
+        raise UserError(f"bandwidth must be a positive number, got {bandwidth}")
     rng = np.random.default_rng(seed)
 
     # A resampled set is the set itself with every row counted as often as it was drawn.
@@ -231,14 +200,6 @@ def mmd2_value(x: Any, y: Any, *, bandwidth: float | None = None, num: int = 20,
 
     values = _weighted_mmd2(x, y, counts(len(x)), counts(len(y)), bandwidth)
     return Value(float(values[0]), float(values[1:].std(ddof=1)))
-
-
-def _kernel_inputs(x: Any, y: Any, bandwidth: float | None) -> tuple[np.ndarray, np.ndarray, float]:
-    x, y = pair("x", x, "y", y, at_least=2)
-    bandwidth = median_bandwidth(x, y) if bandwidth is None else float(bandwidth)
-    if not 0 < bandwidth < math.inf:
-        raise UserError(f"bandwidth must be a positive number, got {bandwidth}")
-    return x, y, bandwidth
 
 
 def _weighted_mmd2(x: np.ndarray, y: np.ndarray, wx: np.ndarray, wy: np.ndarray, bandwidth: float) -> Any:

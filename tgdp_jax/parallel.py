@@ -1,8 +1,9 @@
-"""Devices and processes: the only file that knows how many there are.
+"""Devices and processes: every sum over devices and every mapping onto them is here.
 
-Everything else is written as per-device functions. A training step takes a `Place`; where that has an axis name it sums
-over devices, without one it is a plain function of one device. `mapped` maps such functions with `jax.pmap` over all
-devices of all processes, `in_chunks` maps functions of independent rows over the devices at hand.
+Other files may ask JAX how many there are; what they compute is written as per-device functions. A training step takes
+a `Place`; where that has an axis name it sums over devices, without one it is a plain function of one device. `mapped`
+maps such functions with `jax.pmap` over all devices of all processes, `in_chunks` maps functions of independent rows
+over the devices at hand.
 
 A batch of U rows is split evenly, ceil(U / devices) rows each; the surplus at the end repeats the last row with weight
 zero. So any number of devices serves any batch, and sums over devices are sums over the same rows.

@@ -313,7 +313,8 @@ class TrainingConfig:
     Attributes:
       process: forward process.
       network: denoising network.
-      head: classifier and guidance network of image problems.
+      head: classifier and guidance network of images and series; of vectors too where they stand on the source's
+        features (`--head.on source`).
       source: source model.
       representation: what a self-supervised source model, and the method of that name, learns beside denoising.
       rival: training on the target: scratch, fine-tuning and the adaptations of the source below.

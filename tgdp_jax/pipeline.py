@@ -62,11 +62,12 @@ def silent(name: str, finished: bool) -> Progress | None:
     return None
 
 
-def load_problem(config: Any, *, n_target: int | None, seed: int) -> Problem:
-    """The problem that a problem config describes."""
+def load_problem(config: Any, *, n_target: int | None, seed: int, source_seed: int | None = None) -> Problem:
+    """The problem that a problem config describes; `source_seed` (None: the seed) is of drawn source rows."""
     match config:
         case gaussians.GaussiansConfig():
-            return gaussians.load(config, n_target=n_target, seed=seed, num_reference=NUM_REFERENCE)
+            seeds = {"seed": seed, "source_seed": source_seed}
+            return gaussians.load(config, n_target=n_target, num_reference=NUM_REFERENCE, **seeds)
         case digits.DigitsConfig():
             return digits.load(config, n_target=n_target, seed=seed)
         case digit_pairs.DigitPairsConfig():
@@ -74,7 +75,7 @@ def load_problem(config: Any, *, n_target: int | None, seed: int) -> Problem:
         case images.ImagesConfig():
             return images.load(config, n_target=n_target, seed=seed)
         case ecg_sim.EcgSimConfig():
-            return ecg_sim.load(config, n_target=n_target, seed=seed)
+            return ecg_sim.load(config, n_target=n_target, seed=seed, source_seed=source_seed)
         case ecg_folders.EcgConfig():
             return ecg_folders.load(config, n_target=n_target, seed=seed)
         case _:
@@ -198,6 +199,7 @@ def train(
                 "precision": config.precision,
                 "needs": [marks[name] for name in stage.needs],
                 "problem": identity,
+                "source_rows": problem.source.digest,
                 "seed": own_seed,
                 "n_target": len(problem.target) if stage.uses_target else None,
                 **model,
@@ -258,8 +260,9 @@ def _run_stage(
 def image_features(
     problem: Problem, identity: dict[str, Any], store: Store, watch: Watch, *, log: Callable[[str], Log] | None = None
 ) -> Features | None:
-    """What metrics of images and series compare: features of a classifier of the source's classes, one for all methods,
-    numbers of target rows and seeds. None for other problems, and for rows without labels.
+    """What metrics of images and series compare: features of a classifier of the source's classes, one for all methods
+    and numbers of target rows, and for all seeds that have the same source rows. None for other problems, and for rows
+    without labels.
     """
     source = problem.source
     if len(problem.shape) not in (2, 3) or source.y is None:
@@ -270,7 +273,9 @@ def image_features(
         fitted = fit_features(named_key(0, "features"), source.x, source.y, num_classes=num_classes, session=session)
         return StageResult({"params": fitted.params}, {}, {"accuracy": fitted.accuracy})
 
-    mark = fingerprint({"stage": "features", "problem": identity, "num_classes": num_classes})
+    mark = fingerprint(
+        {"stage": "features", "problem": identity, "source_rows": source.digest, "num_classes": num_classes}
+    )
     result, _ = _run_stage("features", run, mark, store, watch, log=log)
     return Features(result.tree["params"], result.info["accuracy"], FeatureCNN(num_classes), problem.shape)
 

@@ -329,8 +329,8 @@ class TrainingConfig:
       precision: what networks compute in: float32 or bfloat16. Parameters, times, log-ratios, optimiser and sampler
         states are float32 in both.
       augment: none, shift (images: by up to a pixel in 8) or shift_flip (mirrored too); of all rows that train.
-      source_seed: of training on source rows alone; default the run's. One for all seeds makes them share one source
-        model.
+      source_seed: of training on source rows alone, and of source rows that are drawn; default the run's. One for all
+        seeds makes them share one source model.
       pretrained: folder of a U-Net that diffusers' `save_pretrained` wrote, with its scheduler; or .safetensors file of
         SSSD-ECG (`interop.sssd`). It is the source model: nothing is trained on source rows, and it says what process,
         network and prediction are. For problems that leave rows in its units.

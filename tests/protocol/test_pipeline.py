@@ -124,6 +124,17 @@ def test_a_seed_of_its_own_lets_other_seeds_share_the_source(tmp_path):
     assert len(list(tmp_path.glob("source-*"))) == 1
 
 
+def test_what_is_trained_goes_by_the_source_rows_themselves(tmp_path):
+    """Seeds draw their own source rows, but for those of one source seed: what was trained on others is not theirs."""
+    store, marks = Store(tmp_path), []
+    for source_seed, seed in ((None, 0), (None, 1), (0, 1), (0, 2)):
+        problem = pipeline.load_problem(tiny.GAUSSIANS, n_target=tiny.N_TARGET, seed=seed, source_seed=source_seed)
+        config = dataclasses.replace(tiny.TRAINING, source_seed=0)
+        pipeline.train(config, problem, {}, "source", seed, store, pipeline.silent)
+        marks.append(len(list(tmp_path.glob("source-*"))))
+    assert marks == [1, 2, 2, 2]
+
+
 def test_only_what_sees_the_target_depends_on_its_number_of_rows(train):
     train()
     assert train(n_target=6) == ["top"]

@@ -50,7 +50,10 @@ def compare(
     """
     for name in config.method_list:
         choose("method", name, METHODS)
-    problems = {(n, seed): load_problem(config.problem, n_target=n, seed=seed) for n, seed in _grid(config)}
+    problems = {
+        (n, seed): load_problem(config.problem, n_target=n, seed=seed, source_seed=config.source_seed)
+        for n, seed in _grid(config)
+    }
     check_denoiser(config, next(iter(problems.values())))  # says what does not fit before anything is written
     claim_folder(out, "compare", config, file_digests(config), resume=engine.resume)
     with locked(out):

@@ -65,7 +65,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
       UserError: whatever a user can put right.
     """
     choose("method", config.method, METHODS)
-    problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed)
+    problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed, source_seed=config.source_seed)
     # These say what does not fit before anything is written.
     denoiser(config, problem)
     METHODS[config.method].stages(config, problem)
@@ -215,7 +215,7 @@ def load_run(folder: Path, watch: Watch) -> tuple[RunConfig, Problem, Trained]:
     """
     config = _read_run(folder)
     _check_paths(folder, config)
-    problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed)
+    problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed, source_seed=config.source_seed)
     store, identity = Store(folder / "checkpoints"), problem_identity(config.problem)
     return config, problem, train(config, problem, identity, config.method, config.seed, store, watch, only_load=True)
 

@@ -72,8 +72,15 @@ def mixtures(config: GaussiansConfig) -> Exact:
     return Exact(pair(config.source_mean, spread, 0.5), pair(config.target_mean, turned, config.target_weight))
 
 
-def load(config: GaussiansConfig, *, n_target: int | None, seed: int, num_reference: int = 10_000) -> Problem:
-    """Draws the problem; source, target and reference rows depend on (config, seed) alone, target rows are nested in n.
+def load(
+    config: GaussiansConfig,
+    *,
+    n_target: int | None,
+    seed: int,
+    source_seed: int | None = None,
+    num_reference: int = 10_000,
+) -> Problem:
+    """Draws the problem; `source_seed` (None: the seed) is that of source rows; target rows are nested in n.
 
     Raises:
       UserError: n_target is out of range.
@@ -82,7 +89,8 @@ def load(config: GaussiansConfig, *, n_target: int | None, seed: int, num_refere
     available = 100_000
     check_n_target(n_target, available)
     exact = mixtures(config)
-    keys = [jax.random.fold_in(jax.random.key(seed), i) for i in range(3)]
+    source_seed = seed if source_seed is None else source_seed
+    keys = [jax.random.fold_in(jax.random.key(own), part) for part, own in enumerate((source_seed, seed, seed))]
     parts = [
         exact.source.sample(keys[0], config.num_source),
         tuple(a[:n_target] for a in exact.target.sample(keys[1], available)),

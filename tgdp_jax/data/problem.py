@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 from typing import Any
 
 import jax
@@ -26,6 +28,12 @@ class Data:
     def arrays(self, conditional: bool) -> dict[str, Any]:
         """{"x"} or, for a conditional problem, {"x", "y"}."""
         return {"x": self.x, "y": self.y} if conditional else {"x": self.x}
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hash of the rows and their labels."""
+        parts = [self.x] if self.y is None else [self.x, self.y]
+        return hashlib.sha256(b"".join(hashlib.sha256(np.ascontiguousarray(a)).digest() for a in parts)).hexdigest()
 
     def take(self, rows: Any) -> Data:
         """The given rows."""

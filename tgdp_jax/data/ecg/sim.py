@@ -39,22 +39,23 @@ class EcgSimConfig:
             raise UserError(f"num-source is {self.num_source}: a source model needs at least 100 records")
 
 
-def load(config: EcgSimConfig, *, n_target: int | None, seed: int) -> Problem:
-    """Draws the problem; source, target and reference rows depend on (config, seed) alone, target rows are nested in n.
+def load(config: EcgSimConfig, *, n_target: int | None, seed: int, source_seed: int | None = None) -> Problem:
+    """Draws the problem; `source_seed` (None: the seed) is that of source records; target records are nested in n.
 
     Raises:
       UserError: n_target is out of range.
     """
     n_target = 50 if n_target is None else n_target
     check_n_target(n_target, AVAILABLE)
-    sizes = config.num_source, n_target, NUM_REFERENCE
+    source_seed = seed if source_seed is None else source_seed
+    drawn = (SOURCE, config.num_source, source_seed), (TARGET, n_target, seed), (TARGET, NUM_REFERENCE, seed)
 
     def rows(records: Simulated) -> Data:
         return Data(records.x, records.y)
 
     source, target, reference = (
-        rows(simulate([seed, part], population, num, seconds=config.seconds, rate=config.rate))
-        for part, (population, num) in enumerate(zip((SOURCE, TARGET, TARGET), sizes, strict=True))
+        rows(simulate([own, part], population, num, seconds=config.seconds, rate=config.rate))
+        for part, (population, num, own) in enumerate(drawn)
     )
     return ecg_problem(
         "ecg-sim", source, target, reference, classes=CLASSES, conditional=config.conditional, rate=config.rate

@@ -171,7 +171,7 @@ def training(size: Size) -> dict[str, Any]:
         "source": optimised(source, steps=200 if tiny else 2000),
         "rival": optimised(rival, steps=50 if tiny else 400, batch_size=16),
         "classifier": optimised(classifier, steps=50 if tiny else 300),
-        "guidance": optimised(guidance, steps=50 if tiny else 300),
+        "guidance": optimised(guidance, steps=50 if tiny else 1000),
         "sampling": SamplingConfig(num=100 if tiny else 500, steps=20, clip=1.0, chunk=100),
     }
 

@@ -58,12 +58,12 @@ class ImageTrainingConfig(TrainingConfig):
         features=(128,),
         folds=3,
         optimiser=OptimiserConfig(
-            steps=400,
+            steps=1500,
             batch_size=32,
-            learning_rate=3e-3,
+            learning_rate=5e-3,
             ema=0.98,
             steps_per_launch=25,
-            patience=100,
+            patience=200,
             validation_rows=256,
         ),
     )

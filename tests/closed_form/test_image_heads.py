@@ -11,7 +11,7 @@ from tests.helpers import spread_params
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets import ClassifierHead, EpsDiT, EpsUNet, GuidanceHead
 from tgdp_jax.nets.dit import _unpatch, position_features
-from tgdp_jax.nets.heads import ConvBody, frozen
+from tgdp_jax.nets.heads import ConvBody, Energy, frozen
 from tgdp_jax.sde import VP
 
 SDE = VP()
@@ -57,26 +57,42 @@ def test_rows_do_not_interact(net):
     assert np.abs(np.diff(np.asarray(whole), axis=0)).max() > 1e-3
 
 
-def test_local_energy_starts_at_zero_and_moves_a_pixel_as_much_in_a_larger_picture():
-    body = ConvBody((8,))
+def test_energy_starts_at_zero_and_moves_a_pixel_as_much_in_a_larger_picture():
+    body, energy = ConvBody((8, 8)), Energy()
     small = jax.random.normal(jax.random.key(2), (1, 8, 8, 1))
     large = jnp.tile(small, (1, 3, 3, 1))
     known = jnp.ones((1, 3))
-    fresh = body.init(jax.random.key(0), small, known)
-    assert float(body.apply(fresh, small, known)[1][0]) == 0.0
     params = spread_params(body.init, small, known)
+    maps = body.apply(params, small, known)
+    fresh = energy.init(jax.random.key(0), small, maps, known)
+    assert float(energy.apply(fresh, small, maps, known)[0]) == 0.0
+    moved = spread_params(energy.init, small, maps, known)
 
-    def slopes(x, part):
-        return jax.grad(lambda x: jnp.mean(body.apply(params, x, known)[part]))(x)
+    def norm(part, x, inner):
+        slope = jax.jit(jax.grad(lambda x: jnp.mean(part(x, body.apply(params, x, known)))))(x)
+        return jnp.linalg.norm(slope[:, inner, inner])
 
     # The middle tile sees what the small picture does, but for its border; all statistics over pictures agree.
-    inner = (slice(None), slice(11, 13), slice(11, 13))
-    pooled_part, energy = (
-        jnp.linalg.norm(slopes(large, part)[inner]) / jnp.linalg.norm(slopes(small, part)[:, 3:5, 3:5])
-        for part in (0, 1)
+    energy_ratio, pooled_ratio = (
+        norm(part, large, slice(11, 13)) / norm(part, small, slice(3, 5))
+        for part in (lambda x, maps: energy.apply(moved, x, maps, known), lambda x, maps: maps[-1])
     )
-    np.testing.assert_allclose(energy, 1.0, rtol=0.5)
-    assert pooled_part < 0.2  # a ninth, or less where another tile has the largest value
+    np.testing.assert_allclose(energy_ratio, 1.0, rtol=0.5)
+    assert pooled_ratio < 0.2  # a ninth, or less where another tile has the largest value
+
+
+def test_the_gradient_of_the_energy_of_linear_layers_is_known():
+    """Without layers below, e = w x and F = W x for kernels of one place; the gradient is w + (W + W^T) x."""
+    x = jax.random.normal(jax.random.key(3), (2, 4, 4, 3))
+    energy = Energy()
+    params = energy.init(jax.random.key(0), x, [x], None)
+    kernel = np.zeros((3, 3, 3, 3), np.float32)
+    kernel[1, 1] = np.random.default_rng(0).normal(size=(3, 3))  # from channel to channel, [C, C]
+    params["params"]["Conv_1"]["kernel"] = jnp.asarray(kernel)
+    params["params"]["Conv_0"]["kernel"] = jnp.asarray([[[[1.0], [2.0], [-3.0]]]])
+    slope = jax.grad(lambda x: energy.apply(params, x, [x], None).sum())(x)
+    expected = jnp.array([1.0, 2.0, -3.0]) + x @ (kernel[1, 1] + kernel[1, 1].T)
+    np.testing.assert_allclose(slope, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("remat", [False, True])

@@ -15,7 +15,7 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.nets import SSSD, ClassifierHead, EpsSSSD, GeneratorMLP, GuidanceHead
 from tgdp_jax.nets.embedding import Prompt
 from tgdp_jax.nets.features import FeatureCNN
-from tgdp_jax.nets.heads import ConvBody, frozen
+from tgdp_jax.nets.heads import ConvBody, Energy, frozen
 from tgdp_jax.nets.xresnet import XResNet1d
 from tgdp_jax.sde import VP
 from tgdp_jax.settings import NetworkConfig, ProcessConfig
@@ -142,15 +142,26 @@ def test_a_head_on_the_source_takes_its_weights_as_they_are():
     assert jax.tree.map(jnp.shape, frozen(source)["source"]) == jax.tree.map(lambda leaf: leaf.shape, made["source"])
 
 
-def test_local_energy_is_a_sum_over_places():
-    body, known = ConvBody((8,)), jnp.ones((1, 3))
-    short = jax.random.normal(jax.random.key(2), (1, 20, 2))
+def test_energy_is_a_sum_over_places():
+    body, energy, known = ConvBody((8, 8)), Energy(), jnp.ones((1, 3))
+    short = jax.random.normal(jax.random.key(2), (1, 20, 1, 2))
     params = spread_params(body.init, short, known)
-    ends = jnp.zeros((1, 8, 2))
-    # Norms look at the whole row: of rows that repeat themselves, statistics agree.
-    once, thrice = (jnp.concatenate([ends, jnp.tile(short, (1, n, 1)), ends], 1) for n in (10, 30))
-    ratio = float(body.apply(params, thrice, known)[1][0] / body.apply(params, once, known)[1][0])
-    np.testing.assert_allclose(ratio, 3.0, rtol=0.15)
+    moved = spread_params(energy.init, short, body.apply(params, short, known), known)
+    ends = jnp.zeros((1, 8, 1, 2))
+
+    def of(num):
+        # Norms look at the whole row: of rows that repeat themselves, statistics agree.
+        x = jnp.concatenate([ends, jnp.tile(short, (1, num, 1, 1)), ends], 1)
+        return float(energy.apply(moved, x, body.apply(params, x, known), known)[0])
+
+    np.testing.assert_allclose(of(30) / of(10), 3.0, rtol=0.15)
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 100])
+def test_guidance_takes_series_of_any_length(length):
+    net = GuidanceHead(SDE, (8, 8, 8), (8,))
+    made = jax.eval_shape(lambda x: net.init_with_output(jax.random.key(0), x, T)[0], jnp.zeros((3, length, 2)))
+    assert made.shape == (3,)
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 100])

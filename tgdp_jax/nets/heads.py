@@ -24,7 +24,7 @@ from tgdp_jax.nets.xresnet import XResNet1d
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
-SHARPEST = 0.1  # noise below which the local energy grows no further
+SHARPEST = 0.1  # noise below which the energy grows no further
 GROUP = 8  # channels that share a group norm
 SERIES_WINDOW, SERIES_POOL = 7, 4  # places of a series that a convolution sees, and that become one
 
@@ -34,43 +34,104 @@ def frozen(variables: Any) -> dict[str, Any]:
     return {"source": {"features": {"params": variables["params"]}}}
 
 
-class ConvBody(nn.Module):
-    """(feature map [B, h, w, channels[-1]], local energy [B]) of images [B, H, W, C] or series [B, L, C].
+class ConvLayer(nn.Module):
+    """Convolution, group norm and activation, shifted and scaled by what is known of time and label (FiLM, Perez et al.
+    2018); [B, H, W, C] -> [B, H, W, features].
 
-    At every width two convolutions, each shifted and scaled by what is known of time and label (FiLM, Perez et al.
-    2018), then half the resolution (of series, whose windows are 7 places, a quarter). The local energy is a sum over
-    all places of a function of the 7 x 7 pixels around (a field of experts, Roth & Black 2005), zero at the start. Two
-    sets of images differ in the fine print too, in how edges and grounds look, everywhere at once: an average of
-    features passes on only its 1 / (H W) to a pixel.
+    Attributes:
+      features: channels that come out.
+      window: places that a convolution sees, see `Conv`.
+      dtype: what it computes in (None: float32); norms are float32.
+    """
+
+    features: int
+    window: Any
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, h: Array, known: Array | None) -> Array:
+        h = Conv(self.features, self.window, dtype=self.dtype)(h)
+        h = GroupNorm(self.features // math.gcd(GROUP, self.features))(h.astype(jnp.float32))
+        if known is not None:
+            shift, scale = jnp.split(nn.Dense(2 * self.features)(known)[:, None, None], 2, -1)
+            h = (1.0 + scale) * h + shift
+        return silu(h if self.dtype is None else h.astype(self.dtype))
+
+
+class ConvBody(nn.Module):
+    """Feature maps [B, h, w, c], one a width, of images [B, H, W, C] or series [B, L, 1, C].
+
+    Two layers at every width, then half the resolution (of series, whose windows are 7 places, a quarter).
 
     Attributes:
       channels: widths, one a resolution.
-      dtype: what the layers compute in; the input layer, norms and pooled features are float32.
+      dtype: what the layers compute in; the first convolution and norms are float32.
     """
 
     channels: tuple[int, ...]
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, known: Array | None) -> tuple[Array, Array]:
-        inner = None if self.dtype == jnp.float32 else self.dtype
-        window, pool = 3, (2, 2)
-        if x.ndim == 3:
-            x, window, pool = x[:, :, None], (SERIES_WINDOW, 1), (SERIES_POOL, 1)
-        h, energy = Conv(self.channels[0], window)(x), jnp.zeros(x.shape[0])
+    def __call__(self, x: Array, known: Array | None) -> list[Array]:
+        window, pool = _places(x)
+        h, maps = Conv(self.channels[0], window)(x), []
         for level, width in enumerate(self.channels):
-            for _ in range(2):
-                h = Conv(width, window, dtype=inner)(h)
-                h = GroupNorm(width // math.gcd(GROUP, width))(h.astype(jnp.float32))
-                if known is not None:
-                    shift, scale = jnp.split(nn.Dense(2 * width)(known)[:, None, None], 2, -1)
-                    h = (1.0 + scale) * h + shift
-                h = silu(h if inner is None else h.astype(inner))
-            if level == 0:
-                energy = Conv(1, size=1, kernel_init=nn.initializers.zeros)(h.astype(jnp.float32)).sum((1, 2, 3))
-            if level < len(self.channels) - 1:
+            if level:
                 h = nn.avg_pool(h, pool, pool, padding="SAME", count_include_pad=False)
-        return h, energy
+            for _ in range(2):
+                h = ConvLayer(width, window, _inner(self.dtype))(h, known)
+            maps.append(h)
+        return maps
+
+
+class Energy(nn.Module):
+    """Sum over places of e(x) and, of images, <x, F(x)>; [B]. e is of the neighbourhood (a field of experts, Roth &
+    Black 2005), F a U-Net's output. Zero at the start.
+
+    The gradient of <x, F(x)> is F(x) and what F moves, as free as a denoising network (Salimans & Ho 2021, "Should EBMs
+    model the energy or the score?"). Features that are averaged over a row pass on only a share of one over its places
+    to each: sets of rows differ in the fine print too, everywhere at once, and that takes a sum.
+
+    Attributes:
+      dtype: what the layers of F compute in; the last layers and the sums are float32.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, maps: list[Array], known: Array | None) -> Array:
+        """x and `maps` as of `ConvBody`; F is the way up over them."""
+        energy = self._last(1, 1, maps[0]).sum((1, 2, 3))
+        if _is_series(x):
+            return energy  # <x, F(x)> was measured to add nothing there, at twice the cost
+        inner, (window, pool), h = _inner(self.dtype), _places(x), maps[-1]
+        for kept in reversed(maps[:-1]):
+            h = Conv(kept.shape[-1], 1, dtype=inner)(h)
+            h = jnp.repeat(jnp.repeat(h, pool[0], 1), pool[1], 2)[:, : kept.shape[1], : kept.shape[2]]
+            h = ConvLayer(kept.shape[-1], window, inner)(h + kept, known)
+        return energy + (x * self._last(x.shape[-1], window, h)).sum((1, 2, 3))
+
+    def _last(self, features: int, window: Any, h: Array) -> Array:
+        return Conv(features, window, kernel_init=nn.initializers.zeros)(h.astype(jnp.float32))
+
+
+def _is_series(x: Array) -> bool:
+    return x.shape[2] == 1
+
+
+def _places(x: Array) -> tuple[Any, tuple[int, int]]:
+    """(window of a convolution, places that become one) of images [B, H, W, C] and series [B, L, 1, C]."""
+    return ((SERIES_WINDOW, 1), (SERIES_POOL, 1)) if _is_series(x) else (3, (2, 2))
+
+
+def _inner(dtype: Any) -> Any:
+    # None: of the type of inputs and parameters.
+    return None if dtype == jnp.float32 else dtype
+
+
+def as_image(x: Array) -> Array:
+    """Series [B, L, C] as [B, L, 1, C]; images as they are."""
+    return x[:, :, None] if x.ndim == 3 else x
 
 
 def _clean_features(channels: tuple[int, ...], x: Array, known: Array | None, dtype: Any) -> Array:
@@ -78,7 +139,7 @@ def _clean_features(channels: tuple[int, ...], x: Array, known: Array | None, dt
     if x.ndim == 3:
         return XResNet1d(channels, dtype=dtype)(x, known)
     # Pixels give sets away that look alike to people: a clean classifier is to see what lasts under noise.
-    return ConvBody(channels, dtype)(x, known)[0]
+    return ConvBody(channels, dtype)(x, known)[-1]
 
 
 class SourceFeatures(nn.Module):
@@ -127,8 +188,9 @@ class GuidanceHead(nn.Module):
         if self.source is not None:
             seen, energy = SourceFeatures(self.source, name="features")(x, t, cond), 0.0
         else:
-            h, energy = ConvBody(self.channels, self.dtype)(scaled_input(x, t, self.sde, self.data_std), known)
-            seen = pooled(h)
+            x = as_image(scaled_input(x, t, self.sde, self.data_std))
+            maps = ConvBody(self.channels, self.dtype)(x, known)
+            seen, energy = pooled(maps[-1]), Energy(self.dtype)(x, maps, known)
         seen = nn.LayerNorm()(seen)
         g = MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate([seen, known], -1))[:, 0]
         # Fine print counts where there is little noise, and there its log-ratio is steep.

@@ -3,8 +3,10 @@
     L = E_{x_0 ~ p} [ loss(g(x_t, t), log r(x_0)) ]  +  eta1 E_{x_0 ~ q} [ cycle ]  +  eta2 E_{x_0 ~ q} [ consistency ]
 
 (Ouyang et al. 2024, with regularisers.) The consistency term is denoising score matching on the target with the source
-frozen; the same quantity on held-out target rows says when to stop, which is the only honest judge there is when
-nothing but n samples of the target are known.
+frozen; the same quantity on held-out target rows says when to stop, which is the only judge there is when nothing but
+n samples of the target are known. It is a little too kind: log r was learned from all rows, those held out included. Of
+ten rows, with the exact source score, that was worth 0.4 to 1.1 nats of n D times the loss in two dimensions and 1.4 to
+2 in eight, without the consistency term.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.settings import HeadConfig, NetworkConfig
 from tgdp_jax.sssd_settings import SSSDConfig
 from tgdp_jax.transfer import METHODS
-from tgdp_jax.transfer.networks import check_denoiser
+from tgdp_jax.transfer.networks import check_denoiser, guidance_net
 
 
 def rows(*shape: int) -> Problem:
@@ -50,3 +50,10 @@ def test_heads_can_not_stand_on_a_network_without_features(method):
     config = dataclasses.replace(with_network(kind="multimodal"), head=HeadConfig(on="source"))
     with pytest.raises(UserError, match="kind multimodal has no features for heads to stand on"):
         METHODS[method].stages(config, rows(4))
+
+
+@pytest.mark.parametrize(("shape", "kind", "free"), [((8, 8, 1), "unet", True), ((20, 2), "sssd", False)])
+def test_guidance_of_images_alone_is_free_and_no_classifier_is(shape, kind, free):
+    config = with_network(kind=kind, sssd=SSSDConfig(layers=1, width=4, states=4, hidden=8, label_dim=4))
+    assert guidance_net(config, rows(*shape)).free == free
+    assert not guidance_net(config, rows(*shape), classifies=True).free

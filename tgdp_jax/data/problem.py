@@ -33,7 +33,8 @@ class Data:
     def digest(self) -> str:
         """Hash of the rows and their labels."""
         parts = [self.x] if self.y is None else [self.x, self.y]
-        return hashlib.sha256(b"".join(hashlib.sha256(np.ascontiguousarray(a).data).digest() for a in parts)).hexdigest()
+        each = [hashlib.sha256(np.ascontiguousarray(part).data).digest() for part in parts]
+        return hashlib.sha256(b"".join(each)).hexdigest()
 
     def take(self, rows: Any) -> Data:
         """The given rows."""

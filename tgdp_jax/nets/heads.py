@@ -85,25 +85,27 @@ class ConvBody(nn.Module):
 
 
 class Energy(nn.Module):
-    """Sum over places of e(x) and, of images, <x, F(x)>; [B]. e is of the neighbourhood (a field of experts, Roth &
-    Black 2005), F a U-Net's output. Zero at the start.
+    """Sum over places of e(x) and, where that is asked for, <x, F(x)>; [B]. e is of the neighbourhood (a field of
+    experts, Roth & Black 2005), F a U-Net's output. Zero at the start.
 
     The gradient of <x, F(x)> is F(x) and what F moves, as free as a denoising network (Salimans & Ho 2021, "Should EBMs
     model the energy or the score?"). Features that are averaged over a row pass on only a share of one over its places
     to each: sets of rows differ in the fine print too, everywhere at once, and that takes a sum.
 
     Attributes:
+      free: whether there is <x, F(x)>.
       dtype: what the layers of F compute in; the last layers and the sums are float32.
     """
 
+    free: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, maps: list[Array], known: Array | None) -> Array:
         """x and `maps` as of `ConvBody`; F is the way up over them."""
         energy = self._last(1, 1, maps[0]).sum((1, 2, 3))
-        if _is_series(x):
-            return energy  # <x, F(x)> was measured to add nothing there, at twice the cost
+        if not self.free:
+            return energy
         inner, (window, pool), h = _inner(self.dtype), _places(x), maps[-1]
         for kept in reversed(maps[:-1]):
             h = Conv(kept.shape[-1], 1, dtype=inner)(h)
@@ -115,13 +117,9 @@ class Energy(nn.Module):
         return Conv(features, window, kernel_init=nn.initializers.zeros)(h.astype(jnp.float32))
 
 
-def _is_series(x: Array) -> bool:
-    return x.shape[2] == 1
-
-
 def _places(x: Array) -> tuple[Any, tuple[int, int]]:
     """(window of a convolution, places that become one) of images [B, H, W, C] and series [B, L, 1, C]."""
-    return ((SERIES_WINDOW, 1), (SERIES_POOL, 1)) if _is_series(x) else (3, (2, 2))
+    return ((SERIES_WINDOW, 1), (SERIES_POOL, 1)) if x.shape[2] == 1 else (3, (2, 2))
 
 
 def _inner(dtype: Any) -> Any:
@@ -171,6 +169,7 @@ class GuidanceHead(nn.Module):
       num_classes: 0 for unconditional; else cond must be labels in [0, num_classes).
       data_std: standard deviation of the data.
       source: frozen network whose features it takes instead (`SourceFeatures`), or None.
+      free: whether layers of its own give the gradient a U-Net's freedom, see `Energy`.
       dtype: what inner layers compute in.
     """
 
@@ -180,6 +179,7 @@ class GuidanceHead(nn.Module):
     num_classes: int = 0
     data_std: float = 1.0
     source: nn.Module | None = None
+    free: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -190,7 +190,7 @@ class GuidanceHead(nn.Module):
         else:
             x = as_image(scaled_input(x, t, self.sde, self.data_std))
             maps = ConvBody(self.channels, self.dtype)(x, known)
-            seen, energy = pooled(maps[-1]), Energy(self.dtype)(x, maps, known)
+            seen, energy = pooled(maps[-1]), Energy(self.free, self.dtype)(x, maps, known)
         seen = nn.LayerNorm()(seen)
         g = MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate([seen, known], -1))[:, 0]
         # Fine print counts where there is little noise, and there its log-ratio is steep.

@@ -161,8 +161,12 @@ def with_token(config: TrainingConfig, problem: Problem, params: Any) -> Any:
     return carried_over(params, shapes)
 
 
-def guidance_net(config: TrainingConfig, problem: Problem) -> Any:
-    """The network for g = log h, and for the noise-conditional domain classifier.
+def guidance_net(config: TrainingConfig, problem: Problem, *, classifies: bool = False) -> Any:
+    """The network for g = log h or, where it `classifies`, for the noise-conditional domain classifier.
+
+    Of images the former is free to move every pixel, as its consistency term says how. A free classifier is soon sure
+    of itself by what tells few images apart: on digits, Frechet distances of 234, 149 and 116 for 104, 99 and 99 at n
+    = 10, 50 and 200. On series that freedom was measured to add nothing.
 
     Raises:
       UserError: it can not stand on what is asked for.
@@ -177,7 +181,8 @@ def guidance_net(config: TrainingConfig, problem: Problem) -> Any:
         problem.num_classes,
         problem.data_std,
         _shared(config, problem),
-        config.dtype,
+        free=len(problem.shape) == 3 and not classifies,
+        dtype=config.dtype,
     )
 
 

@@ -108,7 +108,8 @@ def clean_log_ratio(config: TrainingConfig, problem: Problem, trees: Trees) -> L
 def noised_log_ratio(config: TrainingConfig, problem: Problem, trees: Trees, stage: str) -> EnsembleLogRatio:
     """The log h that a stage learned as a function (x [B, *D], t [B], cond) -> [B]."""
     tree, variables = trees[stage], shared_variables(config, trees)
-    return EnsembleLogRatio(tree["params"], tree["weights"], guidance_net(config, problem), variables)
+    net = guidance_net(config, problem, classifies=stage == "noisy_classifier")
+    return EnsembleLogRatio(tree["params"], tree["weights"], net, variables)
 
 
 def _result(fitted: FittedGuidance, consistency: tuple[float, ...]) -> StageResult:
@@ -121,7 +122,7 @@ def _result(fitted: FittedGuidance, consistency: tuple[float, ...]) -> StageResu
 
 def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Learns log q_t/p_t by classifying noised target rows against noised source rows."""
-    settings, net = config.guidance, guidance_net(config, problem)
+    settings, net = config.guidance, guidance_net(config, problem, classifies=True)
 
     def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
         source, target = _data(problem)

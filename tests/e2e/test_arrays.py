@@ -153,6 +153,7 @@ def test_bad_input_is_refused_before_anything_is_made(files, options, message):
 def test_the_exact_ratio_is_refused_where_there_is_none(files):
     options = ("--method", "sir", "--classifier.exact", "--out", files / "run")
     assert "no closed-form ratio: run without --classifier.exact" in refused(*command(files, *options))
+    assert not (files / "run").exists()
 
 
 def test_a_comparison_on_files(files):

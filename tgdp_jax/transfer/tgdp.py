@@ -47,16 +47,21 @@ def _data(problem: Problem) -> tuple[dict[str, Array], dict[str, Array]]:
 
 
 def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
-    """Learns log q/p on clean data; leaves its values at the source and target rows."""
+    """Learns log q/p on clean data; leaves its values at the source and target rows.
+
+    Raises:
+      UserError: the closed-form ratio is asked for where there is none, or a network that does not fit.
+    """
     settings, starts_from_labels = config.classifier, pretrains(config, problem)
+    known = problem.exact
+    if settings.exact and known is None:
+        raise UserError(f"problem {problem.name} has no closed-form ratio: run without --classifier.exact")
     net = None if settings.exact else classifier_net(config, problem)
 
     def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
         source, target = _data(problem)
-        if settings.exact:
-            if problem.exact is None:
-                raise UserError(f"problem {problem.name} has no closed-form ratio: run without --classifier.exact")
-            exact = ExactLogRatio(problem.exact.source, problem.exact.target, config.sde)
+        if settings.exact and known is not None:
+            exact = ExactLogRatio(known.source, known.target, config.sde)
             values = [exact.clean(part["x"], part.get("y")) for part in (source, target)]
             return StageResult({"source_log_r": values[0], "target_log_r": values[1]}, {}, {"exact": True})
         fitted = fit_log_ratio(

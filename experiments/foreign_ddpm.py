@@ -188,7 +188,7 @@ def main(data_dir: Path, out: Path = Path("runs"), *, n_targets: str = "10,50,20
             )
             guide = fit_guidance(
                 jax.random.fold_in(key, 2),
-                GuidanceHead(SDE, (8, 16, 32), data_std=std),
+                GuidanceHead(SDE, (8, 16, 32), data_std=std, free=False),
                 SDE,
                 score,
                 source,

@@ -73,11 +73,11 @@ regularisers
      690  plain       17.0   0.76    0.44   0.48    0.24  0.88     1.28  2.3  13.8   0.78    0.828     0.903    0.51     0.61    0.30     0.45   37,782
       50  cycle       28.9   0.83    0.68   0.52    0.29  0.89     1.27  2.1  12.5   0.80    0.816     0.860    0.50     0.55    0.34     0.36   75,564
      200  cycle       15.4   0.82    0.63   0.54    0.27  0.87     1.29  2.0   8.7   0.72    0.847     0.892    0.49     0.63    0.32     0.43   53,722
+     690  cycle       17.4   0.77    0.48   0.49    0.26  0.88     1.26  1.5  14.0   0.77    0.830     0.896    0.49     0.59    0.30     0.43   53,722
 
-"plain" has neither regulariser, "cycle" the cycle term beside consistency (with 690 records it has not been run); `table` has
-consistency alone. Without regularisers TGDP reads what the source reads at every n, spectra included: the ratio of a few records of
-4,000 numbers, carried to noised ones, says next to nothing, and what guidance learns it learns from the consistency term. The cycle
-term adds nothing to that.
+"plain" has neither regulariser, "cycle" the cycle term beside consistency; `table` has consistency alone. Without regularisers
+TGDP reads what the source reads at every n, spectra included: the ratio of a few records of 4,000 numbers, carried to noised
+ones, says next to nothing, and what guidance learns it learns from the consistency term. The cycle term adds nothing to that.
 
 unconditional
 

@@ -26,7 +26,7 @@ class ImageTrainingConfig(TrainingConfig):
     consistency term: at weight 300 instead of 1, and a rate of 3e-3 instead of 1e-3, the Frechet distance on `digits`
     falls from 99, 65 and 67 to 50, 38 and 42 at n = 10, 50 and 200 (source 217; seed 0), in a third of the time. Of
     what is missing to fine-tuning most was time and freedom: up to 1,500 steps for 400, at 5e-3, of a network that
-    moves every pixel freely (`nets.heads.Energy`), give 57, 34 and 23 (51 +- 6, 34 +- 1 and 20 +- 2 over three
+    moves every pixel freely (`nets.heads.Energy`), give 57, 34 and 23 (52 +- 6, 34 +- 1 and 20 +- 2 over three
     seeds).
     """
 

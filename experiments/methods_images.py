@@ -149,6 +149,8 @@ def settings(problem: str, size: Size) -> dict[str, Any]:
     out = values(defaults)
     if problem == "mnist-usps" or size == "tiny":
         out |= training(size)
+        # What the source has seen helps heads that see few images for few steps.
+        out["head"] = dataclasses.replace(out["head"], on="source")
         source, rival = out["source"].optimiser, out["rival"].optimiser
         out["gan"] = dataclasses.replace(
             defaults.gan,

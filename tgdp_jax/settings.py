@@ -128,7 +128,8 @@ class HeadConfig:
 
     Attributes:
       on: own layers; source, for frozen features of the source model, which costs a pass through half of it; or labels,
-        for those of a classifier of the source's labels (images and series), which is trained first.
+        for those of a classifier of the source's labels (images and series), which is trained first. The guidance
+        network of images has layers of its own in any case, which such features join.
       channels: images and series: widths of their own convolutions, and of the classifier of labels.
     """
 

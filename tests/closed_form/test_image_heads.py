@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +48,7 @@ def test_positions_differ():
     assert features.shape == (16, 16) and apart.min() > 0.1
 
 
-@pytest.mark.parametrize("net", [DIT, GuidanceHead(SDE, (8,), (8,)), GuidanceHead(SDE, (), (8,), source=UNET)])
+@pytest.mark.parametrize("net", [DIT, GuidanceHead(SDE, (8,), (8,)), GuidanceHead(SDE, (8, 8), (8,), source=UNET)])
 def test_rows_do_not_interact(net):
     params = spread_params(net.init, X, T)
     whole = apply(net, params, X, T)
@@ -55,6 +56,30 @@ def test_rows_do_not_interact(net):
     np.testing.assert_array_equal(others[::2], whole[::2])
     assert np.abs(others[1] - whole[1]).max() > 1e-3
     assert np.abs(np.diff(np.asarray(whole), axis=0)).max() > 1e-3
+
+
+class Pattern(nn.Module):
+    """A network whose one feature map is its weights, whatever the row."""
+
+    def setup(self):
+        self.pattern = self.param("pattern", nn.initializers.zeros, (4, 4, 4))
+
+    def __call__(self, x, t, cond):
+        return x + self.pattern[..., :1]
+
+    def encode(self, x, t, cond):
+        return [jnp.broadcast_to(self.pattern, (len(x), *self.pattern.shape))]
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_only_a_free_head_sees_where_the_source_sees_what(free):
+    head = GuidanceHead(SDE, (8, 8), (8,), source=Pattern(), free=free)
+    params = {"params": spread_params(head.init, X, T)["params"]}
+    pattern = jax.random.normal(jax.random.key(3), (4, 4, 4))
+    still, moved = (
+        apply(head, {**params, **frozen({"params": {"pattern": p}})}, X, T) for p in (pattern, jnp.roll(pattern, 1, 0))
+    )
+    assert (np.abs(moved - still).max() > 1e-3) == free
 
 
 def test_energy_starts_at_zero_and_moves_a_pixel_as_much_in_a_larger_picture():
@@ -129,9 +154,10 @@ def test_labels_count(kind, on_source):
         net.apply(params, *args)
 
 
+@pytest.mark.parametrize("free", [False, True])
 @pytest.mark.parametrize("source", [UNET, DIT])
-def test_frozen_features_are_the_sources_and_no_parameters(source):
-    head = GuidanceHead(SDE, (), (8,), source=source)
+def test_frozen_features_are_the_sources_and_no_parameters(source, free):
+    head = GuidanceHead(SDE, (8, 8), (8,), source=source, free=free)
     variables = spread_params(head.init, X, T)
     assert set(variables) == {"params", "source"}
     given = frozen(spread_params(source.init, X, T, seed=5))

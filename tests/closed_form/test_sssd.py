@@ -116,7 +116,8 @@ def test_a_new_token_changes_nothing_at_first_and_rivals_are_dense():
 
 HEADS = {
     "guidance": GuidanceHead(SDE, (8, 4), (8,)),
-    "guidance on the source": GuidanceHead(SDE, (), (8,), source=NET),
+    "guidance on the source": GuidanceHead(SDE, (), (8,), source=NET, free=False),
+    "free guidance on the source": GuidanceHead(SDE, (8, 4), (8,), source=NET),
     "classifier": ClassifierHead((8, 4), (8,)),
     "classifier on the source": ClassifierHead((), (8,), source=NET),
 }

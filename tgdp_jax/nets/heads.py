@@ -8,6 +8,7 @@ training never touches: `head.apply({**params, **frozen(variables)}, x, t, cond)
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -61,7 +62,8 @@ class ConvLayer(nn.Module):
 class ConvBody(nn.Module):
     """Feature maps [B, h, w, c], one a width, of images [B, H, W, C] or series [B, L, 1, C].
 
-    Two layers at every width, then half the resolution (of series, whose windows are 7 places, a quarter).
+    Two layers at every width, then half the resolution (of series, whose windows are 7 places, a quarter). What another
+    network has seen, `given` maps, joins where it has the resolution of one of them.
 
     Attributes:
       channels: widths, one a resolution.
@@ -72,12 +74,15 @@ class ConvBody(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, known: Array | None) -> list[Array]:
+    def __call__(self, x: Array, known: Array | None, given: Sequence[Array] = ()) -> list[Array]:
         window, pool = _places(x)
         h, maps = Conv(self.channels[0], window)(x), []
         for level, width in enumerate(self.channels):
             if level:
                 h = nn.avg_pool(h, pool, pool, padding="SAME", count_include_pad=False)
+            joining = [m.astype(jnp.float32) for m in map(as_image, given) if m.shape[1:3] == h.shape[1:3]]
+            if joining:
+                h += Conv(h.shape[-1], 1, dtype=_inner(self.dtype))(nn.LayerNorm()(jnp.concatenate(joining, -1)))
             for _ in range(2):
                 h = ConvLayer(width, window, _inner(self.dtype))(h, known)
             maps.append(h)
@@ -140,8 +145,13 @@ def _clean_features(channels: tuple[int, ...], x: Array, known: Array | None, dt
     return ConvBody(channels, dtype)(x, known)[-1]
 
 
+def _all_pooled(maps: Sequence[Array]) -> Array:
+    """[B, K], see `layers.pooled`."""
+    return jnp.concatenate([pooled(h) for h in maps], -1)
+
+
 class SourceFeatures(nn.Module):
-    """Pooled features [B, K] of a frozen network, see `layers.pooled`.
+    """Feature maps of a frozen network, [B, ..., C] each.
 
     Attributes:
       net: network with a method encode(x, t, cond) -> list of [B, ..., C]. Its variables are the collection "source".
@@ -150,13 +160,12 @@ class SourceFeatures(nn.Module):
     net: nn.Module
 
     @nn.compact
-    def __call__(self, x: Array, t: Array, cond: Array | None) -> Array:
+    def __call__(self, x: Array, t: Array, cond: Array | None) -> list[Array]:
         def fresh() -> Any:
             return self.net.init(jax.random.key(0), x[:1], t[:1], None if cond is None else cond[:1])["params"]
 
         params = self.variable("source", "params", fresh).value
-        maps: Any = self.net.apply({"params": params}, x, t, cond, method="encode")
-        return jnp.concatenate([pooled(h) for h in maps], -1)
+        return self.net.apply({"params": params}, x, t, cond, method="encode")  # type: ignore[return-value]
 
 
 class GuidanceHead(nn.Module):
@@ -164,11 +173,12 @@ class GuidanceHead(nn.Module):
 
     Attributes:
       sde: forward process.
-      channels: widths of its own convolutions; empty where it stands on `source`.
+      channels: widths of its own convolutions.
       features: widths of the dense layers behind the pooled features.
       num_classes: 0 for unconditional; else cond must be labels in [0, num_classes).
       data_std: standard deviation of the data.
-      source: frozen network whose features it takes instead (`SourceFeatures`), or None.
+      source: frozen network whose features it takes (`SourceFeatures`), or None. Only a free head has layers of its own
+        then, which the features join.
       free: whether layers of its own give the gradient a U-Net's freedom, see `Energy`.
       dtype: what inner layers compute in.
     """
@@ -185,12 +195,13 @@ class GuidanceHead(nn.Module):
     @nn.compact
     def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
         known = jnp.concatenate([TimeFeatures(self.sde)(t), *label_features(cond, self.num_classes)], -1)
-        if self.source is not None:
-            seen, energy = SourceFeatures(self.source, name="features")(x, t, cond), 0.0
+        given = [] if self.source is None else SourceFeatures(self.source, name="features")(x, t, cond)
+        if given and not self.free:
+            seen, energy = _all_pooled(given), 0.0
         else:
             x = as_image(scaled_input(x, t, self.sde, self.data_std))
-            maps = ConvBody(self.channels, self.dtype)(x, known)
-            seen, energy = pooled(maps[-1]), Energy(self.free, self.dtype)(x, maps, known)
+            maps = ConvBody(self.channels, self.dtype)(x, known, given)
+            seen, energy = _all_pooled(given or maps[-1:]), Energy(self.free, self.dtype)(x, maps, known)
         seen = nn.LayerNorm()(seen)
         g = MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate([seen, known], -1))[:, 0]
         # Fine print counts where there is little noise, and there its log-ratio is steep.
@@ -219,7 +230,7 @@ class ClassifierHead(nn.Module):
     def __call__(self, x: Array, cond: Array | None = None) -> Array:
         known = label_features(cond, self.num_classes)
         if self.source is not None:
-            seen = SourceFeatures(self.source, name="features")(x, jnp.full(x.shape[:1], self.time), cond)
+            seen = _all_pooled(SourceFeatures(self.source, name="features")(x, jnp.full(x.shape[:1], self.time), cond))
         else:
             seen = pooled(_clean_features(self.channels, x / self.data_std, known[0] if known else None, self.dtype))
         seen = nn.LayerNorm()(seen)

@@ -21,8 +21,8 @@ for discriminator_guidance, 1.33 for finetune and scratch. Minutes of the whole 
 discriminator_guidance 4, finetune 12, scratch 26, sampling 13.
 
 Guidance had 300 steps then, at a rate of 3e-3, and a stiffer network; today's is free to move every pixel and has 1,000 steps at
-5e-3. On seed 0 TGDP reads 50.9, 49.2 and 47.7 with it (source 58.5) for 52.3, 50.5 and 50.4 (source 59.3), and is still learning
-at n = 200 when its steps end: held-out loss .1295 after 25 steps, .1247 after 1,000.
+5e-3. On seed 0 TGDP reads 50.9, 49.2 and 47.7 with it for 52.3, 50.5 and 50.4, and on the source's features (`heads`) 49.6, 43.4
+and 42.3 for 49.4, 46.3 and 48.7; the sources read 58.5 and 58.6 for 59.3. `experiments.methods_images` has three seeds of the latter.
 
 table
 

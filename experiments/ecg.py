@@ -50,8 +50,8 @@ With fifty records TGDP reads half the Frechet distance of training from scratch
 the fifty records from 0.796 to 0.865, those from scratch to 0.830, a lead of nearly four standard errors. Most of that is the source's
 merit, whose samples as they are read 50.2 and 0.863. What TGDP adds to the source is seen in Frechet distance (13, 8 and 8 less; an error
 of the difference is 4 to 5), label accuracy and spectra (2.1, 1.5 and 1.4 dB for 2.3; fine-tuning 1.3, 1.7 and 1.2; a standard
-error is 0.03 to 0.07), not in AUC. Fine-tuning raises it to 0.886 and is ahead in heart rates at every n; its Frechet distance is the source's,
-its recall lower. From 200 records on samples of every model lower the AUC of a classifier instead of raising it: half of each
+error is 0.03 to 0.07), not in AUC. Fine-tuning raises it to 0.886 and is ahead of both in heart rates at every n; its Frechet distance is no
+better than the source's, its recall lower. From 200 records on samples of every model lower the AUC of a classifier instead of raising it: half of each
 batch is then not as good as what it displaces.
 
 How much depends on the source model's luck: on one that was trained by the same steps on the same records with other rounding (one

@@ -15,8 +15,8 @@ mnist-usps, mean and standard deviation of seeds, one source model, measured wit
 500 samples, features of a classifier of the source's digits; standard errors of a seed's Frechet distance 2.3 to 4.8.
 Classifiers and guidance stand on the source's features (`--head.on source`). Seconds to train with 50 images on seed 0, the
 source's 600 included: tgdp 1117, dreambooth 811, finetune 727, textual_inversion 707, lora 706; gan 354, scratch 221. Three
-seeds of all methods take some five hours of processor time; what has one seed was not run on more for that; self_supervised,
-which has a source of its own, was measured before, by the same settings.
+seeds of all methods would take some five hours of processor time, an estimate; what has one seed was not run on more for that;
+self_supervised, which has a source of its own, was measured before, by the same settings.
 
          n  method                          Frechet           prec.          recall           dens.          cover.            C2ST         novelty   seeds    trained
         10  tgdp                        52.2 +- 2.3    0.50 +- 0.04    0.90 +- 0.03    0.20 +- 0.01  0.045 +- 0.003    0.80 +- 0.02    1.04 +- 0.17       3    1077908

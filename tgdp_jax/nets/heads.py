@@ -165,7 +165,8 @@ class SourceFeatures(nn.Module):
             return self.net.init(jax.random.key(0), x[:1], t[:1], None if cond is None else cond[:1])["params"]
 
         params = self.variable("source", "params", fresh).value
-        return self.net.apply({"params": params}, x, t, cond, method="encode")  # type: ignore[return-value]
+        maps: Any = self.net.apply({"params": params}, x, t, cond, method="encode")
+        return maps
 
 
 class GuidanceHead(nn.Module):

@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import tyro
 
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import UserError, explained
 
 
 def command(study: Callable[..., None]) -> None:
     """Calls `study` with the options on the command line; a `UserError` is one sentence, and exit code 2."""
     try:
-        tyro.cli(study)
+        with explained():
+            tyro.cli(study)
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import tyro
 from tyro.extras import SubcommandApp
@@ -16,7 +16,7 @@ from tyro.extras import SubcommandApp
 from tgdp_jax.bench.settings import BenchConfig
 from tgdp_jax.config import CompareConfig, ProbeConfig, RunConfig, problem_name
 from tgdp_jax.engine import EngineConfig, describe, running
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import UserError, explained
 from tgdp_jax.offers import Engine, subcommands
 
 
@@ -146,25 +146,17 @@ APP.command(name="bench")(bench)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. A `UserError`, and memory that runs out, print as one sentence and exit with code 2."""
+    """Entry point. A `UserError`, and what is `explained`, print as one sentence and exit with code 2."""
     try:
-        APP.cli(
-            prog="tgdp",
-            description="Carry a pretrained diffusion model over to a small target, and know whether it worked.",
-            args=arguments,
-        )
+        with explained():
+            APP.cli(
+                prog="tgdp",
+                description="Carry a pretrained diffusion model over to a small target, and know whether it worked.",
+                args=arguments,
+            )
     except UserError as error:
-        _refuse(str(error))
-    except MemoryError as error:
-        _refuse(
-            f"out of memory ({error or 'no more is known'}): ask for fewer samples, a smaller --sampling.chunk or "
-            "smaller networks"
-        )
-
-
-def _refuse(sentence: str) -> NoReturn:
-    print(f"tgdp: {sentence}", file=sys.stderr)
-    sys.exit(2)
+        print(f"tgdp: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

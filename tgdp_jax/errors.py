@@ -6,7 +6,11 @@ import dataclasses
 import errno
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from flax.errors import ScopeParamNotFoundError, ScopeParamShapeError
 
 
 class UserError(Exception):
@@ -27,6 +31,24 @@ def write_remedy(error: Exception) -> str:
     if getattr(error, "errno", None) in full or any(os.strerror(code) in str(error) for code in full):
         return "free some space or choose another place"
     return "choose another place"
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """For the outermost call: what others raise becomes a `UserError` where the cause and the remedy are known."""
+    try:
+        yield
+    except MemoryError as error:
+        raise UserError(
+            f"out of memory ({error or 'no more is known'}): ask for fewer samples, a smaller --sampling.chunk or "
+            "smaller networks"
+        ) from error
+    except (ScopeParamNotFoundError, ScopeParamShapeError) as error:
+        # Stages are found by their settings, of which a network has the same in every version.
+        raise UserError(
+            f"stored weights do not fit their network ({str(error).split('. (http')[0]}): another version of tgdp_jax "
+            "trained them; delete the folder's checkpoints to train them anew, or choose another folder"
+        ) from error
 
 
 def choose(kind: str, name: str, options) -> None:

@@ -31,6 +31,7 @@ from tgdp_jax.config import RunConfig, from_json
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.evaluate import METRICS
 from tgdp_jax.report import html
+from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer import METHODS, tgdp
 
 KDE = (*GAUSSIANS, "--method", "kde")
@@ -360,6 +361,19 @@ def damage(folder: pathlib.Path) -> pathlib.Path:
         if path.is_file():
             path.write_bytes(path.read_bytes()[:-3] + b"abc")
     return stage
+
+
+@pytest.mark.parametrize("first", [{}, {"kernel": np.zeros((1, 1)), "bias": np.zeros(1)}])
+def test_weights_of_another_network_are_no_traceback(run_folder, tmp_path, first):
+    [folder] = (run_folder / "checkpoints").glob("source-*")
+    facts = strict_json(folder / "stage.json")
+    store, name, mark = Store(run_folder / "checkpoints"), facts.pop("stage"), facts.pop("fingerprint")
+    tree, _ = store.load(name, mark)
+    tree["params"]["params"]["MLP_0"]["Dense_0"] = first
+    store.save(name, mark, tree, {key: value for key, value in facts.items() if key != "digest"})
+    said = refused("sample", run_folder, "--out", tmp_path / "a.npz")
+    assert said.startswith("stored weights do not fit their network (") and "choose another folder" in said
+    assert not (tmp_path / "a.npz").exists()
 
 
 def test_a_damaged_checkpoint_is_named_with_the_remedy(run_folder, tmp_path):

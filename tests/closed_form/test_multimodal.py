@@ -206,6 +206,32 @@ def test_a_trained_network_comes_near_the_least_loss(rows):
     np.testing.assert_allclose(evaluate(score, x, t), apart, rtol=1e-5, atol=1e-6)
 
 
+def test_one_image_tells_another_what_stands_where():
+    """Two images of white noise, the second nearly the first one turned upside down: no channel as a whole tells that,
+    every place does, and what it tells shows in the loss.
+
+    At times (t_1, t_2) each number x of an image has one counterpart z in the other, so that E|eps - E[eps | x, z]|^2
+    is 1 - s_1^2 v_2 / (v_1 v_2 - (r a_1 a_2)^2) with v = a^2 + s^2, and 1 - s_1^2 / v_1 for who does not look at z.
+    """
+    correlation, shape = 0.95, (2, 4, 1)
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(8000, *shape))
+    other = correlation * first[:, ::-1] + (1 - correlation**2) ** 0.5 * rng.normal(size=first.shape)
+    x = jnp.asarray(np.concatenate([first, other], 1), jnp.float32)
+    net = EpsMultimodal(SDE, halves((4, 4, 1)), channels=(16,), width=64, depth=1)
+    config = OptimiserConfig(steps=300, batch_size=256, learning_rate=3e-3, steps_per_launch=300, ema=0.98)
+    task = denoising_task(net, SDE, "eps", config.batch_size, x.shape[1:])
+    data = {"x": x, "train": all_rows(len(x)), "held": all_rows(2000)}
+    found = float(fit(jax.random.key(0), task, config, data=data).best_value[0])
+
+    t = jnp.asarray(np.random.default_rng(3).uniform(SDE.t_min**0.5, 1.0, (100_000, 2)) ** 2)
+    a, s = np.asarray(SDE.alpha(t), float), np.asarray(SDE.sigma(t), float)
+    v = a**2 + s**2
+    least = (1.0 - s[:, 0] ** 2 * v[:, 1] / (v[:, 0] * v[:, 1] - (correlation * a[:, 0] * a[:, 1]) ** 2)).mean()
+    alone = (1.0 - s[:, 0] ** 2 / v[:, 0]).mean()
+    assert least - 0.01 < found < least + 0.4 * (alone - least)
+
+
 def test_what_can_not_be_drawn_is_refused():
     def draw(**options):
         return sample_modalities(jax.random.key(0), Exact(), SDE, range(3), MODALITIES, (4,), **options)

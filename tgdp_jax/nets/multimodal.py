@@ -57,14 +57,21 @@ class ImageEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """(kept, known [B, F]) of an `ImageEncoder`, back to the finest level and to `features` channels."""
+    """(kept, known [B, F]) of an `ImageEncoder`, back to the finest level and to `features` channels.
+
+    What is known is told to every place of the coarsest level by itself, beside scaling channels of all levels: strokes
+    that go on from one half of a digit to the other end in a place.
+    """
 
     features: int
     dtype: Any = None
 
     @nn.compact
     def __call__(self, kept: list[Array], known: Array) -> Array:
-        h = _block(kept[-1].shape[-1], kept[-1], self.dtype)(kept[-1], known)
+        coarsest = kept[-1]
+        told = nn.Dense(coarsest[0].size, dtype=self.dtype)(silu(known)).reshape(coarsest.shape)
+        h = jnp.concatenate([coarsest, told], -1)
+        h = _block(coarsest.shape[-1], h, self.dtype)(h, known)
         for level in reversed(kept[:-1]):
             h = jnp.concatenate([double(h), level], -1)
             h = _block(level.shape[-1], h, self.dtype)(h, known)

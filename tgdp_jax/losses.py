@@ -34,9 +34,16 @@ def _flat_mean_square(x: Array) -> Array:
     return jnp.mean(jnp.square(x).reshape(x.shape[0], -1), axis=-1)
 
 
-def denoising(eps_hat: Array, eps: Array) -> Array:
-    """mean over coordinates of (eps_hat - eps)^2, [B]. Minimiser: eps_hat = E[eps | x_t] (Ho et al. 2020)."""
-    return _flat_mean_square(eps_hat - eps)
+def denoising(eps_hat: Array, eps: Array, weight: Array | None = None) -> Array:
+    """mean over coordinates of weight (eps_hat - eps)^2, [B]. Minimiser: eps_hat = E[eps | x_t] (Ho et al. 2020).
+
+    Args:
+      eps_hat: [B, *D].
+      eps: [B, *D].
+      weight: positive, [B, *D]; None: one. The minimiser is the same whatever it is.
+    """
+    error = eps_hat - eps
+    return _flat_mean_square(error if weight is None else jnp.sqrt(weight) * error)
 
 
 def square_on(prediction: Array, truth: Array, where: Array) -> Array:

@@ -48,7 +48,11 @@ class Offer(NamedTuple):
     own_data: bool = False
 
 
-_PAIRS = NetworkConfig(kind="multimodal")
+# What one modality tells of another is decided at large times.
+_PAIRS = {
+    "network": NetworkConfig(kind="multimodal"),
+    "source": dataclasses.replace(ImageTrainingConfig().source, weighting="edm"),
+}
 OFFERS = {
     "gaussians": Offer("Two Gaussian mixtures whose true densities are known: the paper's simulation by default."),
     "arrays": Offer(
@@ -70,7 +74,7 @@ OFFERS = {
         `tgdp sample` draws either given the other, or alone, from a finished run.
         """,
         ImageTrainingConfig,
-        {RunConfig: {"method": "multimodal", "network": _PAIRS}, CompareConfig: {**_IMAGES, "network": _PAIRS}},
+        {RunConfig: {"method": "multimodal", **_PAIRS}, CompareConfig: {**_IMAGES, **_PAIRS}},
     ),
     "images": Offer(
         """Your own images: .npz, .h5 or idx files, or folders of pictures, with class labels where there are any.

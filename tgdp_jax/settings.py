@@ -28,6 +28,7 @@ from tgdp_jax.sampling import GRIDS, SOLVERS
 from tgdp_jax.sde import SDE, SDES, VE, VP, CosineVP, DiscreteVP, SubVP
 from tgdp_jax.sssd_settings import SSSDConfig
 from tgdp_jax.train.classifier import REGULARISERS
+from tgdp_jax.train.denoising import WEIGHTINGS
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.representation import RepresentationConfig
 
@@ -150,6 +151,8 @@ class DenoiserConfig:
       features: widths of the hidden layers; the paper's are 512 512 512 512 256.
       embedding: time features: compact, sinusoidal or fourier.
       prediction: what the network outputs: eps, x0, v or score.
+      weighting: of the squared error, over times: eps, that of the noise, or edm, that of a preconditioned network's
+        output, which counts large times as much as small ones.
       held_out: share of the rows kept back for early stopping.
       self_supervised: learn a representation without labels beside, as `RepresentationConfig` says.
       optimiser: optimiser and length.
@@ -158,12 +161,18 @@ class DenoiserConfig:
     features: tuple[int, ...] = (128, 128, 128)
     embedding: str = "compact"
     prediction: str = "eps"
+    weighting: str = "eps"
     held_out: float = 0.05
     self_supervised: bool = False
     optimiser: OptimiserConfig = OptimiserConfig(steps=4000, learning_rate=3e-3, ema=0.999, steps_per_launch=200)
 
     def __post_init__(self):
         choose("prediction", self.prediction, PREDICTIONS)
+        choose("weighting", self.weighting, WEIGHTINGS)
+        if self.self_supervised and self.weighting != "eps":
+            raise UserError(
+                f"a self-supervised source weighs the error as noise: leave out --source.weighting {self.weighting}"
+            )
         check_network(self.features, self.embedding)
         if not 0 < self.held_out < 1:
             raise UserError(f"held-out is {self.held_out}: it must lie between 0 and 1")

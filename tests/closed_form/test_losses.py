@@ -191,6 +191,9 @@ def test_denoising_averages_over_coordinates():
     a, b = rng.normal(size=(2, 4, 3, 5))
     expected = ((a - b) ** 2).sum((1, 2)) / 15
     np.testing.assert_allclose(losses.denoising(jnp.asarray(a), jnp.asarray(b)), expected, rtol=1e-12)
+    weight = rng.uniform(0.5, 2.0, (3, 5))
+    weighed = (weight * (a - b) ** 2).sum((1, 2)) / 15
+    np.testing.assert_allclose(losses.denoising(*map(jnp.asarray, (a, b, weight))), weighed, rtol=1e-12)
 
 
 def test_consistency_is_minimal_where_source_score_and_guidance_make_the_target_score():

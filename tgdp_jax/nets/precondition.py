@@ -52,6 +52,14 @@ def noise_of_residual(residual: Array, x: Array, t: Array, sde: SDE, std: Array 
     return (sigma / root) * (x / root) + (alpha * std / root) * residual
 
 
+def residual_weight(x: Array, t: Array, sde: SDE, std: Array | float) -> Array:
+    """v / (alpha s)^2, [B, *D] or what broadcasts to it: the squared error of eps_hat times this is that of F.
+
+    Weighted so (1 / c_out^2 of Karras et al. 2022, table 1) all times count alike: as noise, large ones hardly count.
+    """
+    return (_root_variance(x, t, sde, std) / (expand(sde.alpha(t), x) * std)) ** 2
+
+
 def signal_share(t: Array, sde: SDE) -> Array:
     """alpha / sqrt(alpha^2 + sigma^2), [B]: what a log-ratio is multiplied by."""
     alpha, sigma = sde.alpha(t), sde.sigma(t)

@@ -2,6 +2,10 @@
 
 min_theta E || eps_theta(alpha x_0 + sigma eps, t, y) - eps ||^2,      t = u^2 stratified (Ho et al. 2020, eq. 14)
 
+Any positive weight of (x_t, t) leaves the minimiser E[eps | x_t] as it is. With `weighting` edm the error is that of
+what preconditioned networks put out (`nets.precondition`), which counts large times as much as small ones: there a row
+becomes what a label, a word or another image tells, and there the noise is known too well for its error to say much.
+
 A network of rows of several modalities x = (x^1, ..., x^M) is trained with a time for each, drawn independently:
 
 min_theta E || eps_theta(x^1_{t_1}, ..., x^M_{t_M}, t_1, ..., t_M) - (eps^1, ..., eps^M) ||^2      (Bao et al. 2023)
@@ -23,6 +27,7 @@ from tgdp_jax import losses
 from tgdp_jax.data.augment import augment
 from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.nets.embedding import Prompt
+from tgdp_jax.nets.precondition import residual_weight
 from tgdp_jax.prediction import to_eps
 from tgdp_jax.sde import SDE
 from tgdp_jax.train.batches import Rows, draw_rows, mean_weights, modal_times, stratified_times
@@ -30,6 +35,7 @@ from tgdp_jax.train.fit import Task
 from tgdp_jax.train.reparam import Reparam
 
 Array = jax.Array
+WEIGHTINGS = ("eps", "edm")
 
 
 def noised_rows(
@@ -103,11 +109,13 @@ def denoising_task(
     validation_rows: int = 4096,
     augmentation: str = "none",
     reparam: Reparam | None = None,
+    weighting: str = "eps",
 ) -> Task:
     """Trains `net` on data {"x", "y"?, "train": Rows, "held": Rows}; a member's own "train"/"held" take precedence.
 
     What is trained are the net's parameters, or with a `reparam` what is merged with its base, the frozen tree; it then
     starts from what `reparam.init` makes of that. A net with an attribute `modalities` is trained with a time for each.
+    `weighting` is one of `WEIGHTINGS`.
     """
     modalities = getattr(net, "modalities", None)
 
@@ -132,7 +140,8 @@ def denoising_task(
         x, t, eps, y = batch
         out = net.apply(params if reparam is None else reparam.merge(frozen, params), x, t, y)
         at = t if modalities is None else modalities.spread(t, x.shape[1:])
-        return losses.denoising(to_eps(prediction, out, x, at, sde), eps)
+        weight = None if weighting == "eps" else residual_weight(x, at, sde, jnp.asarray(getattr(net, "data_std", 1.0)))
+        return losses.denoising(to_eps(prediction, out, x, at, sde), eps, weight)
 
     return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
 

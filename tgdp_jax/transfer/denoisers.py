@@ -51,6 +51,7 @@ def _task(
         optimiser.validation_rows,
         config.augment,
         reparam,
+        config.source.weighting,
     )
 
 
@@ -153,7 +154,7 @@ def rival_uses(config: TrainingConfig, settings: RivalConfig) -> dict[str, Any]:
         "process": to_json(config.process),
         "network": to_json(config.network),
         "augment": config.augment,
-        "source": [config.source.features, config.source.embedding, config.source.prediction],
+        "source": [getattr(config.source, of) for of in ("features", "embedding", "prediction", "weighting")],
         "rival": to_json(settings),
     }
 

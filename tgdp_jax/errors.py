@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from flax.errors import ScopeParamNotFoundError, ScopeParamShapeError
-
 
 class UserError(Exception):
     """A wrong input, setting or file; the message is one sentence with the cause and the remedy.
@@ -36,6 +34,9 @@ def write_remedy(error: Exception) -> str:
 @contextmanager
 def explained() -> Iterator[None]:
     """For the outermost call: what others raise becomes a `UserError` where the cause and the remedy are known."""
+    # Here, for what reports import knows nothing of networks.
+    from flax.errors import ScopeParamNotFoundError, ScopeParamShapeError
+
     try:
         yield
     except MemoryError as error:

@@ -7,6 +7,7 @@ import pytest
 
 from tests import tiny
 from tests.e2e.tools import call, read, refused, stages
+from tgdp_jax.commands import pages
 from tgdp_jax.commands.modalities import modal_score
 from tgdp_jax.data.digit_pairs import WORDS, DigitPairsConfig, load
 from tgdp_jax.data.digits import DigitsConfig
@@ -27,6 +28,19 @@ def finished(tmp_path_factory):
 def test_a_run_leaves_rows_of_image_and_text(finished):
     assert stages(finished) == {"source"}
     assert read(finished / "samples.npz")["x"].shape == (64, 84)
+
+
+def test_pictures_show_images_by_the_word_beside_them(monkeypatch):
+    problem = load(DigitPairsConfig(), n_target=20, seed=3)
+    digit, word = problem.modalities.split(problem.source.x[:3]).values()
+    nothing = {"image": digit, "text": np.ones_like(word)}  # bits that are no character
+    samples = np.concatenate([problem.source.x[:3], problem.modalities.join(nothing, problem.shape)])
+    seen = []
+    monkeypatch.setattr(pages.plots, "samples", lambda panels, *, labels: seen.append((panels, labels)) or b"")
+    pages.sample_picture(problem, {"mine": samples}, {})
+    [(panels, labels)] = seen
+    np.testing.assert_array_equal(panels["samples: mine"], digit)
+    assert labels["samples: mine"].tolist() == [WORDS[label] for label in problem.source.y[:3]]
 
 
 def test_images_are_drawn_given_text_and_text_given_these_images(finished, tmp_path):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.data.mixture import ExactLogRatio
+from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.folder import write_atomic
 from tgdp_jax.metrics.evaluate import METRICS
@@ -108,6 +109,8 @@ def sample_picture(problem: Problem, samples: Mapping[str, np.ndarray], labels: 
     if problem.ecg_rate is not None:
         return _ecg_picture(problem, panels, labels)
     panels = {name: x[:PANEL_POINTS] for name, x in panels.items()}
+    if problem.modalities is not None and len(problem.shape) == 1 and any(p.is_image for p in problem.modalities.parts):
+        return _modal_picture(problem.modalities, panels)
     classes = None
     if problem.conditional:
         known = {"source": problem.source.y, learned_from: problem.target.y}
@@ -124,6 +127,22 @@ def sample_picture(problem: Problem, samples: Mapping[str, np.ndarray], labels: 
     if len(problem.shape) == 3:
         caption = "One row a class." if classes else "The first images of each, in the order given."
     return Picture("Source, target and samples", caption, png)
+
+
+def _modal_picture(modalities: Modalities, panels: Mapping[str, np.ndarray]) -> Picture:
+    """The first modality that is an image; by the text that stands beside it, where there is one."""
+    image = next(part for part in modalities.parts if part.is_image)
+    text = next((part for part in modalities.parts if part.alphabet), None)
+    rows = {name: modalities.split(x) for name, x in panels.items()}
+    shown, classes = {name: x[image.name] for name, x in rows.items()}, None
+    caption = f"The {image.name} of the first rows of each, in the order given."
+    if text is not None:
+        texts = {name: np.array(text.decode(x[text.name])) for name, x in rows.items()}
+        known = {name: np.isin(of, texts["source"]) for name, of in texts.items()}
+        shown = {name: x[known[name]] for name, x in shown.items()}
+        classes = {name: of[known[name]] for name, of in texts.items()}
+        caption = f"The {image.name} beside each {text.name}; what stands beside none of the source's is left out."
+    return Picture("Source, target and samples", caption, plots.samples(shown, labels=classes))
 
 
 def _ecg_picture(problem: Problem, panels: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]) -> Picture:

@@ -6,6 +6,7 @@ Panels are given as a dict from title to images, in the order in which they appe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -31,7 +32,7 @@ def image_grids(
 
     Args:
       panels: title to images of one shape, [N, H, W] or [N, H, W, C], C being 1 (grey), 3 or 4 (colours).
-      labels: title to classes [N]; panels not named show their images in the order given.
+      labels: title to classes [N], numbers or names; panels not named show their images in the order given.
       side: images along a row; without labels also rows, fewer where no set has so many images.
 
     Returns:
@@ -48,7 +49,7 @@ def image_grids(
         raise UserError(f"the panels hold images of shapes {sorted(shapes)}: show images of one problem only")
     height, width, _ = shapes.pop() if shapes else (1, 1, 1)
     classes = {name: _classes(name, y, images[name]) for name, y in (labels or {}).items() if name in images}
-    shown = np.unique(np.concatenate([*classes.values(), []])).astype(int).tolist()
+    shown = sorted({label for y in classes.values() for label in y.tolist()})
     if not shown:
         most = max((len(values) for values in images.values()), default=1)
         side = min(side, max(1, int(np.ceil(np.sqrt(most)))))
@@ -104,7 +105,7 @@ def _in_order(num: int, rows: int, side: int) -> np.ndarray:
     return np.where(cells < num, cells, NONE).reshape(rows, side)
 
 
-def _by_class(labels: np.ndarray, classes: list[int], side: int) -> np.ndarray:
+def _by_class(labels: np.ndarray, classes: list[Any], side: int) -> np.ndarray:
     """[classes, side] image numbers: the first images of each class."""
     layout = np.full((len(classes), side), NONE)
     for row, label in zip(layout, classes, strict=True):

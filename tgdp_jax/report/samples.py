@@ -251,7 +251,7 @@ def samples(
 
     Args:
       panels: title to samples, all of one shape but for N.
-      labels: title to classes [N].
+      labels: title to classes [N]; those of images may be names.
       contours: exact target density on a grid, (xs, values) in one and (xs, ys, values) in two dimensions; ignored
         where the data have more, as a projected density is not known.
 

@@ -171,7 +171,8 @@ class DenoiserConfig:
         choose("weighting", self.weighting, WEIGHTINGS)
         if self.self_supervised and self.weighting != "eps":
             raise UserError(
-                f"a self-supervised source weighs the error as noise: leave out --source.weighting {self.weighting}"
+                f"a self-supervised source weighs the error as noise, not as {self.weighting}: give "
+                "--source.weighting eps"
             )
         check_network(self.features, self.embedding)
         if not 0 < self.held_out < 1:

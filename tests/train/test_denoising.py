@@ -45,5 +45,5 @@ def test_losses_at_the_exact_prediction_are_those_of_the_closed_form(name, std):
 def test_a_weighting_that_is_unknown_or_not_that_of_the_representation_is_refused():
     with pytest.raises(UserError, match="unknown weighting 'snr': choose one of edm, eps"):
         DenoiserConfig(weighting="snr")
-    with pytest.raises(UserError, match=r"leave out --source\.weighting edm"):
+    with pytest.raises(UserError, match=r"not as edm: give --source\.weighting eps"):
         DenoiserConfig(weighting="edm", self_supervised=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypeVar
 
-from tgdp_jax.settings import ClassifierConfig, DenoiserConfig, GuidanceConfig, RivalConfig
+from tgdp_jax.settings.training import ClassifierConfig, DenoiserConfig, GuidanceConfig, RivalConfig
 
 Config = TypeVar("Config", DenoiserConfig, RivalConfig, ClassifierConfig, GuidanceConfig)
 

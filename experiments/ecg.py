@@ -142,13 +142,15 @@ import tyro
 
 from experiments.adjust import optimised, values
 from experiments.command import command
-from tgdp_jax.commands.compare import compare
-from tgdp_jax.config import CompareConfig
+from tgdp_jax.app.commands.compare import compare
 from tgdp_jax.data.ecg.folders import EcgConfig
 from tgdp_jax.data.ecg.sim import EcgSimConfig
-from tgdp_jax.ecg_settings import EcgTrainingConfig
-from tgdp_jax.settings import HeadConfig, NetworkConfig, ProcessConfig, SamplingConfig
-from tgdp_jax.sssd_settings import PAPER, SSSDConfig
+from tgdp_jax.settings.networks import HeadConfig, NetworkConfig
+from tgdp_jax.settings.presets.ecg import EcgTrainingConfig
+from tgdp_jax.settings.process import ProcessConfig
+from tgdp_jax.settings.run import CompareConfig
+from tgdp_jax.settings.sampling import SamplingConfig
+from tgdp_jax.settings.sssd import PAPER, SSSDConfig
 
 METHODS = "tgdp,finetune,scratch,source"
 Size = Literal["tiny", "cpu", "full"]

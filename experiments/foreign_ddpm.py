@@ -29,19 +29,19 @@ import numpy as np
 
 from experiments.command import command
 from experiments.images import MARGIN
-from tgdp_jax.console import Display, print_table
+from tgdp_jax.app.console import Display, print_table
+from tgdp_jax.app.report.grid import image_grids
+from tgdp_jax.app.report.table import Cell, Column, Row
 from tgdp_jax.data.image_files import read_images
 from tgdp_jax.data.pixels import to_model
 from tgdp_jax.errors import UserError
-from tgdp_jax.folder import write_json
 from tgdp_jax.guidance import log_ratio_guidance
 from tgdp_jax.metrics.evaluate import METRICS
 from tgdp_jax.metrics.features import fit_features
 from tgdp_jax.metrics.images import evaluate_images
 from tgdp_jax.nets import ClassifierHead, GuidanceHead
 from tgdp_jax.prediction import network_score
-from tgdp_jax.report.grid import image_grids
-from tgdp_jax.report.table import Cell, Column, Row
+from tgdp_jax.runtime.files import write_json
 from tgdp_jax.sampling import sample
 from tgdp_jax.sde import DiscreteVP
 from tgdp_jax.train.classifier import fit_log_ratio

@@ -101,17 +101,21 @@ import numpy as np
 import tyro
 
 from experiments.command import command
-from tgdp_jax.commands.compare import compare
-from tgdp_jax.config import CompareConfig
-from tgdp_jax.console import Display, print_table
+from tgdp_jax.app.commands.compare import compare
+from tgdp_jax.app.console import Display, print_table
+from tgdp_jax.app.evaluation import draw_samples
+from tgdp_jax.app.identity import problem_identity
+from tgdp_jax.app.report.table import Cell, Column, Row
 from tgdp_jax.data.gaussians import GaussiansConfig
-from tgdp_jax.folder import write_json
+from tgdp_jax.data.registry import load_problem
 from tgdp_jax.metrics.closed_form import path_kl
 from tgdp_jax.metrics.two_sample import sliced_wasserstein2
-from tgdp_jax.pipeline import draw_samples, load_problem, named_key, problem_identity, train
-from tgdp_jax.report.table import Cell, Column, Row
-from tgdp_jax.settings import ClassifierConfig, GuidanceConfig, TrainingConfig
+from tgdp_jax.runtime.files import write_json
+from tgdp_jax.settings.run import CompareConfig, TrainingConfig
+from tgdp_jax.settings.training import ClassifierConfig, GuidanceConfig
 from tgdp_jax.train.checkpoint import Store
+from tgdp_jax.transfer.pretrained import forward_process
+from tgdp_jax.transfer.stages import named_key, train_method
 
 EXACT = ClassifierConfig(exact=True)
 
@@ -171,11 +175,11 @@ def ablation(out: Path, *, seeds: int = 2, n_targets: tuple[int, ...] = (100,)) 
                     problem = load_problem(problem_config, n_target=n, seed=seed)
                     assert problem.reference is not None and problem.exact is not None
                     display.prefix = f"n={n} seed={seed} {name}: "
-                    trained = train(config, problem, identity, "tgdp", seed, store, display)
+                    trained = train_method(config, problem, identity, "tgdp", seed, store, display)
                     samples, _ = draw_samples(trained.generator, problem, seed, config.sampling.num, display)
                     score = trained.generator.score
                     assert score is not None
-                    error = path_kl(named_key(seed, "metrics"), score, problem.exact.target, config.sde)
+                    error = path_kl(named_key(seed, "metrics"), score, problem.exact.target, forward_process(config))
                     found.append((sliced_wasserstein2(samples, problem.reference.x), error.value))
                 mean, spread = np.mean(found, 0), np.std(found, 0, ddof=1) if seeds > 1 else (math.nan, math.nan)
                 cells = {k: Cell(float(m), float(s)) for k, m, s in zip(("sw2", "path_kl"), mean, spread, strict=True)}

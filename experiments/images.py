@@ -108,13 +108,14 @@ import tyro
 
 from experiments.adjust import optimised
 from experiments.command import command
-from tgdp_jax.commands.compare import compare
-from tgdp_jax.config import CompareConfig
+from tgdp_jax.app.commands.compare import compare
 from tgdp_jax.data.images import ImagesConfig
 from tgdp_jax.errors import UserError
-from tgdp_jax.folder import write_atomic
-from tgdp_jax.image_settings import ImageTrainingConfig
-from tgdp_jax.settings import HeadConfig, NetworkConfig, SamplingConfig
+from tgdp_jax.runtime.files import write_atomic
+from tgdp_jax.settings.networks import HeadConfig, NetworkConfig
+from tgdp_jax.settings.presets.images import ImageTrainingConfig
+from tgdp_jax.settings.run import CompareConfig
+from tgdp_jax.settings.sampling import SamplingConfig
 
 MARGIN = 4  # pixels around MNIST's digits
 SIDE = 16

@@ -141,20 +141,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.command import command
-from tgdp_jax.commands.compare import compare
-from tgdp_jax.config import CompareConfig
+from tgdp_jax.app.commands.compare import compare
 from tgdp_jax.data.gaussians import GaussiansConfig
-from tgdp_jax.settings import (
-    ClassifierConfig,
-    DenoiserConfig,
-    DreamBoothConfig,
-    GanConfig,
-    GuidanceConfig,
-    LoraConfig,
-    RivalConfig,
-    SamplingConfig,
-    TextualInversionConfig,
-)
+from tgdp_jax.settings.methods import DreamBoothConfig, GanConfig, LoraConfig, TextualInversionConfig
+from tgdp_jax.settings.run import CompareConfig
+from tgdp_jax.settings.sampling import SamplingConfig
+from tgdp_jax.settings.training import ClassifierConfig, DenoiserConfig, GuidanceConfig, RivalConfig
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.transfer import METHODS
 

@@ -142,12 +142,13 @@ import tyro
 from experiments.adjust import values
 from experiments.command import command
 from experiments.images import Size, data, training
-from tgdp_jax.commands.compare import compare
-from tgdp_jax.config import CompareConfig, ProblemConfig
+from tgdp_jax.app.commands.compare import compare
 from tgdp_jax.data.digits import DigitsConfig
+from tgdp_jax.data.registry import ProblemConfig
 from tgdp_jax.errors import UserError
-from tgdp_jax.image_settings import ImageTrainingConfig
-from tgdp_jax.settings import SamplingConfig
+from tgdp_jax.settings.presets.images import ImageTrainingConfig
+from tgdp_jax.settings.run import CompareConfig
+from tgdp_jax.settings.sampling import SamplingConfig
 from tgdp_jax.transfer import METHODS
 
 LEFT_OUT = ("kde", "sir")  # what looks at coordinates has nothing to say of pixels

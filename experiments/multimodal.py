@@ -76,23 +76,26 @@ from scipy import signal
 from scipy.io import wavfile
 
 from experiments.command import command
-from tgdp_jax.config import to_json
-from tgdp_jax.console import Display, print_table
+from tgdp_jax.app.console import Display, print_table
+from tgdp_jax.app.report.table import Cell, Column, Row
 from tgdp_jax.data.digit_pairs import WORDS, with_text
 from tgdp_jax.data.modalities import Modalities, Modality, halves
 from tgdp_jax.data.pixels import to_model
 from tgdp_jax.data.problem import Data, Problem
 from tgdp_jax.errors import UserError
-from tgdp_jax.folder import write_json
 from tgdp_jax.metrics.features import fit_features
-from tgdp_jax.pipeline import named_key, num_parameters, rows_done, train
-from tgdp_jax.report.table import Cell, Column, Row
+from tgdp_jax.runtime.files import write_json
 from tgdp_jax.sampling import sample_modalities
 from tgdp_jax.sde import SDE
-from tgdp_jax.settings import DenoiserConfig, NetworkConfig, TrainingConfig
+from tgdp_jax.settings.networks import NetworkConfig
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.stored import to_json
+from tgdp_jax.settings.training import DenoiserConfig
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.pretrained import forward_process
+from tgdp_jax.transfer.stages import named_key, num_parameters, rows_done, train_method
 
 MARGIN, SIDE = 4, 16  # pixels around MNIST's digits, and what is left of them
 RATE, BANDS, FRAMES, FLOOR = 8000, 16, 16, 1e-6  # of spectrograms; the last is the share of the peak that is silence
@@ -239,9 +242,9 @@ def measure(problem: Problem, config: TrainingConfig, size: Size, out: Path) -> 
     identity = {"study": problem.name, "size": size, "rows": len(problem.source)}
     with Display() as display:
         store = Store(folder / "checkpoints", warn=display.warn)
-        trained = train(config, problem, identity, "source", 0, store, display)
+        trained = train_method(config, problem, identity, "source", 0, store, display)
         judge = judges(problem, size, display)
-        rows = _judged(problem, modalities, test, trained.generator, judge, config.sde, display)
+        rows = _judged(problem, modalities, test, trained.generator, judge, forward_process(config), display)
     print(f"{num_parameters(trained.trees)} weights, {trained.seconds:.0f} s of training")
     summary = [{"what": row.name, **{key: cell.value for key, cell in row.cells.items()}} for row in rows]
     write_json(folder / "metrics.json", {"settings": to_json(config), "seconds": trained.seconds, "rows": summary})

@@ -43,10 +43,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.command import command
-from tgdp_jax.bench.settings import DEFAULT, BenchConfig
-from tgdp_jax.commands.bench import bench
-from tgdp_jax.console import print_table
-from tgdp_jax.report.table import Cell, Column, Row
+from tgdp_jax.app.bench.settings import DEFAULT, BenchConfig
+from tgdp_jax.app.commands.bench import bench
+from tgdp_jax.app.console import print_table
+from tgdp_jax.app.report.table import Cell, Column, Row
 
 FULL = dataclasses.replace(
     DEFAULT,

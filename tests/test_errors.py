@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tgdp_jax.errors import UserError, write_remedy
-from tgdp_jax.folder import write_json
+from tgdp_jax.runtime.files import write_json
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,17 @@ import tgdp_jax
 ROOT = Path(tgdp_jax.__file__).parent
 # Floors from the ground up; a module may import its own floor and those below.
 FLOORS = (
-    ("errors", "functions", "preemption"),
-    ("parallel", "cost"),
+    ("errors",),
+    ("runtime",),
     ("sde", "prediction", "density_ratio", "guidance", "losses"),
     ("nets", "sampling", "data"),
-    ("train", "metrics", "report", "interop"),
-    ("rival_settings", "sssd_settings", "settings", "image_settings", "ecg_settings", "config", "diagnose"),
+    ("train", "metrics", "interop"),
+    ("settings",),
     ("transfer",),
-    ("folder", "journal", "engine", "pipeline", "console", "bench"),
-    ("commands", "offers"),
-    ("cli",),
+    ("app",),
 )
+# Who may import the application, beside the application itself.
+ABOVE = ("examples", "experiments")
 
 
 def module_name(path: Path) -> str:

@@ -13,14 +13,14 @@ from tests import tiny
 from tests.e2e.nursery import Nursery
 from tests.e2e.tools import GAUSSIANS, read, refused, strict_json
 from tests.helpers import spread_params
-from tgdp_jax import pipeline
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets import ClassifierMLP, EpsMLP, GuidanceMLP
 from tgdp_jax.sde import VP
-from tgdp_jax.settings import TrainingConfig
+from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.train import fit
 from tgdp_jax.train.batches import all_rows
 from tgdp_jax.train.denoising import denoising_task
+from tgdp_jax.transfer.stages import silent, train_method
 
 X, T = jnp.asarray(np.random.default_rng(0).normal(size=(6, 2)), jnp.float32), jnp.linspace(0.1, 0.9, 6)
 FEATURES = (16, 24, 32)
@@ -104,7 +104,7 @@ def test_the_precision_is_part_of_what_a_stage_depends_on(tmp_path):
     for precision in ("float32", "bfloat16"):
         config = dataclasses.replace(tiny.TRAINING, precision=precision)
         with pytest.raises(UserError, match="enough"):
-            pipeline.train(config, problem, {}, "source", 0, Recording(), pipeline.silent)
+            train_method(config, problem, {}, "source", 0, Recording(), silent)
     assert len(marks) == 2
 
 

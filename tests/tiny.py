@@ -9,20 +9,12 @@ import dataclasses
 
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.pipeline import load_problem
-from tgdp_jax.settings import (
-    ClassifierConfig,
-    DenoiserConfig,
-    DreamBoothConfig,
-    GanConfig,
-    GuidanceConfig,
-    LoraConfig,
-    NetworkConfig,
-    RivalConfig,
-    SamplingConfig,
-    TextualInversionConfig,
-    TrainingConfig,
-)
+from tgdp_jax.data.registry import load_problem
+from tgdp_jax.settings.methods import DreamBoothConfig, GanConfig, LoraConfig, TextualInversionConfig
+from tgdp_jax.settings.networks import NetworkConfig
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.sampling import SamplingConfig
+from tgdp_jax.settings.training import ClassifierConfig, DenoiserConfig, GuidanceConfig, RivalConfig
 from tgdp_jax.train.optimiser import OptimiserConfig
 
 NUM = 64

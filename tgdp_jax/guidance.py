@@ -17,8 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.functions import as_pytree
-from tgdp_jax.prediction import ScoreFn
+from tgdp_jax.prediction import ScoreFn, as_pytree
 from tgdp_jax.sde import expand
 
 Array = jax.Array

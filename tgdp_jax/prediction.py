@@ -9,6 +9,10 @@ With x_t = alpha x_0 + sigma eps, any one of these determines the others at know
 
 For a process that is not variance preserving, v is defined with the same alpha and sigma; then
 x_t = alpha x_0 + sigma eps gives eps = (alpha v + sigma x_t) / (alpha^2 + sigma^2).
+
+A score function is a plain callable. If it is also a pytree (its parameters are leaves), jit takes it as an argument:
+two functions that differ in their parameters alone share one compiled program, and no weight is baked into it as a
+constant. `as_pytree` gives any callable that form.
 """
 
 from __future__ import annotations
@@ -70,6 +74,22 @@ def from_eps(kind: str, eps: Array, x: Array, t: Array, sde: SDE) -> Array:
 def convert(out: Array, x: Array, t: Array, sde: SDE, *, source: str, target: str) -> Array:
     """Converts between any two kinds of `PREDICTIONS`; all arrays [B, *D], t [B]."""
     return from_eps(target, to_eps(source, out, x, t, sde), x, t, sde)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Opaque:
+    """A callable without array leaves: known to jit by identity, what it closes over becomes constants."""
+
+    fn: Callable[..., Any] = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, *args: Any) -> Any:
+        return self.fn(*args)
+
+
+def as_pytree(fn: Callable[..., Any]) -> Any:
+    """`fn` itself where it is a pytree (a registered class, `jax.tree_util.Partial`), else wrapped in `Opaque`."""
+    return Opaque(fn) if jax.tree_util.all_leaves([fn]) else fn
 
 
 @jax.tree_util.register_dataclass

@@ -277,6 +277,3 @@ class VE(SDE):
     @property
     def prior_scale(self) -> float:
         return self.sigma_max
-
-
-SDES: dict[str, type[SDE]] = {"vp": VP, "cosine": CosineVP, "subvp": SubVP, "ve": VE, "discrete": DiscreteVP}

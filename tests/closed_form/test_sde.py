@@ -10,7 +10,7 @@ from scipy import stats
 
 from tests.helpers import PROCESSES, standard_errors
 from tgdp_jax.errors import UserError
-from tgdp_jax.sde import SDES, VE, VP, CosineVP, DiscreteVP, SubVP
+from tgdp_jax.sde import VE, VP, CosineVP, SubVP
 
 EVERY = pytest.mark.parametrize("name", list(PROCESSES))
 TIMES = np.linspace(0.02, 1.0, 50)
@@ -184,12 +184,3 @@ def test_prior_density_and_samples_match_the_last_marginal(name):
 def test_impossible_settings_are_refused(build):
     with pytest.raises(UserError):
         build()
-
-
-def test_registry_builds_each_process_with_the_settings_given():
-    assert set(SDES) == {*PROCESSES, "discrete"}
-    assert SDES["discrete"]() == DiscreteVP()  # against its chain: test_discrete_vp
-    for name, default in PROCESSES.items():
-        assert SDES[name]() == default
-    changed = SDES["vp"](beta_max=10.0)
-    assert in_double(changed.log_alpha, 1.0) == pytest.approx(-0.25 * (0.1 + 10.0))

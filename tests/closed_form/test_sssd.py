@@ -18,10 +18,12 @@ from tgdp_jax.nets.features import FeatureCNN
 from tgdp_jax.nets.heads import ConvBody, Energy, frozen
 from tgdp_jax.nets.xresnet import XResNet1d
 from tgdp_jax.sde import VP
-from tgdp_jax.settings import NetworkConfig, ProcessConfig
-from tgdp_jax.sssd_settings import PAPER, SSSDConfig
+from tgdp_jax.settings.networks import NetworkConfig
+from tgdp_jax.settings.process import ProcessConfig
+from tgdp_jax.settings.sssd import PAPER, SSSDConfig
 from tgdp_jax.train.reparam import LowRank, flat
-from tgdp_jax.transfer.networks import denoiser, gan_players, with_token
+from tgdp_jax.transfer.gan import gan_players
+from tgdp_jax.transfer.networks import denoiser, with_token
 
 SDE = VP()
 X = jax.random.normal(jax.random.key(0), (3, 12, 2))

@@ -11,7 +11,7 @@ SMALL = GaussiansConfig(num_source=200)
 
 
 def small(n_target=8, *, seed=0, config=SMALL):
-    return load(config, n_target=n_target, seed=seed, num_reference=50)
+    return load(config, n_target=n_target, seed=seed)
 
 
 def test_equal_seeds_give_equal_rows():
@@ -45,7 +45,7 @@ def test_target_rows_are_nested_in_their_number():
 
 
 def test_numbers_of_rows_and_types():
-    p = load(SMALL, n_target=None, seed=0, num_reference=50)
+    p = load(SMALL, n_target=None, seed=0)
     assert (len(p.source), len(p.target), len(p.reference)) == (200, 100, 50)
     for part in (p.source, p.target, p.reference):
         assert part.x.dtype == np.float32 and part.y.dtype == np.int32
@@ -86,7 +86,7 @@ def test_even_dimensions_are_the_same_problem_in_general_position(dim):
 
 @pytest.mark.parametrize("dim", [1, 3, 7])
 def test_any_dimension_loads(dim):
-    p = load(GaussiansConfig(dim=dim, num_source=100), n_target=5, seed=0, num_reference=20)
+    p = load(GaussiansConfig(dim=dim, num_source=100), n_target=5, seed=0)
     assert p.source.x.shape == (100, dim) and p.target.x.shape == (5, dim) and p.reference.x.shape == (20, dim)
 
 

@@ -7,18 +7,19 @@ import pytest
 
 from tests import tiny
 from tests.e2e.tools import GAUSSIANS, call
-from tgdp_jax import pipeline
-from tgdp_jax.commands import pages
+from tgdp_jax.app import evaluation
+from tgdp_jax.app.commands import pages
+from tgdp_jax.app.report import plots
+from tgdp_jax.data import gaussians
 from tgdp_jax.metrics.evaluate import evaluate_closed_form
-from tgdp_jax.report import plots
 
 
 @pytest.fixture(scope="module", autouse=True)
 def light_metrics():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "NUM_REFERENCE", 300)
+        patch.setattr(gaussians, "NUM_REFERENCE", 300)
         light = functools.partial(evaluate_closed_form, num_path=500, num_likelihood=20)
-        patch.setattr(pipeline, "evaluate_closed_form", light)
+        patch.setattr(evaluation, "evaluate_closed_form", light)
         yield
 
 
@@ -27,7 +28,7 @@ def light_features():
     """Classifiers of images after a few steps: how good they are is another test's affair."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("fit_features", "utility", "downstream"):
-            patch.setattr(pipeline, name, functools.partial(getattr(pipeline, name), optimiser=tiny.OPTIMISER))
+            patch.setattr(evaluation, name, functools.partial(getattr(evaluation, name), optimiser=tiny.OPTIMISER))
         yield
 
 

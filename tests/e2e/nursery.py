@@ -113,12 +113,12 @@ class Nursery:
 
 def _lighten() -> None:
     """Neither metrics nor pictures: they take most of the time of a small run, and others test them."""
-    from tgdp_jax import pipeline
-    from tgdp_jax.commands import cell, pages, run
+    from tgdp_jax.app.commands import cell, pages, run
+    from tgdp_jax.data import gaussians
 
-    pipeline.NUM_REFERENCE = 300
+    gaussians.NUM_REFERENCE = 300
     for command in (run, cell):
-        command.judge = command.floor = lambda *args: {}
+        command.evaluate_samples = command.ideal_metrics = lambda *args: {}
     nothing = pages.plots.curves({"a": {"loss": ([1, 2], [1.0, 0.5])}})
     for name in ("samples", "fields", "curves", "lines", "tradeoff"):
         setattr(pages.plots, name, lambda *args, **kwargs: nothing)
@@ -156,8 +156,8 @@ class _Doer:
 
 def _prepare(deed: Deed) -> None:
     """Puts the deed in its place."""
-    from tgdp_jax.console import Display
-    from tgdp_jax.report import html
+    from tgdp_jax.app.console import Display
+    from tgdp_jax.app.report import html
     from tgdp_jax.train import checkpoint
     from tgdp_jax.train.session import Session
 
@@ -208,7 +208,7 @@ def _prepare(deed: Deed) -> None:
 
 
 def _child(request: dict[str, Any]) -> int:
-    from tgdp_jax.cli import main
+    from tgdp_jax.app.cli import main
 
     output = Path(request["output"])
     for number, suffix in ((1, ".out"), (2, ".err")):

@@ -13,24 +13,19 @@ import pytest
 
 from tests import tiny
 from tests.e2e.tools import GAUSSIANS, refused
-from tgdp_jax.cli import main
-from tgdp_jax.commands import compare as compare_command
-from tgdp_jax.commands import diagnose as diagnose_command
-from tgdp_jax.commands import run as run_command
-from tgdp_jax.config import CompareConfig, ProbeConfig, RunConfig, fingerprint, from_json, to_json
+from tgdp_jax.app.cli import main
+from tgdp_jax.app.commands import compare as compare_command
+from tgdp_jax.app.commands import diagnose as diagnose_command
+from tgdp_jax.app.commands import run as run_command
 from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
-from tgdp_jax.engine import EngineConfig
 from tgdp_jax.errors import UserError
-from tgdp_jax.folder import write_json
-from tgdp_jax.settings import (
-    ClassifierConfig,
-    DenoiserConfig,
-    GuidanceConfig,
-    RivalConfig,
-    SamplingConfig,
-    TrainingConfig,
-)
+from tgdp_jax.runtime.engine import EngineConfig
+from tgdp_jax.runtime.files import write_json
+from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig, TrainingConfig
+from tgdp_jax.settings.sampling import SamplingConfig
+from tgdp_jax.settings.stored import fingerprint, from_json, to_json
+from tgdp_jax.settings.training import ClassifierConfig, DenoiserConfig, GuidanceConfig, RivalConfig
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.transfer import METHODS
 
@@ -294,6 +289,6 @@ def test_help_names_the_options(arguments, words):
 @pytest.mark.slow
 def test_help_does_not_load_what_trains():
     # A shell that completes or asks for help should not wait for orbax and matplotlib.
-    code = "import sys, tgdp_jax.cli; print([m for m in ('orbax', 'matplotlib', 'sklearn') if m in sys.modules])"
+    code = "import sys, tgdp_jax.app.cli; print([m for m in ('orbax', 'matplotlib', 'sklearn') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -12,10 +12,11 @@ import pytest
 
 from tests import tiny
 from tests.e2e.tools import LEFT, PowerCut, call, contents, read, refused, snapshot, stages, strict_json, without_times
-from tgdp_jax.cli import main
-from tgdp_jax.commands import cell as cell_command
-from tgdp_jax.config import CompareConfig, from_json
+from tgdp_jax.app.cli import main
+from tgdp_jax.app.commands import cell as cell_command
 from tgdp_jax.data.problem import Problem
+from tgdp_jax.settings.run import CompareConfig
+from tgdp_jax.settings.stored import from_json
 from tgdp_jax.transfer import METHODS
 
 METHODS_ASKED, NUMBERS, SEEDS = ("source", "kde", "tgdp"), (4, 8), (0, 1)
@@ -160,8 +161,8 @@ def test_a_finished_comparison_computes_nothing_anew(folder, monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("a finished cell was computed again")
 
-    monkeypatch.setattr(cell_command, "train", never)
-    monkeypatch.setattr(cell_command, "floor", never)
+    monkeypatch.setattr(cell_command, "train_method", never)
+    monkeypatch.setattr(cell_command, "ideal_metrics", never)
     before = snapshot(folder)
     measured = strict_json(folder / "metrics.json")
     call(*COMPARE, "--out", folder)
@@ -174,15 +175,15 @@ def test_a_finished_comparison_computes_nothing_anew(folder, monkeypatch):
 
 @pytest.mark.parametrize("finished_cells", [2, 9])
 def test_a_comparison_that_was_cut_off_ends_as_if_it_had_not_been(finished, tmp_path, monkeypatch, finished_cells):
-    folder, judge = tmp_path / "comparison", cell_command.judge
+    folder, evaluate = tmp_path / "comparison", cell_command.evaluate_samples
 
     def cut(*args, **kwargs):
         if len(list((folder / "cells").glob("*.json"))) == finished_cells:
             raise PowerCut
-        return judge(*args, **kwargs)
+        return evaluate(*args, **kwargs)
 
     with monkeypatch.context() as patch, pytest.raises(PowerCut):
-        patch.setattr(cell_command, "judge", cut)
+        patch.setattr(cell_command, "evaluate_samples", cut)
         call(*COMPARE, "--out", folder)
     kept = snapshot(folder / "cells")
     assert len(kept) == finished_cells

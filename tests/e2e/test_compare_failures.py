@@ -8,7 +8,8 @@ from tests import tiny
 from tests.e2e.test_compare import BASE, FLOOR, one_scale  # noqa: F401  (a fixture)
 from tests.e2e.tools import call, refused, snapshot, strict_json
 from tgdp_jax.errors import FileError, UserError
-from tgdp_jax.transfer import CARDS, METHODS, TransferMethod
+from tgdp_jax.transfer import METHODS, TransferMethod
+from tgdp_jax.transfer.artefacts import Network
 from tgdp_jax.transfer.base import Stage, StageResult
 
 COMPARE = (*BASE, "--methods", "kde,broken", "--n-targets", "4,8", "--seeds", "2")
@@ -33,12 +34,12 @@ def breaks(monkeypatch):
     def register(work, value=0.0):
         def run(key, problem, trees, session):
             work(problem)
-            return StageResult({"params": {"w": np.zeros(3, np.float32)}}, {}, {})
+            return StageResult(Network({"w": np.zeros(3, np.float32)}), {}, {})
 
         def stages(config, problem):
             return (Stage("broken", (), {}, uses_target=True, run=run),)
 
-        method = TransferMethod("broken", CARDS["source"], stages, lambda *args: Copies(value))
+        method = TransferMethod("broken", METHODS["source"].card, stages, lambda *args: Copies(value))
         monkeypatch.setitem(METHODS, "broken", method)
 
     return register

@@ -7,8 +7,8 @@ import pytest
 
 from tests import tiny
 from tests.e2e.tools import call, read, refused, stages
-from tgdp_jax.commands import pages
-from tgdp_jax.commands.modalities import modal_score
+from tgdp_jax.app.commands import pages
+from tgdp_jax.app.commands.modalities import modal_score
 from tgdp_jax.data.digit_pairs import WORDS, DigitPairsConfig, load
 from tgdp_jax.data.digits import DigitsConfig
 from tgdp_jax.data.digits import load as load_digits

@@ -50,7 +50,7 @@ def test_folders_that_are_none_are_refused(tmp_path):
 @pytest.mark.parametrize("problem", ["ecg-sim", "ecg"])
 def test_help_names_the_options(problem, capsys):
     with pytest.raises(SystemExit):
-        from tgdp_jax.cli import main
+        from tgdp_jax.app.cli import main
 
         main(["run", problem, "--help"])
     assert "--seconds" in capsys.readouterr().out

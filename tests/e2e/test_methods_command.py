@@ -5,10 +5,10 @@ import io
 
 import pytest
 
+from tests.app.report.test_html import Page
 from tests.e2e.tools import call, refused
-from tests.report.test_html import Page
-from tgdp_jax.cli import main
-from tgdp_jax.transfer import CARDS, METHODS
+from tgdp_jax.app.cli import main
+from tgdp_jax.transfer import METHODS
 
 
 def words(text: str) -> str:
@@ -19,19 +19,19 @@ def words(text: str) -> str:
 def test_all_methods_are_listed_as_cards():
     out, _ = call("methods")
     text = words(out)
-    for name, card in CARDS.items():
+    for name, card in ((n, m.card) for n, m in METHODS.items()):
         assert name in text and card.summary in text and card.trains in text
     assert "!=" not in text
 
 
 def test_one_method_is_one_card():
     text = words(call("methods", "kde")[0])
-    assert CARDS["kde"].summary in text and CARDS["tgdp"].summary not in text and "!=" not in text
+    assert METHODS["kde"].card.summary in text and METHODS["tgdp"].card.summary not in text and "!=" not in text
 
 
 def test_several_stand_side_by_side_with_what_differs_marked():
     text = words(call("methods", "tgdp", "Discriminator-Guidance")[0])
-    lines = {label: f"!= {label}" in text for label in CARDS["tgdp"].facts()}
+    lines = {label: f"!= {label}" in text for label in METHODS["tgdp"].card.facts()}
     same = {"family", "needs of the source model", "needs source rows", "target labels"}
     assert {label for label, marked in lines.items() if not marked} == same
     assert "discriminator_guidance" in text
@@ -40,7 +40,7 @@ def test_several_stand_side_by_side_with_what_differs_marked():
 def test_aliases_are_names():
     assert call("methods", "vanilla", "fine-tuning") == call("methods", "scratch", "finetune")
     # The same method twice is one card.
-    assert CARDS["kde"].summary in words(call("methods", "kde", "parzen window")[0])
+    assert METHODS["kde"].card.summary in words(call("methods", "kde", "parzen window")[0])
 
 
 def test_the_page_holds_all_of_it(tmp_path):
@@ -49,9 +49,9 @@ def test_the_page_holds_all_of_it(tmp_path):
     assert f"cards: {path}" in out
     page = Page(path.read_text())
     for name in ("tgdp", "finetune"):
-        for text in CARDS[name].facts().values():
+        for text in METHODS[name].card.facts().values():
             assert text in page.text
-    assert CARDS["kde"].summary not in page.text
+    assert METHODS["kde"].card.summary not in page.text
     call("methods", "--out", path)
     assert [a["scope"] for a in Page(path.read_text()).all("th")].count("col") == 1 + len(METHODS)
 
@@ -62,7 +62,7 @@ def test_every_terminal_can_show_them(arguments):
     with contextlib.redirect_stdout(out):
         main(["methods", *arguments])
     out.flush()
-    assert CARDS["kde"].trains.encode() in out.buffer.getvalue()
+    assert METHODS["kde"].card.trains.encode() in out.buffer.getvalue()
 
 
 @pytest.mark.parametrize("arguments", [("nope",), ("tgdp", "nope")])

@@ -17,9 +17,9 @@ import pytest
 
 from tests.e2e.nursery import Deed, Nursery
 from tests.e2e.tools import GAUSSIANS, PowerCut, call, read, refused, snapshot
-from tgdp_jax import preemption
-from tgdp_jax.commands import run as run_command
+from tgdp_jax.app.commands import run as run_command
 from tgdp_jax.errors import UserError
+from tgdp_jax.runtime import preemption
 from tgdp_jax.train import checkpoint, fit
 from tgdp_jax.train.session import Session
 
@@ -455,7 +455,7 @@ def test_no_resume_takes_a_new_folder(tmp_path, monkeypatch):
     def enough(*args, **kwargs):
         raise UserError("far enough")
 
-    monkeypatch.setattr(run_command, "train", enough)
+    monkeypatch.setattr(run_command, "train_method", enough)
     assert refused(*RUN, "--no-resume", "--out", tmp_path / "new") == "far enough"
     assert (tmp_path / "new" / "config.json").exists()
 

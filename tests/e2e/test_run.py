@@ -26,11 +26,12 @@ from tests.e2e.tools import (
     strict_json,
     without_times,
 )
-from tgdp_jax.commands import run as run_command
-from tgdp_jax.config import RunConfig, from_json
+from tgdp_jax.app.commands import run as run_command
+from tgdp_jax.app.report import html
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.evaluate import METRICS
-from tgdp_jax.report import html
+from tgdp_jax.settings.run import RunConfig
+from tgdp_jax.settings.stored import from_json
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer import METHODS, tgdp
 
@@ -397,7 +398,7 @@ def test_errors_are_one_line_and_no_traceback(run_folder, tmp_path):
         (("run", "gaussians", "--method", "nope"), "unknown method 'nope': choose one of"),
         (("sample", run_folder, "--out", tmp_path / "a.npz"), "is damaged"),
     ):
-        command = [sys.executable, "-m", "tgdp_jax.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "tgdp_jax.app.cli", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 2 and done.stdout == ""
         (line,) = done.stderr.splitlines()

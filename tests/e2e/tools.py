@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from tgdp_jax.cli import main
+from tgdp_jax.app.cli import main
 
 GAUSSIANS = ("run", "gaussians", "--num-source", "200", "--n-target", "8", *tiny.OPTIONS)
 REPORT_FILES = ("config.json", "metrics.json", "samples.npz", "report.html")

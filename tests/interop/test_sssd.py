@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from tgdp_jax import pipeline
+from tgdp_jax.app.evaluation import draw_samples
 from tgdp_jax.data.problem import Data, Problem, Scaler
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop import load_sssd
 from tgdp_jax.interop.sssd import CHAIN
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer.networks import denoiser
+from tgdp_jax.transfer.stages import silent, train_method
 
 torch = pytest.importorskip("torch", reason="needs torch: python -m pip install -e '.[interop-test]'")
 safetensors_torch = pytest.importorskip("safetensors.torch")
@@ -182,9 +183,9 @@ def test_it_is_the_source_of_a_run(theirs, tmp_path):
     rng = np.random.default_rng(0)
     rows = Data(rng.normal(size=(20, LENGTH, LEADS)).astype(np.float32), np.arange(20) % 3)
     problem = Problem("series", rows, rows, None, num_classes=3)
-    trained = pipeline.train(config, problem, {}, "source", 0, Store(tmp_path), pipeline.silent)
+    trained = train_method(config, problem, {}, "source", 0, Store(tmp_path), silent)
     jax.tree.map(np.testing.assert_array_equal, trained.trees["source"]["params"], load_sssd(path).variables)
-    x, labels = pipeline.draw_samples(trained.generator, problem, 0, 5, pipeline.silent)
+    x, labels = draw_samples(trained.generator, problem, 0, 5, silent)
     assert x.shape == (5, LENGTH, LEADS) and set(labels) <= {0, 1, 2}
     scaled = dataclasses.replace(problem, scaler=Scaler.of(rows.x))
     with pytest.raises(UserError, match="scales rows by their own spread"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import PROCESSES, spread_params
-from tgdp_jax.commands.probe import split
+from tgdp_jax.app.commands.probe import split
 from tgdp_jax.metrics.probe import Labelled, better_beyond_chance, layer_features, probe
 from tgdp_jax.nets import EpsMLP
 from tgdp_jax.nets.layers import pooled, with_layers

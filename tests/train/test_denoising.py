@@ -13,7 +13,7 @@ import pytest
 from tests.helpers import PROCESSES
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets import EpsMLP
-from tgdp_jax.settings import DenoiserConfig
+from tgdp_jax.settings.training import DenoiserConfig
 from tgdp_jax.train.denoising import denoising_task
 
 NUM, DIM = 3000, 4

@@ -11,12 +11,13 @@ import pytest
 from tests import tiny
 from tests.helpers import draw, evaluate, paper_pair, spread_params, standard_errors
 from tgdp_jax.data.mixture import ExactLogRatio, ExactScore
+from tgdp_jax.data.registry import load_problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets import GuidanceMLP
-from tgdp_jax.pipeline import load_problem
 from tgdp_jax.sde import VP
 from tgdp_jax.train.batches import all_rows
-from tgdp_jax.train.guidance import EnsembleLogRatio, GuidanceLoss, fit_guidance, guidance_task
+from tgdp_jax.train.ensemble import EnsembleLogRatio
+from tgdp_jax.train.guidance import GuidanceLoss, fit_guidance, guidance_task
 from tgdp_jax.train.session import QUIET
 from tgdp_jax.transfer import METHODS
 from tgdp_jax.transfer.tgdp import TGDP, guidance_stage

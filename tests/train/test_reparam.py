@@ -13,7 +13,7 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.nets import EpsDiT, EpsMLP, EpsUNet
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.sde import VP
-from tgdp_jax.settings import LoraConfig
+from tgdp_jax.settings.methods import LoraConfig
 from tgdp_jax.train.fit import Task, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.reparam import Chosen, Joint, LowRank, carried_over, flat, matrix_shape, merged, started

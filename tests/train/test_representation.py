@@ -22,9 +22,9 @@ from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.representation import RepresentationConfig, representation_task
 from tgdp_jax.train.session import QUIET
 from tgdp_jax.transfer import METHODS
-from tgdp_jax.transfer.denoisers import source_stage
-from tgdp_jax.transfer.networks import classifier_net, shared_variables
+from tgdp_jax.transfer.heads import classifier_net, shared_variables
 from tgdp_jax.transfer.self_supervised import self_supervised
+from tgdp_jax.transfer.source import source_stage
 
 SDE = PROCESSES["vp"]
 NET = EpsMLP(SDE, (32, 32))

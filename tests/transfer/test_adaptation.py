@@ -10,11 +10,11 @@ import pytest
 from tests import tiny
 from tests.helpers import spread_params
 from tgdp_jax.data.problem import Data, Problem
-from tgdp_jax.settings import NetworkConfig
+from tgdp_jax.settings.networks import NetworkConfig
 from tgdp_jax.train.batches import all_rows
 from tgdp_jax.train.denoising import fresh_params, prior_preservation_task
 from tgdp_jax.train.reparam import Joint, flat
-from tgdp_jax.transfer.denoisers import target_task
+from tgdp_jax.transfer.adaptation import target_task
 from tgdp_jax.transfer.networks import denoiser, with_token
 from tgdp_jax.transfer.textual_inversion import TOKEN
 

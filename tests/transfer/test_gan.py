@@ -9,16 +9,18 @@ import pytest
 
 from tests import tiny
 from tests.e2e.tools import GAUSSIANS, call, strict_json
-from tgdp_jax import pipeline
-from tgdp_jax.commands.run import stage_warnings
+from tgdp_jax.app.commands.run import stage_warnings
+from tgdp_jax.app.identity import problem_identity
+from tgdp_jax.data import gaussians
 from tgdp_jax.data.problem import Data, Problem
 from tgdp_jax.errors import UserError
-from tgdp_jax.settings import GanConfig, NetworkConfig
+from tgdp_jax.settings.methods import GanConfig
+from tgdp_jax.settings.networks import NetworkConfig
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer import gan
-from tgdp_jax.transfer.base import StageResult
+from tgdp_jax.transfer.stages import StageReport, silent, train_method
 
-IDENTITY = pipeline.problem_identity(tiny.GAUSSIANS)
+IDENTITY = problem_identity(tiny.GAUSSIANS)
 
 
 def settings(**changes):
@@ -38,7 +40,7 @@ def store(tmp_path_factory):
 
 def train(store, config, problem=None, identity=IDENTITY):
     problem = tiny.problem() if problem is None else problem
-    return pipeline.train(config, problem, identity, "gan", 0, store, pipeline.silent)
+    return train_method(config, problem, identity, "gan", 0, store, silent)
 
 
 def assert_equal(a, b):
@@ -88,7 +90,7 @@ def test_the_target_changes_no_source_and_the_source_knows_no_target(store):
 
 
 def test_what_was_watched_is_kept(store):
-    results = train(store, settings()).results
+    results = train(store, settings()).reports
     for name in ("gan_source", "gan_target"):
         watched = {"diversity", "coverage", "logit_of_training_rows", "logit_of_held_out_rows", "logit_of_samples"}
         assert {"step", "loss", "validation", "generator", "discriminator", "penalty", *watched} <= set(
@@ -131,17 +133,17 @@ def test_one_that_reaches_all_rows_is_not(monkeypatch):
 
 def test_warnings_of_all_stages_are_passed_on(store):
     trained = train(store, settings())
-    quiet = [warning for result in trained.results.values() for warning in result.info.get("warnings", [])]
+    quiet = [warning for result in trained.reports.values() for warning in result.info.get("warnings", [])]
     assert stage_warnings(trained, 8) == quiet
-    results = {**trained.results, "other": StageResult(None, {}, {"warnings": ["one", "two"]})}
-    assert stage_warnings(dataclasses.replace(trained, results=results), 8) == [*quiet, "one", "two"]
+    results = {**trained.reports, "other": StageReport({}, {"warnings": ["one", "two"]})}
+    assert stage_warnings(dataclasses.replace(trained, reports=results), 8) == [*quiet, "one", "two"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["run", "compare"])
 def test_a_collapse_is_shown_by_every_command(tmp_path, monkeypatch, command):
     monkeypatch.setattr(gan, "LEAST", 1e9)  # whatever it reaches is too little
-    monkeypatch.setattr(pipeline, "NUM_REFERENCE", 300)
+    monkeypatch.setattr(gaussians, "NUM_REFERENCE", 300)
     options = (*GAUSSIANS, "--method", "gan")
     if command == "compare":
         cells = ("--methods", "gan", "--n-targets", "8", "--seeds", "1")

@@ -16,15 +16,16 @@ from tgdp_jax.nets.heads import ConvBody, frozen
 from tgdp_jax.nets.layers import pooled
 from tgdp_jax.nets.xresnet import XResNet1d
 from tgdp_jax.sde import VP
-from tgdp_jax.settings import HeadConfig, NetworkConfig
-from tgdp_jax.sssd_settings import SSSDConfig
+from tgdp_jax.settings.networks import HeadConfig, NetworkConfig
+from tgdp_jax.settings.sssd import SSSDConfig
 from tgdp_jax.train.reparam import carried_over, flat
 from tgdp_jax.train.session import QUIET
 from tgdp_jax.transfer import METHODS
-from tgdp_jax.transfer.denoisers import source_stage
+from tgdp_jax.transfer.heads import guidance_net, label_net, shared_variables
 from tgdp_jax.transfer.label_classifier import label_stage
-from tgdp_jax.transfer.networks import guidance_net, label_net, shared_variables
-from tgdp_jax.transfer.tgdp import classifier_stage, guidance_stage
+from tgdp_jax.transfer.ratio import classifier_stage
+from tgdp_jax.transfer.source import source_stage
+from tgdp_jax.transfer.tgdp import guidance_stage
 
 SDE, STD = VP(), 0.7
 ROWS = {"images": (4, 4, 1), "series": (16, 2)}

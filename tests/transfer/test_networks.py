@@ -8,10 +8,11 @@ import pytest
 from tests import tiny
 from tgdp_jax.data.problem import Data, Problem
 from tgdp_jax.errors import UserError
-from tgdp_jax.settings import HeadConfig, NetworkConfig
-from tgdp_jax.sssd_settings import SSSDConfig
+from tgdp_jax.settings.networks import HeadConfig, NetworkConfig
+from tgdp_jax.settings.sssd import SSSDConfig
 from tgdp_jax.transfer import METHODS
-from tgdp_jax.transfer.networks import check_denoiser, guidance_net
+from tgdp_jax.transfer.heads import guidance_net
+from tgdp_jax.transfer.networks import check_denoiser
 
 
 def rows(*shape: int) -> Problem:

@@ -76,7 +76,7 @@ def check_pair(source: Data, other: Data, name: str = "target") -> None:
             raise UserError(f"the {what} has {len(data)} row{'s' * (len(data) != 1)}: at least {least} are needed")
 
 
-def load(config: ArraysConfig, *, n_target: int | None, seed: int) -> Problem:
+def load(config: ArraysConfig, *, n_target: int | None, seed: int, source_seed: int | None = None) -> Problem:
     """Reads, checks and standardises; which target rows are learned from depends on (file, n_target, seed) alone.
 
     Raises:

@@ -61,7 +61,7 @@ def with_text(problem: Problem, words: tuple[str, ...] = WORDS) -> Problem:
     )
 
 
-def load(config: DigitPairsConfig, *, n_target: int | None, seed: int) -> Problem:
+def load(config: DigitPairsConfig, *, n_target: int | None, seed: int, source_seed: int | None = None) -> Problem:
     """The rows of `digits.load` as pairs.
 
     Raises:

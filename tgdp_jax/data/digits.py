@@ -53,7 +53,7 @@ class DigitsConfig:
             raise UserError(f"size is {self.size}: the digits have 8 x 8 pixels, give at least 8")
 
 
-def load(config: DigitsConfig, *, n_target: int | None, seed: int) -> Problem:
+def load(config: DigitsConfig, *, n_target: int | None, seed: int, source_seed: int | None = None) -> Problem:
     """Splits the images; half of the target's are kept for judging, whatever n_target is.
 
     Source rows depend on the config alone, target and reference rows on (config, seed), target rows nested in n.

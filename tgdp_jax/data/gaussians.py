@@ -17,6 +17,9 @@ from tgdp_jax.data.mixture import GaussianMixture
 from tgdp_jax.data.problem import Data, Exact, Problem, check_n_target
 from tgdp_jax.errors import UserError
 
+# Rows drawn to judge by.
+NUM_REFERENCE = 10_000
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GaussiansConfig:
@@ -72,14 +75,7 @@ def mixtures(config: GaussiansConfig) -> Exact:
     return Exact(pair(config.source_mean, spread, 0.5), pair(config.target_mean, turned, config.target_weight))
 
 
-def load(
-    config: GaussiansConfig,
-    *,
-    n_target: int | None,
-    seed: int,
-    source_seed: int | None = None,
-    num_reference: int = 10_000,
-) -> Problem:
+def load(config: GaussiansConfig, *, n_target: int | None, seed: int, source_seed: int | None = None) -> Problem:
     """Draws the problem; `source_seed` (None: the seed) is that of source rows; target rows are nested in n.
 
     Raises:
@@ -94,7 +90,7 @@ def load(
     parts = [
         exact.source.sample(keys[0], config.num_source),
         tuple(a[:n_target] for a in exact.target.sample(keys[1], available)),
-        exact.target.sample(keys[2], num_reference),
+        exact.target.sample(keys[2], NUM_REFERENCE),
     ]
     source, target, reference = (Data(np.asarray(x), np.asarray(y)) for x, y in parts)
     return Problem("gaussians", source, target, reference, num_classes=2 if config.conditional else 0, exact=exact)

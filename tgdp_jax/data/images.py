@@ -47,7 +47,7 @@ class ImagesConfig:
             raise UserError(f"size is {self.size}: images need at least one pixel")
 
 
-def load(config: ImagesConfig, *, n_target: int | None, seed: int) -> Problem:
+def load(config: ImagesConfig, *, n_target: int | None, seed: int, source_seed: int | None = None) -> Problem:
     """Reads, checks and scales; which target rows are learned from depends on (file, n_target, seed) alone.
 
     Labels that fit stay with the rows for judging where models do not see them. Only rows that are used become floats.

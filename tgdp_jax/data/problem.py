@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -13,6 +13,9 @@ import numpy as np
 from tgdp_jax.data.mixture import GaussianMixture
 from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.errors import UserError
+
+RowKind = Literal["vectors", "series", "images"]
+_KINDS: dict[int, RowKind] = {2: "series", 3: "images"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +122,11 @@ class Problem:
     def shape(self) -> tuple[int, ...]:
         """Shape *D of one row."""
         return self.source.x.shape[1:]
+
+    @property
+    def kind(self) -> RowKind:
+        """What a row is. The one place that tells it by the form: [D] vectors, [L, C] series, [H, W, C] images."""
+        return _KINDS.get(len(self.shape), "vectors")
 
     @property
     def data_std(self) -> float:

@@ -17,7 +17,7 @@ import safetensors.numpy
 
 from tgdp_jax.errors import UserError, write_remedy
 from tgdp_jax.interop.tensors import read_tensors
-from tgdp_jax.parallel import is_primary
+from tgdp_jax.runtime.parallel import is_primary
 from tgdp_jax.train.reparam import LowRank, flat, matrix_shape, nested
 
 FORMAT = "tgdp_jax.lora"

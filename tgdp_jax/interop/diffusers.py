@@ -25,8 +25,8 @@ import safetensors.numpy
 from tgdp_jax.errors import UserError, write_remedy
 from tgdp_jax.interop import options, tensors
 from tgdp_jax.nets.discrete_time import DiscreteTime
-from tgdp_jax.parallel import is_primary
 from tgdp_jax.prediction import ScoreFn, network_score, to_eps
+from tgdp_jax.runtime.parallel import is_primary
 from tgdp_jax.sde import DiscreteVP
 
 Array = jax.Array

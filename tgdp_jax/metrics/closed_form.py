@@ -20,11 +20,10 @@ import numpy as np
 
 from tgdp_jax.data.mixture import ExactScore, GaussianMixture
 from tgdp_jax.errors import UserError
-from tgdp_jax.functions import as_pytree
 from tgdp_jax.metrics.inputs import positive, rows
 from tgdp_jax.metrics.spread import Value
-from tgdp_jax.parallel import in_chunks
-from tgdp_jax.prediction import ScoreFn
+from tgdp_jax.prediction import ScoreFn, as_pytree
+from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.sde import SDE
 
 Array = jax.Array

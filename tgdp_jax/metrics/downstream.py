@@ -14,7 +14,7 @@ from tgdp_jax.metrics.diagnosis import diagnosis_value
 from tgdp_jax.metrics.features import CHUNK, HELD_OUT, Features, classifier_task
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.metrics.utility import filled_up, labelled_parts
-from tgdp_jax.parallel import in_chunks
+from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.train.fit import fit
 from tgdp_jax.train.optimiser import OptimiserConfig
 

@@ -22,7 +22,7 @@ from tgdp_jax.data.augment import augment
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.inputs import rows
 from tgdp_jax.nets.features import FeatureCNN
-from tgdp_jax.parallel import in_chunks
+from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.train.batches import Rows, draw_rows
 from tgdp_jax.train.fit import Task, fit
 from tgdp_jax.train.optimiser import OptimiserConfig

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from tgdp_jax.nets.layers import pooled, with_layers
-from tgdp_jax.parallel import in_chunks
+from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.sde import SDE
 
 Array = jax.Array

@@ -18,7 +18,7 @@ from tgdp_jax.metrics.features import CHUNK, HELD_OUT, classifier_task, labelled
 from tgdp_jax.metrics.inputs import positive
 from tgdp_jax.metrics.spread import Value, mean_value
 from tgdp_jax.nets.features import FeatureCNN
-from tgdp_jax.parallel import in_chunks, over_members
+from tgdp_jax.runtime.parallel import in_chunks, over_members
 from tgdp_jax.train.fit import fit
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.session import QUIET, Session

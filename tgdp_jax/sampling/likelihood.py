@@ -17,9 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.functions import as_pytree
-from tgdp_jax.parallel import in_chunks
-from tgdp_jax.prediction import ScoreFn
+from tgdp_jax.prediction import ScoreFn, as_pytree
+from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.sampling.grids import quadratic
 from tgdp_jax.sde import SDE, expand
 

@@ -16,9 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.functions import as_pytree
-from tgdp_jax.parallel import in_chunks
-from tgdp_jax.prediction import ScoreFn
+from tgdp_jax.prediction import ScoreFn, as_pytree
+from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.sampling.grids import make_grid
 from tgdp_jax.sampling.steps import SOLVERS, Point, Solver
 from tgdp_jax.sde import SDE

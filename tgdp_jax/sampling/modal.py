@@ -23,9 +23,8 @@ import numpy as np
 
 from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.errors import UserError
-from tgdp_jax.functions import as_pytree
 from tgdp_jax.guidance import combine_scores
-from tgdp_jax.prediction import ScoreFn
+from tgdp_jax.prediction import ScoreFn, as_pytree
 from tgdp_jax.sampling.loop import checked_ids, sample
 from tgdp_jax.sde import SDE
 

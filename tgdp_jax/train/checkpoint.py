@@ -28,8 +28,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from tgdp_jax import parallel
 from tgdp_jax.errors import FileError, write_remedy
+from tgdp_jax.runtime import parallel
 
 Array = jax.Array
 Tree = Any

@@ -22,8 +22,9 @@ from tgdp_jax import losses
 from tgdp_jax.data.augment import augment
 from tgdp_jax.density_ratio import Calibration, calibrate, shrinkage
 from tgdp_jax.nets import ClassifierMLP
-from tgdp_jax.parallel import in_chunks, over_members
+from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, mean_weights, num_folds
+from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.fit import Task, candidate_weights, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.reparam import carried_over
@@ -99,31 +100,6 @@ def classifier_task(net: Any, batch_size: int, dim: tuple[int, ...], augmentatio
     return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class LogRatio:
-    """log q/p on clean data: the weighted sum of an ensemble's logits. (x [B, *D], cond) -> [B].
-
-    Attributes:
-      params: members' trained variables, leading axis M.
-      weights: [M], summing to one or to what the logits are shrunk by.
-      net: the network they share.
-      variables: its variables that are not trained, shared too.
-    """
-
-    params: Any
-    weights: Array
-    net: Any = dataclasses.field(metadata={"static": True})
-    variables: Any = dataclasses.field(default_factory=dict)
-
-    def members(self, x: Array, cond: Any = None) -> Array:
-        """Each member's logit, [M, B]."""
-        return over_members(lambda params: self.net.apply({**params, **self.variables}, x, cond), (0,))(self.params)
-
-    def __call__(self, x: Array, cond: Any = None) -> Array:
-        return self.weights @ self.members(x, cond)
-
-
 class FittedRatio(NamedTuple):
     """A learned ratio.
 
@@ -137,7 +113,7 @@ class FittedRatio(NamedTuple):
       history: curves.
     """
 
-    log_ratio: LogRatio
+    log_ratio: EnsembleLogRatio
     calibration: Calibration
     shrinkage: float
     candidate_weights: dict[str, float]
@@ -216,7 +192,7 @@ def fit_log_ratio(
     weights = candidate_weights(fitted.best_value, n)
     kept = np.flatnonzero(np.repeat(weights, folds))
     member_weights = jnp.asarray(np.repeat(weights, folds)[kept] / folds, jnp.float32)
-    ratio = LogRatio(jax.tree.map(lambda a: a[kept], fitted.params), member_weights, net, variables or {})
+    ratio = EnsembleLogRatio(jax.tree.map(lambda a: a[kept], fitted.params), member_weights, net, variables or {})
     source_logits, target_logits = (
         in_chunks(_member_logits, (part["x"], part.get("y")), ratio, chunk=CHUNK, static={}).T
         for part in (source, target)
@@ -239,7 +215,7 @@ def fit_log_ratio(
     )
 
 
-def _member_logits(rows: tuple[Array, Any], ratio: LogRatio) -> Array:
+def _member_logits(rows: tuple[Array, Any], ratio: EnsembleLogRatio) -> Array:
     """[B, M] for rows (x, y)."""
     return ratio.members(*rows).T
 

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tgdp_jax import parallel, preemption
 from tgdp_jax.errors import UserError
-from tgdp_jax.parallel import ALONE, Place
+from tgdp_jax.runtime import parallel, preemption
+from tgdp_jax.runtime.parallel import ALONE, Place
 from tgdp_jax.train.optimiser import OptimiserConfig, make_optimiser
 from tgdp_jax.train.session import QUIET, Session
 

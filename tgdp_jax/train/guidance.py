@@ -24,50 +24,18 @@ import numpy as np
 from tgdp_jax import losses
 from tgdp_jax.density_ratio import pooled_log_weights, self_normalise
 from tgdp_jax.errors import UserError
-from tgdp_jax.functions import as_pytree
 from tgdp_jax.guidance import grad_log_ratio
-from tgdp_jax.parallel import over_members
+from tgdp_jax.prediction import as_pytree
 from tgdp_jax.sde import SDE
 from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, num_folds, stratified_times
 from tgdp_jax.train.denoising import held_out_rows, noised_rows
+from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.fit import Task, candidate_weights, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.session import QUIET, Session
 
 Array = jax.Array
 CEP_GROUP = 64
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class EnsembleLogRatio:
-    """log h on noised data: a weighted mean over members of a network's output. (x [B, *D], t [B], cond) -> [B].
-
-    Attributes:
-      params: members' trained variables, leading axis M.
-      weights: [M], summing to one.
-      net: the network they share.
-      variables: its variables that are not trained, shared too.
-    """
-
-    params: Any
-    weights: Array
-    net: Any = dataclasses.field(metadata={"static": True})
-    variables: Any = dataclasses.field(default_factory=dict)
-
-    def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
-        return self._mean(lambda params: self.net.apply({**params, **self.variables}, x, t, cond))
-
-    def gradient(self, x: Array, t: Array, cond: Any = None) -> Array:
-        """grad_x log h [B, *D], member by member: nothing of a member is kept once its gradient is known."""
-
-        def one(params: Any) -> Array:
-            return grad_log_ratio(lambda *args: self.net.apply({**params, **self.variables}, *args), x, t, cond)
-
-        return self._mean(one)
-
-    def _mean(self, fn: Callable[[Any], Array]) -> Array:
-        return jnp.tensordot(self.weights, over_members(fn, (0,))(self.params), 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from tgdp_jax import preemption
+from tgdp_jax.runtime import preemption
 
 if TYPE_CHECKING:  # orbax takes long to import, and options know sessions
     from tgdp_jax.train.checkpoint import Partial

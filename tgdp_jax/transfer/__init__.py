@@ -1,69 +1,7 @@
-"""Transfer methods, one protocol (`base`), one registry."""
+"""Transfer methods: one protocol (`base`), one file a method, one registry."""
 
-from collections.abc import Iterable
-
-from tgdp_jax.errors import choose
 from tgdp_jax.transfer.base import TransferMethod
-from tgdp_jax.transfer.cards import CARDS, Card
-from tgdp_jax.transfer.denoisers import FINETUNE, SCRATCH, SOURCE
-from tgdp_jax.transfer.domain_guidance import DOMAIN_GUIDANCE
-from tgdp_jax.transfer.dreambooth import DREAMBOOTH
-from tgdp_jax.transfer.gan import GAN
-from tgdp_jax.transfer.lora import LORA
-from tgdp_jax.transfer.multimodal import MULTIMODAL
-from tgdp_jax.transfer.references import KDE_REFERENCE, SIR_REFERENCE
-from tgdp_jax.transfer.self_supervised import SELF_SUPERVISED
-from tgdp_jax.transfer.textual_inversion import TEXTUAL_INVERSION
-from tgdp_jax.transfer.tgdp import DISCRIMINATOR_GUIDANCE, TGDP
+from tgdp_jax.transfer.cards import Card
+from tgdp_jax.transfer.registry import METHODS, method_name, method_names
 
-ALL = "all"
-METHODS: dict[str, TransferMethod] = {
-    method.name: method
-    for method in (
-        TGDP,
-        DISCRIMINATOR_GUIDANCE,
-        FINETUNE,
-        LORA,
-        DREAMBOOTH,
-        TEXTUAL_INVERSION,
-        DOMAIN_GUIDANCE,
-        SELF_SUPERVISED,
-        SCRATCH,
-        SOURCE,
-        GAN,
-        MULTIMODAL,
-        KDE_REFERENCE,
-        SIR_REFERENCE,
-    )
-}
-
-
-def method_name(name: str) -> str:
-    """The registry's name of a method that is given by name or alias, in any case, with or without hyphens and blanks.
-
-    Raises:
-      UserError: there is no such method.
-    """
-    wanted = _bare(name)
-    for known, method in METHODS.items():
-        if wanted in {_bare(text) for text in (known, *method.card.aliases)}:
-            return known
-    choose("method", name, METHODS)
-    return name
-
-
-def method_names(names: Iterable[str]) -> tuple[str, ...]:
-    """The registry's names of methods given by name or alias, each once, in order; "all" stands for every one.
-
-    Raises:
-      UserError: there is no such method.
-    """
-    found = [known for name in names for known in (METHODS if _bare(name) == ALL else (method_name(name),))]
-    return tuple(dict.fromkeys(found))
-
-
-def _bare(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())
-
-
-__all__ = ["CARDS", "METHODS", "Card", "TransferMethod", "method_name", "method_names"]
+__all__ = ["METHODS", "Card", "TransferMethod", "method_name", "method_names"]

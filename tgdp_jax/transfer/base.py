@@ -1,8 +1,8 @@
 """The protocol that every transfer method follows.
 
-A method is a list of stages and a way to sample from what they leave. A stage is a pure function of (key, problem, what
-earlier stages left) to a tree of arrays; trees are what checkpoints hold. Two methods that share a stage (the same
-name, settings and data) share its result.
+A method is a list of stages and a way to sample from what they leave. A stage is a pure function of (key, what earlier
+stages left) to an artefact; as a tree of arrays the artefact is what checkpoints hold. Two methods that share a stage
+(the same name, settings and data) share its result.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sampling import sample
 from tgdp_jax.sde import SDE
-from tgdp_jax.settings import SamplingConfig, TrainingConfig
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.sampling import SamplingConfig
 from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.artefacts import Artefact
 from tgdp_jax.transfer.cards import Card
 
 Array = jax.Array
@@ -30,13 +32,13 @@ class StageResult(NamedTuple):
     """What a stage leaves.
 
     Attributes:
-      tree: nested dicts of arrays; checkpointed.
+      artefact: what later stages and the generator use; checkpointed.
       history: curves by name, the first being "step"; for reports.
       info: JSON-able facts (chosen step, calibration ...); for reports. Sentences in a list "warnings" are shown to
         whoever asked for the stage.
     """
 
-    tree: Any
+    artefact: Artefact
     history: dict[str, np.ndarray]
     info: dict[str, Any]
 
@@ -49,14 +51,14 @@ class Stage(NamedTuple):
       needs: names of the stages whose trees it uses.
       uses: the settings it depends on, JSON-able; with the problem they identify its result.
       uses_target: whether it sees target rows.
-      run: (key, problem, trees, session) -> StageResult.
+      run: (key, trees of earlier stages by name, session) -> StageResult.
     """
 
     name: str
     needs: tuple[str, ...]
     uses: Any
     uses_target: bool
-    run: Callable[[Array, Problem, Trees, Session], StageResult]
+    run: Callable[[Array, Trees, Session], StageResult]
 
 
 class Generator(Protocol):

@@ -21,22 +21,34 @@ from __future__ import annotations
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.guidance import domain_guidance
-from tgdp_jax.settings import TrainingConfig
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.transfer.artefacts import params_of
 from tgdp_jax.transfer.base import ScoreGenerator, TransferMethod, Trees
-from tgdp_jax.transfer.cards import CARDS
-from tgdp_jax.transfer.denoisers import finetune_stage, score_generator, source_stage
+from tgdp_jax.transfer.cards import Card
+from tgdp_jax.transfer.finetune import finetune_stage
 from tgdp_jax.transfer.networks import denoiser_score
+from tgdp_jax.transfer.source import score_generator, source_stage
 
 
 def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
-    source, tuned = (denoiser_score(config, problem, trees[name]) for name in ("source", "finetune"))
+    source, tuned = (denoiser_score(config, problem, params_of(trees, name)) for name in ("source", "finetune"))
     guide = domain_guidance(tuned, scale=config.domain_guidance.scale)
     return score_generator(config, problem, guide(source))
 
 
 DOMAIN_GUIDANCE = TransferMethod(
     "domain_guidance",
-    CARDS["domain_guidance"],
+    Card(
+        summary="source score plus more than the whole difference that fine-tuning made to it",
+        family="fine-tuning with guidance",
+        originators="Jincheng Zhong, Xiangcheng Zhang, Jianmin Wang, Mingsheng Long",
+        paper="Domain Guidance: A Simple Transfer Approach for a Pre-trained Diffusion Model, ICLR 2025",
+        year=2025,
+        trains="all weights of the source model, as fine-tuning does",
+        source_model="weights",
+        source_rows=False,
+        fails="a fine-tuned model that is right already: pushing it further leaves the target",
+    ),
     lambda config, problem: (source_stage(config, problem), finetune_stage(config, problem)),
     _generator,
 )

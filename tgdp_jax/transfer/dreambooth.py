@@ -14,18 +14,21 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from tgdp_jax.config import to_json
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.settings import RivalConfig, TrainingConfig
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.stored import to_json
+from tgdp_jax.settings.training import RivalConfig
 from tgdp_jax.train.batches import all_rows
 from tgdp_jax.train.denoising import prior_preservation_task
 from tgdp_jax.train.reparam import Joint, Reparam, merged
 from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.adaptation import fit_on_target, rival_uses, target_task
+from tgdp_jax.transfer.artefacts import Prior, params_of
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
-from tgdp_jax.transfer.cards import CARDS
-from tgdp_jax.transfer.denoisers import fit_on_target, rival_uses, score_generator, source_stage, target_task
+from tgdp_jax.transfer.cards import Card
 from tgdp_jax.transfer.lora import lora_settings
 from tgdp_jax.transfer.networks import denoiser_score, with_token
+from tgdp_jax.transfer.source import score_generator, source_stage
 from tgdp_jax.transfer.textual_inversion import TOKEN
 
 Array = jax.Array
@@ -35,12 +38,11 @@ def prior_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Draws the source's own samples, with labels as the target's."""
     num = config.dreambooth.num_prior
 
-    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
+    def run(key: Array, trees: Trees, session: Session) -> StageResult:
         label_key, sample_key = jax.random.split(key)
         labels = problem.target_labels(label_key, np.arange(num))
-        generator = score_generator(config, problem, denoiser_score(config, problem, trees["source"]))
-        tree = {"x": generator.draw(sample_key, np.arange(num), labels)}
-        return StageResult(tree if labels is None else {**tree, "y": labels}, {}, {"samples": num})
+        generator = score_generator(config, problem, denoiser_score(config, problem, params_of(trees, "source")))
+        return StageResult(Prior(generator.draw(sample_key, np.arange(num), labels), labels), {}, {"samples": num})
 
     sampling = {name: getattr(config.sampling, name) for name in ("solver", "grid", "steps", "clip", "chunk")}
     uses = {"process": to_json(config.process), "sampling": sampling, "num_prior": num}
@@ -57,17 +59,19 @@ def _how(config: TrainingConfig) -> tuple[RivalConfig, Reparam | None]:
 def _dreambooth_stage(config: TrainingConfig, problem: Problem) -> Stage:
     settings, reparam = _how(config)
 
-    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
+    def run(key: Array, trees: Trees, session: Session) -> StageResult:
         plain = target_task(config, problem, new_token=True, reparam=reparam)
-        prior = trees["prior"]
-        data = problem.target.arrays(problem.conditional) | {"prior": {**prior, "train": all_rows(len(prior["x"]))}}
+        prior = Prior.from_tree(trees["prior"])
+        data = problem.target.arrays(problem.conditional) | {
+            "prior": {**prior.to_tree(), "train": all_rows(len(prior.x))}
+        }
         return fit_on_target(
             key,
             prior_preservation_task(plain, config.dreambooth.prior_weight),
             settings,
             data,
             session,
-            base=with_token(config, problem, trees["source"]["params"]),
+            base=with_token(config, problem, params_of(trees, "source")),
             reparam=reparam,
         )
 
@@ -77,15 +81,26 @@ def _dreambooth_stage(config: TrainingConfig, problem: Problem) -> Stage:
 
 
 def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
-    params, (_, reparam) = trees["dreambooth"]["params"], _how(config)
+    params, (_, reparam) = params_of(trees, "dreambooth"), _how(config)
     if reparam is not None:
-        params = merged(reparam, with_token(config, problem, trees["source"]["params"]), params)
-    return score_generator(config, problem, denoiser_score(config, problem, {"params": params}, new_token=True))
+        params = merged(reparam, with_token(config, problem, params_of(trees, "source")), params)
+    return score_generator(config, problem, denoiser_score(config, problem, params, new_token=True))
 
 
 DREAMBOOTH = TransferMethod(
     "dreambooth",
-    CARDS["dreambooth"],
+    Card(
+        summary="fine-tuning under a new token while the source's own samples, without it, are kept",
+        family="fine-tuning",
+        originators="Nataniel Ruiz, Yuanzhen Li, Varun Jampani, Yael Pritch, Michael Rubinstein, Kfir Aberman",
+        paper="DreamBooth: Fine Tuning Text-to-Image Diffusion Models for Subject-Driven Generation, CVPR 2023",
+        year=2023,
+        aliases=("prior preservation",),
+        trains="all weights of the source model (or adapters) and the embedding of a new token",
+        source_model="weights",
+        source_rows=False,
+        fails="few target rows, as fine-tuning does: what is kept of the source does not show under the token",
+    ),
     lambda config, problem: (
         source_stage(config, problem),
         prior_stage(config, problem),

@@ -19,27 +19,49 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tgdp_jax.config import to_json
 from tgdp_jax.data.problem import Problem
+from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.coverage import expected_coverage
-from tgdp_jax.nets.gan import LAYER
-from tgdp_jax.parallel import in_chunks
+from tgdp_jax.nets.gan import LAYER, DiscriminatorConv, DiscriminatorMLP, GeneratorConv, GeneratorMLP
+from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.sampling.loop import checked_ids
-from tgdp_jax.settings import TrainingConfig
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.stored import to_json
 from tgdp_jax.train.cross_validation import fit_cross_validated
 from tgdp_jax.train.fit import Task, fit
 from tgdp_jax.train.gan import DISCRIMINATOR, NEIGHBOURS, Game, Players, gan_task, shown_rows, shown_samples, spread
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.artefacts import Network, params_of
 from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod, Trees
-from tgdp_jax.transfer.cards import CARDS
-from tgdp_jax.transfer.denoisers import split_source
-from tgdp_jax.transfer.networks import gan_players
+from tgdp_jax.transfer.cards import Card
+from tgdp_jax.transfer.networks import check_rows, is_dense
+from tgdp_jax.transfer.source import split_source
 
 Array = jax.Array
 SOURCE, TARGET = "gan_source", "gan_target"
 # Below half of what equal distributions read.
 LEAST = 0.5
+
+
+def gan_players(config: TrainingConfig, problem: Problem) -> Players:
+    """Generator and discriminator: convolutional wherever the denoiser is an image network, dense otherwise.
+
+    Raises:
+      UserError: a network for images or series and rows that are none, or more frozen layers than there are.
+    """
+    gan, common = config.gan, (problem.num_classes, problem.data_std, config.dtype)
+    if config.pretrained is None and not is_dense(config):
+        check_rows(config, problem)
+    if is_dense(config) or problem.kind != "images":
+        generator: Any = GeneratorMLP(problem.shape, gan.latent, gan.features, *common)
+        discriminator: Any = DiscriminatorMLP(gan.features, *common)
+    else:
+        generator = GeneratorConv(problem.shape, gan.latent, gan.channels, *common)
+        discriminator = DiscriminatorConv(gan.channels, *common)
+    if gan.freeze > discriminator.num_layers:
+        raise UserError(f"freeze is {gan.freeze}: the discriminator has {discriminator.num_layers} layers to freeze")
+    return Players(generator, discriminator)
 
 
 def _task(config: TrainingConfig, problem: Problem, optimiser: OptimiserConfig) -> Task:
@@ -68,7 +90,7 @@ def _reach(stage: str, players: Players, params: Any, data: dict[str, Any]) -> d
 def gan_source_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Trains both players on the source rows, stopped on a held-out part."""
 
-    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
+    def run(key: Array, trees: Trees, session: Session) -> StageResult:
         settings = config.gan
         data = {**split_source(problem, settings.held_out), "shown": shown_rows(len(problem.source))}
         task = _task(config, problem, settings.source)
@@ -78,7 +100,7 @@ def gan_source_stage(config: TrainingConfig, problem: Problem) -> Stage:
             "held_out_energy_score": float(fitted.best_value[0]),
             **_reach(SOURCE, gan_players(config, problem), fitted.params, data),
         }
-        return StageResult({"params": fitted.params}, fitted.history, info)
+        return StageResult(Network(fitted.params), fitted.history, info)
 
     settings = to_json(config.gan)
     for name in ("target", "folds", "freeze", "from_scratch"):
@@ -91,13 +113,13 @@ def gan_target_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Trains both players on the target rows, from where the source left them."""
     settings = config.gan
 
-    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
+    def run(key: Array, trees: Trees, session: Session) -> StageResult:
         players = gan_players(config, problem)
         data = jax.tree.map(jnp.asarray, problem.target.arrays(problem.conditional))
         data["shown"] = shown_rows(len(problem.target))
         initial, frozen = None, {}
         if not settings.from_scratch:
-            initial = dict(trees[SOURCE]["params"])
+            initial = dict(params_of(trees, SOURCE))
             layers = dict(initial[DISCRIMINATOR])
             frozen = {name: layers.pop(name) for name in map(LAYER.format, range(settings.freeze))}
             initial[DISCRIMINATOR] = layers
@@ -114,7 +136,7 @@ def gan_target_stage(config: TrainingConfig, problem: Problem) -> Stage:
         )
         params = {**fitted.params, DISCRIMINATOR: {**fitted.params[DISCRIMINATOR], **frozen}}
         info = {**fitted.info, **_reach(TARGET, players, params, data)}
-        return StageResult({"params": params}, fitted.history, info)
+        return StageResult(Network(params), fitted.history, info)
 
     names = ("loss", "penalty", "latent", "features", "channels", "discriminator_steps", "freeze", "folds", "target")
     values = to_json(settings)
@@ -156,12 +178,23 @@ def _generate(rows: tuple[Array, Any], key: Array, params: Any, *, players: Play
 
 def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> GanGenerator:
     sampling = config.sampling
-    return GanGenerator(trees[TARGET]["params"], gan_players(config, problem), sampling.chunk, sampling.clip)
+    return GanGenerator(params_of(trees, TARGET), gan_players(config, problem), sampling.chunk, sampling.clip)
 
 
 GAN = TransferMethod(
     "gan",
-    CARDS["gan"],
+    Card(
+        summary="generator and discriminator of a GAN trained on the source, both trained on with the target rows",
+        family="adversarial",
+        originators="Yaxing Wang, Chenshen Wu, Luis Herranz, Joost van de Weijer and others",
+        paper="Transferring GANs: generating images from limited data, ECCV 2018",
+        year=2018,
+        aliases=("TransferGAN", "GAN transfer"),
+        trains="generator and discriminator, or the discriminator's later layers alone (FreezeD)",
+        source_model="weights",
+        source_rows=False,
+        fails="few target rows: the discriminator learns them by heart, and the generator collapses onto them",
+    ),
     _stages,
     _generator,
 )

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import jax
 
-from tgdp_jax.config import to_json
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.metrics.features import fit_features
-from tgdp_jax.settings import TrainingConfig
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.stored import to_json
 from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.artefacts import Network
 from tgdp_jax.transfer.base import Stage, StageResult, Trees
-from tgdp_jax.transfer.networks import label_net
+from tgdp_jax.transfer.heads import label_net
 
 Array = jax.Array
 
@@ -24,10 +25,10 @@ def label_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Trains it, stopped on held-out source rows."""
     net = label_net(config, problem)
 
-    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
+    def run(key: Array, trees: Trees, session: Session) -> StageResult:
         source = problem.source
         fitted = fit_features(key, source.x, source.y, num_classes=net.num_labels, net=net, session=session)
-        return StageResult({"params": fitted.params}, {}, {"accuracy": fitted.accuracy})
+        return StageResult(Network(fitted.params), {}, {"accuracy": fitted.accuracy})
 
     uses = {
         "process": to_json(config.process),

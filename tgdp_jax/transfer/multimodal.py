@@ -18,12 +18,14 @@ import jax
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
-from tgdp_jax.settings import TrainingConfig
+from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.adaptation import fit_on_target, rival_uses, target_task
+from tgdp_jax.transfer.artefacts import params_of
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
-from tgdp_jax.transfer.cards import CARDS
-from tgdp_jax.transfer.denoisers import fit_on_target, rival_uses, score_generator, source_stage, target_task
+from tgdp_jax.transfer.cards import Card
 from tgdp_jax.transfer.networks import denoiser_score
+from tgdp_jax.transfer.source import score_generator, source_stage
 
 Array = jax.Array
 SOURCE, TARGET = "multimodal_source", "multimodal"
@@ -45,9 +47,9 @@ def _with_modalities(config: TrainingConfig) -> TrainingConfig:
 def _stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
     config = _with_modalities(config)
 
-    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
+    def run(key: Array, trees: Trees, session: Session) -> StageResult:
         task, data = target_task(config, problem), problem.target.arrays(problem.conditional)
-        return fit_on_target(key, task, config.rival, data, session, base=trees[SOURCE]["params"])
+        return fit_on_target(key, task, config.rival, data, session, base=params_of(trees, SOURCE))
 
     source = source_stage(config, problem)._replace(name=SOURCE)
     return source, Stage(TARGET, (SOURCE,), rival_uses(config, config.rival), uses_target=True, run=run)
@@ -55,7 +57,24 @@ def _stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
 
 def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
     config = _with_modalities(config)
-    return score_generator(config, problem, denoiser_score(config, problem, trees[TARGET]))
+    return score_generator(config, problem, denoiser_score(config, problem, params_of(trees, TARGET)))
 
 
-MULTIMODAL = TransferMethod("multimodal", CARDS["multimodal"], _stages, _generator)
+MULTIMODAL = TransferMethod(
+    "multimodal",
+    Card(
+        summary="one diffusion model of all modalities of a row, each with its own time, fine-tuned on the target rows",
+        family="multimodal diffusion",
+        originators="Fan Bao, Shen Nie, Kaiwen Xue, Chongxuan Li, Shi Pu and others",
+        paper="One Transformer Fits All Distributions in Multi-Modal Diffusion at Scale, ICML 2023",
+        year=2023,
+        aliases=("UniDiffuser", "multimodal diffusion"),
+        trains="all weights of the source model",
+        source_model="weights",
+        source_rows=False,
+        fails="few target rows, as fine-tuning does; and where only the joint is asked for, which other networks know "
+        "better",
+    ),
+    _stages,
+    _generator,
+)

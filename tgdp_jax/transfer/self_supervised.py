@@ -12,10 +12,11 @@ import functools
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
-from tgdp_jax.settings import TrainingConfig
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.transfer.adaptation import rival_stage
 from tgdp_jax.transfer.base import Stage, TransferMethod
-from tgdp_jax.transfer.cards import CARDS
-from tgdp_jax.transfer.denoisers import network_generator, rival_stage, source_stage
+from tgdp_jax.transfer.cards import Card
+from tgdp_jax.transfer.source import network_generator, source_stage
 
 SOURCE, TARGET = "self_supervised_source", "self_supervised"
 _target_stage = rival_stage(TARGET, (SOURCE,))
@@ -40,7 +41,18 @@ def _stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
 
 SELF_SUPERVISED = TransferMethod(
     "self_supervised",
-    CARDS["self_supervised"],
+    Card(
+        summary="a source model that also learned a label-free representation, fine-tuned on the target rows",
+        family="fine-tuning",
+        originators="Ting Chen and others (contrastive); Kaiming He and others, Hongkai Zheng and others (masked)",
+        paper="Fast Training of Diffusion Models with Masked Transformers, TMLR 2024",
+        year=2024,
+        aliases=("self-supervised diffusion", "SSL"),
+        trains="all weights of a source model that was trained with contrasted views or hidden parts beside denoising",
+        source_model="weights",
+        source_rows=False,
+        fails="a source model that can not be trained anew; elsewhere as fine-tuning does",
+    ),
     _stages,
     functools.partial(network_generator, stage=TARGET),
 )

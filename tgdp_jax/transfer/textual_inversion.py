@@ -14,13 +14,16 @@ import dataclasses
 import jax
 
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.settings import RivalConfig, TrainingConfig
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.training import RivalConfig
 from tgdp_jax.train.reparam import Chosen, merged
 from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.adaptation import fit_on_target, rival_uses, target_task
+from tgdp_jax.transfer.artefacts import params_of
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
-from tgdp_jax.transfer.cards import CARDS
-from tgdp_jax.transfer.denoisers import fit_on_target, rival_uses, score_generator, source_stage, target_task
+from tgdp_jax.transfer.cards import Card
 from tgdp_jax.transfer.networks import denoiser_score, with_token
+from tgdp_jax.transfer.source import score_generator, source_stage
 
 Array = jax.Array
 TOKEN = Chosen("(^|/)token/row$")
@@ -33,9 +36,9 @@ def _settings(config: TrainingConfig) -> RivalConfig:
 def _inversion_stage(config: TrainingConfig, problem: Problem) -> Stage:
     settings = _settings(config)
 
-    def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
+    def run(key: Array, trees: Trees, session: Session) -> StageResult:
         task = target_task(config, problem, new_token=True, reparam=TOKEN)
-        base = with_token(config, problem, trees["source"]["params"])
+        base = with_token(config, problem, params_of(trees, "source"))
         data = problem.target.arrays(problem.conditional)
         return fit_on_target(key, task, settings, data, session, base=base, reparam=TOKEN)
 
@@ -43,14 +46,25 @@ def _inversion_stage(config: TrainingConfig, problem: Problem) -> Stage:
 
 
 def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
-    base = with_token(config, problem, trees["source"]["params"])
-    params = merged(TOKEN, base, trees["textual_inversion"]["params"])
-    return score_generator(config, problem, denoiser_score(config, problem, {"params": params}, new_token=True))
+    base = with_token(config, problem, params_of(trees, "source"))
+    params = merged(TOKEN, base, params_of(trees, "textual_inversion"))
+    return score_generator(config, problem, denoiser_score(config, problem, params, new_token=True))
 
 
 TEXTUAL_INVERSION = TransferMethod(
     "textual_inversion",
-    CARDS["textual_inversion"],
+    Card(
+        summary="the source model told of the target by the embedding of one new token, the only thing trained",
+        family="fine-tuning of few parameters",
+        originators="Rinon Gal, Yuval Alaluf, Yuval Atzmon, Or Patashnik, Amit Bermano, Gal Chechik, Daniel Cohen-Or",
+        paper="An Image is Worth One Word: Personalizing Text-to-Image Generation using Textual Inversion, ICLR 2023",
+        year=2023,
+        aliases=("embedding inversion",),
+        trains="the embedding of a new token",
+        source_model="weights",
+        source_rows=False,
+        fails="a target that the source model can not make whatever it is told",
+    ),
     lambda config, problem: (source_stage(config, problem), _inversion_stage(config, problem)),
     _generator,
 )

@@ -70,7 +70,7 @@ class _Records:
         return Data(np.asarray(self.x)[self.rows[which]], None if self.y is None else self.y[which])
 
 
-def load(config: EcgConfig, *, n_target: int | None, seed: int) -> Problem:
+def load(config: EcgConfig, *, n_target: int | None, seed: int, source_seed: int | None = None) -> Problem:
     """Reads (once, see `cache`), labels, splits by patient and scales; only rows that are used are in memory.
 
     Labels stay with the rows for judging where models do not see them.

@@ -1,0 +1,1 @@
+"""The command line and everything behind it that a user of the library does not import."""

@@ -1,0 +1,99 @@
+"""`tgdp bench`: what sampling and training cost on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tgdp_jax.app.bench import pages
+from tgdp_jax.app.bench.against_torch import load_torch
+from tgdp_jax.app.bench.models import Case, of_run
+from tgdp_jax.app.bench.settings import DEFAULT, QUICK, BenchConfig, Effort
+from tgdp_jax.app.bench.suite import measure
+from tgdp_jax.app.commands.pages import write_pictures
+from tgdp_jax.app.commands.run import load_run
+from tgdp_jax.app.console import Display, print_table
+from tgdp_jax.app.folder import claim_folder
+from tgdp_jax.app.report import html
+from tgdp_jax.runtime.files import write_json
+from tgdp_jax.settings.stored import to_json
+from tgdp_jax.transfer.stages import named_key, silent
+
+PICTURES = "pictures"
+
+
+def bench(config: BenchConfig, out: Path, *, effort: Effort | None = None) -> dict[str, Any]:
+    """Measures, prints, and writes `bench.json`, `report.html` and pictures into folder `out`.
+
+    What is there of an earlier run with the same settings is replaced.
+
+    Args:
+      config: what is asked.
+      out: folder.
+      effort: how much is measured; None: as `config.quick` says.
+
+    Returns:
+      What was written as `bench.json`.
+
+    Raises:
+      UserError: whatever a user can put right.
+    """
+    if config.against is not None:
+        load_torch()  # before a folder is made
+    cases = None if config.run is None else [run_case(config.run)]
+    claim_folder(out, "bench", config)
+    with Display() as display:
+        for warning in _warnings():
+            display.warn(warning)
+        effort = effort or (QUICK if config.quick else DEFAULT)
+        record = measure(config, effort, cases=cases, say=display.say)
+        record["settings"] = to_json(config)
+    tables, pictures = pages.tables(record), pages.pictures(record)
+    machine = record["machine"]
+    where = f"{machine['devices']} x {machine['device']} ({machine['platform']}), {machine['cpus']} CPU cores"
+    page = html.render(
+        title=f"Throughput on {machine['device']}",
+        intro=f"{where}; jax {machine['jax']}; {config.precision}; {machine['date']}; load {machine['load']:.1f}.",
+        warnings=_warnings(machine["load"]),
+        tables=tables,
+        pictures=pictures,
+        config=record["settings"],
+        footer="Made by: tgdp bench (with the settings above).",
+    )
+    html.write(out / "report.html", page)
+    write_pictures(out / PICTURES, pictures)
+    # Last, so that its presence means that the rest is there.
+    write_json(out / "bench.json", record)
+    for table in tables:
+        columns = pages.for_terminal(table)
+        print_table(list(table.rows), columns, title=table.title, group=table.group, names=table.names)
+    print(f"{where}: {out / 'bench.json'}  (open {out / 'report.html'})")
+    return record
+
+
+def _warnings(load: float | None = None) -> list[str]:
+    """A sentence where others use the machine, now or at the given load."""
+    load, cores = os.getloadavg()[0] if load is None else load, os.cpu_count() or 1
+    if load < 0.5 * cores:
+        return []
+    return [
+        f"other jobs keep {load:.1f} of {cores} cores busy: even ratios are off then, those against PyTorch most, "
+        "whose threads wait for each other; repeat on a quiet machine"
+    ]
+
+
+def run_case(folder: Path) -> Case:
+    """The sampler of a finished run.
+
+    Raises:
+      UserError: not a finished run, or one whose method has no network to measure.
+    """
+    config, problem, trained = load_run(folder, silent)
+
+    def labels(rows: int) -> Any:
+        return problem.target_labels(named_key(config.seed, "labels"), np.arange(rows))
+
+    return of_run(config.method, trained.generator, config.precision, labels if problem.conditional else None)

@@ -1,0 +1,214 @@
+"""`tgdp compare`: methods x numbers of target rows x seeds, as one table. Every finished cell is a file, so that a
+comparison that was cut off goes on where it stopped; stages that methods share are trained once. A method that fails is
+a row that says so; its cells are no files, and are tried again by the next call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from tgdp_jax.app.commands import pages
+from tgdp_jax.app.commands.cell import Cell, fill_cell, samples_path
+from tgdp_jax.app.commands.methods import card_sheet, trained_fact
+from tgdp_jax.app.commands.run import FLOOR
+from tgdp_jax.app.commands.summary import Summary, failures, overlap, summarise
+from tgdp_jax.app.console import Display, print_line, print_table
+from tgdp_jax.app.folder import claim_folder, locked
+from tgdp_jax.app.identity import file_digests, problem_identity
+from tgdp_jax.app.journal import Journal
+from tgdp_jax.app.report import html
+from tgdp_jax.app.report.ranks import LEVEL, MIN_SEEDS
+from tgdp_jax.data.arrays import read_rows
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.data.registry import load_problem
+from tgdp_jax.errors import UserError, choose
+from tgdp_jax.runtime.engine import EngineConfig, describe, spare_memory_maps
+from tgdp_jax.runtime.files import read_json, write_json
+from tgdp_jax.runtime.parallel import is_primary
+from tgdp_jax.settings.run import CompareConfig
+from tgdp_jax.settings.stored import to_json
+from tgdp_jax.train.checkpoint import Store
+from tgdp_jax.train.session import Log
+from tgdp_jax.transfer import METHODS
+from tgdp_jax.transfer.networks import check_denoiser
+
+Problems = Mapping[tuple[int, int], Problem]
+Cells = dict[tuple[str, int, int], Cell]
+
+
+def compare(
+    config: CompareConfig, out: Path, engine: EngineConfig = EngineConfig(), *, stages: Path | None = None
+) -> None:
+    """Fills every cell of the comparison and writes metrics.json and report.html into folder `out`.
+
+    Args:
+      config: what is compared.
+      out: folder for the results.
+      engine: how it is carried out.
+      stages: where trained stages are kept; default: in `out`. Comparisons that name one folder share what they train.
+
+    Raises:
+      UserError: whatever a user can put right; cells that are finished stay. Also where every method failed.
+    """
+    for name in config.method_list:
+        choose("method", name, METHODS)
+    problems = {
+        (n, seed): load_problem(config.problem, n_target=n, seed=seed, source_seed=config.source_seed)
+        for n, seed in _grid(config)
+    }
+    check_denoiser(config, next(iter(problems.values())))  # says what does not fit before anything is written
+    claim_folder(out, "compare", config, file_digests(config), resume=engine.resume)
+    with locked(out):
+        cells, warnings = _fill(config, problems, out, engine, stages or out / "checkpoints")
+        _report(config, problems, cells, warnings, out)
+
+
+def _grid(config: CompareConfig) -> list[tuple[int, int]]:
+    # One seed after the other: what is there after a while shows every n.
+    return [(n, seed) for seed in range(config.seeds) for n in config.n_list]
+
+
+def _names(config: CompareConfig, problems: Problems) -> list[str]:
+    """The rows of every group."""
+    known = next(iter(problems.values())).exact is not None
+    return [*config.method_list, *([FLOOR] if known else [])]
+
+
+def _fill(
+    config: CompareConfig, problems: Problems, out: Path, engine: EngineConfig, stages: Path
+) -> tuple[Cells, list[str]]:
+    """All cells, from their files where they are finished, and the warnings among them."""
+    todo = [(method, n, seed) for n, seed in _grid(config) for method in _names(config, problems)]
+    cells: Cells = {}
+    identity = problem_identity(config.problem)  # of files read whole: once for all cells
+    with Display() as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
+        display.say(f"devices: {describe()}")
+        for note in next(iter(problems.values())).notes:
+            display.say(note)
+        store = Store(stages, seconds=engine.checkpoint_seconds, warn=display.warn)
+        for index, (method, n, seed) in enumerate(todo):
+            path = out / "cells" / f"{method.replace(' ', '_')}-n{n}-seed{seed}.json"
+            display.prefix = f"[{index + 1}/{len(todo)}] n={n} seed={seed} {method}: "
+            # The samples of the first seed are drawn in the report.
+            if path.exists() and (seed or method == FLOOR or samples_path(out, method, n).exists()):
+                remedy = "delete it and run again to compute this cell anew"
+                needs = ("metrics", "warnings", "parameters", "trained_parameters")
+                cells[method, n, seed] = read_json(path, needs=needs, remedy=remedy)
+                continue
+
+            def log(stage: str, cell: str = f"n{n}-seed{seed}/{method}") -> Log:
+                return journal.stage(f"{cell}/{stage}")
+
+            spare_memory_maps()
+            cell = fill_cell(config, problems[n, seed], identity, method, seed, out, store, display, log)
+            if "failed" not in cell:
+                write_json(path, cell)
+            cells[method, n, seed] = cell
+        warnings = list(dict.fromkeys(w for c in cells.values() for w in c["warnings"]))
+        for warning in warnings:
+            display.warn(warning)
+    return cells, warnings
+
+
+def _report(config: CompareConfig, problems: Problems, cells: Cells, warnings: list[str], out: Path) -> None:
+    """Writes the page, the pictures and metrics.json, and prints the table."""
+    seeds = range(config.seeds)
+    found = summarise(cells, config.n_list, seeds, _names(config, problems))
+    problem = problems[config.n_list[0], 0]
+    note = f"Mean over seeds 0 to {config.seeds - 1}; ± is the standard deviation between seeds."
+    failed = failures(found.rows)
+    overlaps = overlap(cells, config.n_list, seeds)
+    pictures = _pictures(config, problems, cells, found, out)
+    page = html.render(
+        title=f"Transfer methods on {problem.name}",
+        intro=f"{len(problem.source)} source rows; {', '.join(map(str, config.n_list))} target rows.",
+        warnings=[*failed, *warnings],
+        findings=[one.sentence for one in found.recommendations.values()],
+        tables=[
+            html.TableData("Metrics", found.rows, found.columns, f"{note}\n\n{_chance(config)}", group="target rows"),
+            *([overlaps] if overlaps else []),
+        ],
+        pictures=pictures,
+        sheets=[card_sheet(config.method_list, _measured(config, cells))],
+        config=to_json(config),
+        footer=f"Made by: tgdp compare {problem.name} (with the settings above).",
+    )
+    html.write(out / "report.html", page)
+    pages.write_pictures(out / "pictures", pictures)
+    write_json(out / "metrics.json", _record(cells, found))
+    if not is_primary():
+        return
+    title = f"{problem.name}. {note}"
+    print_table(found.rows, pages.for_terminal(found.columns), title=title, group="target rows")
+    for sentence in (*failed, *(one.sentence for one in found.recommendations.values())):
+        print_line(sentence)
+    print(f"comparison: {out}  (open {out / 'report.html'}; every metric is in metrics.json)")
+    if all("failed" in cell for (method, _, _), cell in cells.items() if method != FLOOR):
+        raise UserError(f"every method failed: {failed[0]}")
+
+
+def _chance(config: CompareConfig) -> str:
+    """What the table claims of differences between methods."""
+    if config.seeds < MIN_SEEDS:
+        return f"With fewer than {MIN_SEEDS} seeds no difference is called more than chance."
+    return (
+        f"A dagger marks what is worse than the best of its column beyond chance: paired t-test over {config.seeds} "
+        f"seeds at {LEVEL:g}, corrected for the number of pairs of methods. Few seeds show large differences only; "
+        "no dagger is no proof of equality."
+    )
+
+
+def _measured(config: CompareConfig, cells: Cells) -> dict[str, dict[str, str]]:
+    """What this comparison knows of its methods' networks, for their cards."""
+    source = max((cell.get("source_parameters", 0) for cell in cells.values()), default=0)
+    out = {}
+    for name in config.method_list:
+        # Ensembles have more folds for few rows.
+        counts = [c["trained_parameters"] for (m, _, _), c in cells.items() if m == name and "failed" not in c]
+        out[name] = trained_fact(counts, source)
+    return out
+
+
+def _pictures(config: CompareConfig, problems: Problems, cells: Cells, found: Summary, out: Path) -> list[html.Picture]:
+    groups = {float(n): [row for row in found.rows if row.group == str(n)] for n in config.n_list}
+    pictures = pages.line_pictures(groups, found.columns) if len(config.n_list) > 1 else []
+    if found.main is not None:
+        pictures += pages.tradeoff_pictures({f"{n:.0f} target rows": rows for n, rows in groups.items()}, found.main)
+    drawn = {n: [m for m in config.method_list if "failed" not in cells[m, n, 0]] for n in config.n_list}
+    return pictures + [_picture(problems[n, 0], methods, n, out) for n, methods in drawn.items()]
+
+
+def _picture(problem: Problem, methods: list[str], n: int, out: Path) -> html.Picture:
+    samples, labels = {}, {}
+    for method in methods:
+        path = samples_path(out, method, n)
+        try:
+            kept = read_rows(path)
+        except UserError as error:
+            raise UserError(f"{path} is damaged: delete it and run again to draw it anew") from error
+        samples[method] = kept.x
+        if kept.y is not None:
+            labels[method] = kept.y
+    picture = pages.sample_picture(problem, samples, labels)
+    return picture._replace(title=f"{picture.title}, {n} target rows, seed 0")
+
+
+def _record(cells: Cells, found: Summary) -> dict[str, object]:
+    """The comparison as JSON."""
+    rows = [
+        {
+            "method": row.name,
+            "num_target": int(row.group or 0),
+            **({"failed": row.failed} if row.failed else {}),
+            "worse_than_best": [key for key, cell in row.cells.items() if cell.worse],
+            **{key: [cell.value, cell.spread] for key, cell in row.cells.items()},
+        }
+        for row in found.rows
+    ]
+    return {
+        "cells": [{"method": m, "num_target": n, "seed": seed, **cell} for (m, n, seed), cell in cells.items()],
+        "summary": rows,
+        "ranks": {str(n): places for n, places in found.ranks.items()},
+        "recommendations": {str(n): one._asdict() for n, one in found.recommendations.items()},
+    }

@@ -1,0 +1,89 @@
+"""What a person at the terminal sees: progress of stages, warnings and tables."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tgdp_jax.app.report.table import Column, Row, plain, terminal, to_ascii
+from tgdp_jax.runtime.parallel import is_primary
+
+
+class Display:
+    """Progress bars on a terminal, a line a finished stage elsewhere. Use as a context manager; call as a `Watch`."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, quiet=not is_primary())
+        self.bars = Progress(
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            disable=not self.console.is_terminal or not is_primary(),
+        )
+        self.prefix = ""
+
+    def __enter__(self) -> Display:
+        self.bars.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.bars.__exit__(*error)
+
+    def say(self, text: str) -> None:
+        """Prints a line, above the bars."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Prints a warning, above the bars."""
+        self.console.print(f"warning: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+    def __call__(self, name: str, finished: bool) -> Any:
+        """A progress callback for one piece of work."""
+        title = f"{self.prefix}{name}"
+        if finished:
+            self.say(f"{title}: already finished, loaded")
+            return None
+        task = self.bars.add_task(title, total=1, note="")
+        start, first = time.perf_counter(), None
+
+        def progress(step: int, steps: int, loss: float, value: float) -> None:
+            nonlocal start, first
+            if first is None:  # the launch that compiled, or the first after a resume, is not the rate of the others
+                start, first = time.perf_counter(), step
+            rate = (step - first) / max(time.perf_counter() - start, 1e-9)
+            speed = f"{rate:,.0f} steps/s  " if step > first else ""
+            note = f"{value:,.0f} samples/s" if math.isnan(loss) else f"{speed}loss {loss:.4f}  held-out {value:.4f}"
+            self.bars.update(task, completed=step, total=steps, note=note)
+            if step >= steps and not self.console.is_terminal:
+                self.say(f"{title}: {step} of {steps}, {note}")
+
+        return progress
+
+
+def print_table(
+    rows: list[Row], columns: list[Column], *, title: str, group: str | None = None, names: str = "method"
+) -> None:
+    """The table on standard output; plain ASCII where its encoding has no more. `names` heads the first column."""
+    console = Console()
+    if console.is_terminal and not _ascii_only():
+        console.print(terminal(rows, columns, title=title, group=group, names=names))
+    else:
+        print(plain(rows, columns, title=title, group=group, names=names, ascii_only=_ascii_only()))
+
+
+def print_line(text: str) -> None:
+    """A line on standard output; plain ASCII where its encoding has no more."""
+    print(to_ascii(text) if _ascii_only() else text)
+
+
+def _ascii_only() -> bool:
+    return "utf" not in (sys.stdout.encoding or "ascii").lower()

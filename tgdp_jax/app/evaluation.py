@@ -1,0 +1,139 @@
+"""Samples of a trained method, and every metric that its problem allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tgdp_jax.data.mixture import ExactScore
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.errors import UserError
+from tgdp_jax.metrics.closed_form import expected_density
+from tgdp_jax.metrics.downstream import downstream
+from tgdp_jax.metrics.ecg import evaluate_ecg
+from tgdp_jax.metrics.evaluate import evaluate, evaluate_closed_form
+from tgdp_jax.metrics.features import Features, fit_features
+from tgdp_jax.metrics.images import evaluate_images
+from tgdp_jax.metrics.spread import Value
+from tgdp_jax.metrics.utility import utility
+from tgdp_jax.nets.features import FeatureCNN
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.stored import fingerprint
+from tgdp_jax.train.checkpoint import Store
+from tgdp_jax.train.session import Log, Session
+from tgdp_jax.transfer.artefacts import Network
+from tgdp_jax.transfer.base import Generator, StageResult
+from tgdp_jax.transfer.pretrained import forward_process
+from tgdp_jax.transfer.stages import Watch, named_key, rows_done, run_stage
+
+
+def image_features(
+    problem: Problem, identity: dict[str, Any], store: Store, watch: Watch, *, log: Callable[[str], Log] | None = None
+) -> Features | None:
+    """What metrics of images and series compare: features of a classifier of the source's classes, one for all methods
+    and numbers of target rows, and for all seeds that have the same source rows. None for other problems, and for rows
+    without labels.
+    """
+    source = problem.source
+    if problem.kind == "vectors" or source.y is None:
+        return None
+    num_classes = int(source.y.max()) + 1
+
+    def run(session: Session) -> StageResult:
+        fitted = fit_features(named_key(0, "features"), source.x, source.y, num_classes=num_classes, session=session)
+        return StageResult(Network(fitted.params), {}, {"accuracy": fitted.accuracy})
+
+    identity_of_stage = fingerprint(
+        {"stage": "features", "problem": identity, "source_rows": source.digest, "num_classes": num_classes}
+    )
+    finished = run_stage("features", run, identity_of_stage, store, watch, log=log)
+    params = Network.from_tree(finished.tree).params
+    return Features(params, finished.report.info["accuracy"], FeatureCNN(num_classes), problem.shape)
+
+
+def draw_samples(
+    generator: Generator, problem: Problem, seed: int, num: int, watch: Watch
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """(x [num, *D] in the models' units, labels [num] or None). Sample i is the same for every num.
+
+    Raises:
+      UserError: samples are not finite.
+    """
+    ids = np.arange(num)
+    labels = problem.target_labels(named_key(seed, "labels"), ids)
+    progress = rows_done(watch, "sampling", num)
+    x = generator.draw(named_key(seed, "sample"), ids, labels, progress=progress)
+    bad = ~np.isfinite(x).reshape(num, -1).all(1)
+    if bad.any():
+        raise UserError(
+            f"{int(bad.sum())} of {num} samples are not finite: use more --sampling.steps, a smaller --sampling.scale, "
+            "or --sampling.clip"
+        )
+    return x, labels
+
+
+def evaluate_samples(
+    config: TrainingConfig,
+    problem: Problem,
+    samples: np.ndarray,
+    labels: np.ndarray | None,
+    score: Any,
+    seed: int,
+    features: Features | None = None,
+) -> dict[str, Value]:
+    """Every metric that the problem allows; empty where there is nothing to judge by."""
+    out: dict[str, Value] = {}
+    reference = problem.reference
+    # A single sample is no distribution.
+    if reference is not None and len(samples) > 1:
+        rows = samples, reference.x, problem.target.x
+        if features is None:
+            known = labels is not None and reference.y is not None
+            asked, truth = (labels, reference.y) if known else (None, None)
+            out |= evaluate(*rows, seed=seed, labels=asked, reference_labels=truth)
+        else:
+            out |= evaluate_images(*rows, features, seed=seed, labels=labels)
+            out |= _utility_values(problem, samples, labels, seed, features)
+        if problem.ecg_rate is not None:
+            in_mv = (problem.scaler.to_user(x) for x in (samples, reference.x))
+            out |= evaluate_ecg(*in_mv, rate=problem.ecg_rate, seed=seed)
+    if problem.exact is not None:
+        sde = forward_process(config)
+        out |= evaluate_closed_form(
+            samples,
+            score,
+            problem.exact.target,
+            sde if score is not None else None,
+            key=named_key(seed, "metrics"),
+            conditional=problem.conditional,
+        )
+    return out
+
+
+def _utility_values(
+    problem: Problem, samples: np.ndarray, labels: np.ndarray | None, seed: int, features: Features
+) -> dict[str, Value]:
+    """What classifiers of target rows gain from samples; empty where samples or rows have no labels."""
+    reference = problem.reference
+    if labels is None or reference is None or reference.y is None or problem.target.y is None:
+        return {}
+    real, fresh = (problem.target.x, problem.target.y), (reference.x, reference.y)
+    key = named_key(seed, "utility")
+    if problem.ecg_rate is not None:
+        return downstream(key, real, (samples, labels), fresh, features)
+    found = utility(key, real, (samples, labels), fresh, num_classes=problem.num_classes)
+    return {"utility": found.augmented, "utility_gain": found.gain}
+
+
+def ideal_metrics(config: TrainingConfig, problem: Problem, seed: int) -> dict[str, Value]:
+    """Metrics of fresh target samples: what a perfect sampler would read. Empty where the target is not known."""
+    if problem.exact is None:
+        return {}
+    x, y = problem.exact.target.sample(named_key(seed, "fresh"), config.sampling.num)
+    labels = np.asarray(y) if problem.conditional else None
+    score = ExactScore(problem.exact.target, forward_process(config))
+    values = evaluate_samples(config, problem, np.asarray(x), labels, score, seed)
+    goal = expected_density(problem.exact.target)
+    return values | {"avg_density": Value(goal, 0.0)}

@@ -1,0 +1,1 @@
+"""How work is carried out on a machine: devices, processes, interruption, files, costs."""

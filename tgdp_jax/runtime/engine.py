@@ -1,0 +1,186 @@
+"""How a run is carried out, never what it computes: devices, processes, compiled programs, checkpoints, logs."""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import gc
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import platformdirs
+
+from tgdp_jax.errors import UserError, check_finite
+from tgdp_jax.runtime import parallel, preemption
+
+# Schedulers whose environment tells a process its peers, and the variable that holds how many there are.
+CLUSTERS = {"SLURM": "SLURM_NTASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE"}
+# Seconds that a process waits for the others before it exits.
+LAST_WORDS = 10
+# Share of the memory maps open to a process that compiled programs may come to.
+MAPS_SHARE = 0.4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Where and how a run is carried out.
+
+    Attributes:
+      devices: how many of the devices to use. Default: all.
+      resume: go on with what is in the folder; --no-resume refuses a folder that holds something.
+      checkpoint_seconds: between two checkpoints of training; 0: after every launch.
+      compile_cache: keep compiled programs in the user's cache folder (or JAX_COMPILATION_CACHE_DIR).
+      tensorboard: write training curves for TensorBoard too (extra `tensorboard`).
+      coordinator: host:port of process 0, for runs of several processes; found by itself under SLURM, Open MPI and on
+        Cloud TPU.
+      num_processes: how many processes the run has.
+      process_id: number of this one.
+      peer_seconds: how long to wait for the other processes at the start.
+    """
+
+    devices: int | None = None
+    resume: bool = True
+    checkpoint_seconds: float = 60.0
+    compile_cache: bool = True
+    tensorboard: bool = False
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+    peer_seconds: int = 300
+
+    def __post_init__(self):
+        check_finite(self)
+        if self.checkpoint_seconds < 0:
+            raise UserError(f"checkpoint-seconds is {self.checkpoint_seconds}: give 0 or more")
+        if self.peer_seconds < 1:
+            raise UserError(f"peer-seconds is {self.peer_seconds}: give at least 1")
+        explicit = (self.coordinator, self.num_processes, self.process_id)
+        if any(part is not None for part in explicit) and None in explicit:
+            raise UserError("a run of several processes needs all of --coordinator, --num-processes and --process-id")
+        if self.num_processes is not None and not 0 <= (self.process_id or 0) < self.num_processes:
+            raise UserError(f"process-id is {self.process_id}: it must lie in 0..{self.num_processes - 1}")
+
+
+@contextmanager
+def running(config: EngineConfig) -> Iterator[None]:
+    """Everything within runs on the devices asked for, and ends cleanly when asked to.
+
+    Raises:
+      UserError: too many devices, or the other processes do not come.
+    """
+    if config.compile_cache and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+    _join(config)
+    try:
+        parallel.use_devices(config.devices)
+        with preemption.listening():
+            yield
+            parallel.barrier("all is done")  # at its exit a process waits for the others no longer than LAST_WORDS
+    except BaseException as error:
+        _End.code = 2 if isinstance(error, UserError) else error.code if isinstance(error, SystemExit) else 1
+        raise
+    finally:
+        parallel.use_devices(None)
+
+
+class _End:
+    """Exit code of this process, for `_part`."""
+
+    code: Any = 0
+
+
+def _part(multihost: Any) -> None:
+    """At the exit of one of several processes, before JAX's own end: that aborts where the others do not come."""
+    try:
+        together = multihost.get_barrier_sync_fn(processes=set(range(jax.process_count())))
+        together(key="the end", timeout_ms=1000 * LAST_WORDS)
+    except Exception:  # they are elsewhere, or gone
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_End.code if isinstance(_End.code, int) else 1)
+
+
+def cache_folder() -> Path:
+    """Where compiled programs are kept."""
+    return Path(platformdirs.user_cache_dir("tgdp_jax")) / "compiled"
+
+
+def spare_memory_maps() -> bool:
+    """Forgets all compiled programs where this process holds many memory maps, and tells whether it did.
+
+    On CPU a program holds some tens of maps. Linux gives a process 65,530 (vm.max_map_count), and XLA aborts when it
+    gets no more: so work of many programs, such as a comparison, asks here from time to time. Programs that are needed
+    again come from the compile cache.
+    """
+    try:
+        limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+        with open("/proc/self/maps") as maps:
+            held = sum(1 for _ in maps)
+    except OSError:  # not Linux
+        return False
+    if held < MAPS_SHARE * limit:
+        return False
+    jax.clear_caches()
+    gc.collect()
+    return True
+
+
+def _join(config: EngineConfig) -> None:
+    """Connects to the other processes of the run, if it has any."""
+    if jax.distributed.is_initialized():
+        return
+    alone = config.coordinator is None and not _in_cluster()
+    if alone:
+        return
+    problem = [f"no answer in {config.peer_seconds} s"]
+
+    def connect() -> None:
+        try:
+            jax.distributed.initialize(
+                config.coordinator,
+                config.num_processes,
+                config.process_id,
+                initialization_timeout=config.peer_seconds + 3600,
+                shutdown_timeout_seconds=LAST_WORDS,
+            )
+            problem.clear()
+        except Exception as error:
+            problem[0] = (str(error).splitlines() or [type(error).__name__])[0][:150]
+
+    # SIGTERM is `preemption`'s.
+    jax.config.update("jax_enable_preemption_service", False)
+    # JAX aborts the process where its own patience ends: ours, on another thread, ends before.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(config.peer_seconds)
+    if problem:
+        raise UserError(
+            f"the other processes of the run could not be reached ({problem[0]}): start them all with the same "
+            "--coordinator and --num-processes, or wait longer with --peer-seconds"
+        )
+    from orbax.checkpoint import multihost  # takes long, and few need it
+
+    atexit.register(_part, multihost)
+
+
+def _in_cluster() -> bool:
+    """Whether a scheduler started this process as one of several."""
+    if any(int(os.environ.get(variable) or 1) > 1 for variable in CLUSTERS.values()):
+        return True
+    return len(os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")) > 1
+
+
+def describe() -> str:
+    """One line on what was found and is used."""
+    kinds = Counter(device.device_kind for device in parallel.devices())
+    used = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
+    of = "" if len(parallel.devices()) == jax.device_count() else f" of {jax.device_count()}"
+    processes = "" if jax.process_count() == 1 else f" in {jax.process_count()} processes"
+    return f"{used}{of} ({jax.default_backend()}{processes}, jax {jax.__version__})"

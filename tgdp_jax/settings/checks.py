@@ -1,0 +1,33 @@
+"""Checks that several settings share."""
+
+from __future__ import annotations
+
+from tgdp_jax.errors import UserError, choose
+from tgdp_jax.nets.embedding import EMBEDDINGS
+
+
+def check_seed(seed: int) -> None:
+    """Raises:
+    UserError: it is no seed."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed is {seed}: it must lie in 0..2^32-1")
+
+
+def check_rates(learning_rates: tuple[float, ...]) -> None:
+    """Raises:
+    UserError: no rate, or one that is not positive."""
+    if not learning_rates or not min(learning_rates) > 0:
+        raise UserError(f"learning-rates is {learning_rates}: give at least one positive rate")
+
+
+def check_network(features: tuple[int, ...], embedding: str = EMBEDDINGS[0]) -> None:
+    choose("time embedding", embedding, EMBEDDINGS)
+    if not features or min(features) < 1:
+        raise UserError(f"features is {features}: give at least one width of at least 1")
+
+
+def check_folds(folds: int, batch_size: int) -> None:
+    if folds < 2:
+        raise UserError(f"folds is {folds}: at least 2 are needed to hold rows out")
+    if batch_size < 2:
+        raise UserError(f"batch_size is {batch_size}: source and target rows share a batch, give at least 2")

@@ -1,0 +1,190 @@
+"""What a run, a comparison and a probe are. A run is a pure function of its `RunConfig`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from tgdp_jax.data.augment import AUGMENTATIONS
+from tgdp_jax.data.gaussians import GaussiansConfig
+from tgdp_jax.data.registry import ProblemConfig
+from tgdp_jax.errors import UserError, check_finite, choose
+from tgdp_jax.settings.checks import check_seed
+from tgdp_jax.settings.methods import (
+    DomainGuidanceConfig,
+    DreamBoothConfig,
+    GanConfig,
+    LoraConfig,
+    TextualInversionConfig,
+)
+from tgdp_jax.settings.networks import PRECISIONS, HeadConfig, NetworkConfig
+from tgdp_jax.settings.process import ProcessConfig
+from tgdp_jax.settings.sampling import SamplingConfig
+from tgdp_jax.settings.training import ClassifierConfig, DenoiserConfig, GuidanceConfig, RivalConfig
+from tgdp_jax.train.representation import OBJECTIVES, RepresentationConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Everything about models that a run and a comparison share.
+
+    Attributes:
+      process: forward process.
+      network: denoising network.
+      head: classifier and guidance network of images and series; of vectors too where they stand on the source's
+        features (`--head.on source`).
+      source: source model.
+      representation: what a self-supervised source model, and the method of that name, learns beside denoising.
+      rival: training on the target: scratch, fine-tuning and the adaptations of the source below.
+      lora: low-rank adapters.
+      dreambooth: a new token and prior preservation.
+      textual_inversion: a new token alone.
+      domain_guidance: extrapolation past the fine-tuned model.
+      classifier: domain classifier.
+      guidance: guidance network.
+      gan: generative adversarial network, a rival.
+      sampling: sampler.
+      precision: what networks compute in: float32 or bfloat16. Parameters, times, log-ratios, optimiser and sampler
+        states are float32 in both.
+      augment: none, shift (images: by up to a pixel in 8) or shift_flip (mirrored too); of all rows that train.
+      source_seed: of training on source rows alone, and of source rows that are drawn; default the run's. One for all
+        seeds makes them share one source model.
+      pretrained: folder of a U-Net that diffusers' `save_pretrained` wrote, with its scheduler; or .safetensors file of
+        SSSD-ECG (`interop.sssd`). It is the source model: nothing is trained on source rows, and it says what process,
+        network and prediction are. For problems that leave rows in its units.
+    """
+
+    process: ProcessConfig = ProcessConfig()
+    network: NetworkConfig = NetworkConfig()
+    head: HeadConfig = HeadConfig()
+    source: DenoiserConfig = DenoiserConfig()
+    representation: RepresentationConfig = RepresentationConfig()
+    rival: RivalConfig = RivalConfig()
+    lora: LoraConfig = LoraConfig()
+    dreambooth: DreamBoothConfig = DreamBoothConfig()
+    textual_inversion: TextualInversionConfig = TextualInversionConfig()
+    domain_guidance: DomainGuidanceConfig = DomainGuidanceConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
+    guidance: GuidanceConfig = GuidanceConfig()
+    gan: GanConfig = GanConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    precision: str = "float32"
+    augment: str = "none"
+    source_seed: int | None = None
+    pretrained: Path | None = None
+
+    def __post_init__(self):
+        check_finite(self)
+        choose("precision", self.precision, PRECISIONS)
+        choose("augmentation", self.augment, AUGMENTATIONS)
+        if self.pretrained is not None and self.process != ProcessConfig():
+            raise UserError("a pretrained model comes with its own process: leave out --process or --pretrained")
+        if self.pretrained is not None and self.source.self_supervised:
+            raise UserError(
+                "a pretrained model is not trained again: leave out --source.self-supervised or --pretrained"
+            )
+
+    @property
+    def dtype(self) -> Any:
+        """`precision` as a JAX type."""
+        return PRECISIONS[self.precision]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig(TrainingConfig):
+    """One method on one problem.
+
+    Attributes:
+      problem: the data.
+      method: tgdp, discriminator_guidance, finetune, lora, dreambooth, textual_inversion, domain_guidance,
+        self_supervised, multimodal, scratch, source, gan, kde or sir.
+      n_target: target rows to learn from. Default: 100 for gaussians, 50 for digits, digit-pairs and ecg-sim; four
+        fifths of other data.
+      seed: fixes data, training and samples.
+    """
+
+    problem: ProblemConfig = GaussiansConfig()
+    method: str = "tgdp"
+    n_target: int | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_seed(self.seed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareConfig(TrainingConfig):
+    """Several methods on one problem, over numbers of target rows and seeds.
+
+    Attributes:
+      problem: the data.
+      methods: methods, separated by commas; all for every one.
+      n_targets: numbers of target rows, separated by commas.
+      seeds: seeds 0, 1, ... up to this number.
+    """
+
+    problem: ProblemConfig = GaussiansConfig()
+    methods: str = "tgdp,discriminator_guidance,finetune,scratch,source,kde,sir"
+    n_targets: str = "10,100,1000"
+    seeds: int = 3
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.seeds < 1:
+            raise UserError(f"seeds is {self.seeds}: at least 1 is needed")
+        if not self.method_list or not self.n_list:
+            raise UserError("a comparison needs at least one method and one n-target")
+
+    @property
+    def method_list(self) -> tuple[str, ...]:
+        """The methods, each once, in order."""
+        return tuple(dict.fromkeys(name.strip() for name in self.methods.split(",") if name.strip()))
+
+    @property
+    def n_list(self) -> tuple[int, ...]:
+        """The numbers of target rows, each once, in order.
+
+        Raises:
+          UserError: not integers.
+        """
+        try:
+            return tuple(dict.fromkeys(int(n) for n in self.n_targets.split(",") if n.strip()))
+        except ValueError:
+            raise UserError(
+                f"n-targets is {self.n_targets!r}: give integers separated by commas, such as 10,100"
+            ) from None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeConfig(TrainingConfig):
+    """Probes of what source models have learned of the labels, which no model is shown.
+
+    Attributes:
+      problem: the data.
+      objectives: self-supervised source models beside the plain one, separated by commas: contrastive, masked.
+      times: noise levels at which features are taken, times in (0, 1].
+      n_target: target rows with labels that a probe learns from. Default: as of a run.
+      seed: fixes data, splits and training.
+    """
+
+    problem: ProblemConfig = GaussiansConfig()
+    objectives: str = "contrastive"
+    times: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2)
+    n_target: int | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_seed(self.seed)
+        for name in self.objective_list:
+            choose("representation objective", name, OBJECTIVES)
+        if not self.times or not all(0 < t <= 1 for t in self.times):
+            raise UserError(f"times is {self.times}: give at least one time, all above 0 and up to 1")
+
+    @property
+    def objective_list(self) -> tuple[str, ...]:
+        """The objectives, each once, in order; none with a pretrained model, which is not trained again."""
+        names = () if self.pretrained is not None else (name.strip() for name in self.objectives.split(","))
+        return tuple(dict.fromkeys(name for name in names if name))

@@ -1,0 +1,141 @@
+"""What is trained, and how: denoisers, rivals, the domain classifier and the guidance network."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tgdp_jax.errors import UserError, choose
+from tgdp_jax.losses import GUIDANCE_LOSSES
+from tgdp_jax.prediction import PREDICTIONS
+from tgdp_jax.settings.checks import check_folds, check_network, check_rates
+from tgdp_jax.train.classifier import REGULARISERS
+from tgdp_jax.train.denoising import WEIGHTINGS
+from tgdp_jax.train.optimiser import OptimiserConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DenoiserConfig:
+    """A denoising network trained by score matching: the source, or a rival trained from scratch.
+
+    Attributes:
+      features: widths of the hidden layers; the paper's are 512 512 512 512 256.
+      embedding: time features: compact, sinusoidal or fourier.
+      prediction: what the network outputs: eps, x0, v or score.
+      weighting: of the squared error, over times: eps, that of the noise, or edm, that of a preconditioned network's
+        output, which counts large times as much as small ones.
+      held_out: share of the rows kept back for early stopping.
+      self_supervised: learn a representation without labels beside, as `RepresentationConfig` says.
+      optimiser: optimiser and length.
+    """
+
+    features: tuple[int, ...] = (128, 128, 128)
+    embedding: str = "compact"
+    prediction: str = "eps"
+    weighting: str = "eps"
+    held_out: float = 0.05
+    self_supervised: bool = False
+    optimiser: OptimiserConfig = OptimiserConfig(steps=4000, learning_rate=3e-3, ema=0.999, steps_per_launch=200)
+
+    def __post_init__(self):
+        choose("prediction", self.prediction, PREDICTIONS)
+        choose("weighting", self.weighting, WEIGHTINGS)
+        if self.self_supervised and self.weighting != "eps":
+            raise UserError(
+                f"a self-supervised source weighs the error as noise, not as {self.weighting}: give "
+                "--source.weighting eps"
+            )
+        check_network(self.features, self.embedding)
+        if not 0 < self.held_out < 1:
+            raise UserError(f"held-out is {self.held_out}: it must lie between 0 and 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RivalConfig:
+    """All that is trained on the target alone: the step count is cross-validated on it, as is the learning rate.
+
+    Attributes:
+      learning_rates: candidates; cross-validation chooses.
+      folds: folds of the cross-validation on the target rows; twice as many up to 20 rows.
+      optimiser: optimiser and greatest length.
+    """
+
+    learning_rates: tuple[float, ...] = (1e-4, 1e-3)
+    folds: int = 5
+    optimiser: OptimiserConfig = OptimiserConfig(
+        steps=2000, batch_size=256, schedule="constant", ema=0.99, steps_per_launch=50, patience=500
+    )
+
+    def __post_init__(self):
+        check_folds(self.folds, self.optimiser.batch_size)
+        check_rates(self.learning_rates)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """The clean domain classifier, an ensemble over folds and regularisers.
+
+    Attributes:
+      features: widths of the hidden layers.
+      folds: folds of the cross-validation; twice as many up to 20 target rows.
+      regularisers: candidates, trained side by side and averaged with weights by their held-out loss.
+      pretrain: images and series: where the source has labels, layers of its own start from the weights of a classifier
+        of these.
+      exact: use the closed-form ratio instead (problems that have one): what a perfect classifier would give.
+      optimiser: optimiser and greatest length.
+    """
+
+    features: tuple[int, ...] = (64, 64)
+    folds: int = 5
+    regularisers: tuple[str, ...] = tuple(REGULARISERS)
+    pretrain: bool = False
+    exact: bool = False
+    optimiser: OptimiserConfig = OptimiserConfig(
+        steps=1000, batch_size=256, learning_rate=1e-3, steps_per_launch=50, patience=500
+    )
+
+    def __post_init__(self):
+        check_network(self.features)
+        check_folds(self.folds, self.optimiser.batch_size)
+        if not self.regularisers:
+            raise UserError(f"regularisers is empty: give at least one of {', '.join(REGULARISERS)}")
+        for name in self.regularisers:
+            choose("regulariser", name, REGULARISERS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GuidanceConfig:
+    """The guidance network g = log h, an ensemble over folds and consistency weights.
+
+    Attributes:
+      loss: logistic, kl, mse (the paper's), log_mse (biased, for comparison) or cep.
+      consistency: candidates for eta2, the weight of the consistency regulariser, averaged with weights by held-out
+        target denoising loss; 0 switches the term off.
+      cycle: eta1, the weight of the cycle regulariser; above 0 a noise-conditional classifier is trained too.
+      pooled: draw x_0 from source and target half and half, with matching weights.
+      draws: noise draws a row.
+      features: widths of the hidden layers; the paper's are 512 512 512 512.
+      embedding: time features: compact, sinusoidal or fourier.
+      folds: folds of the target rows, twice as many up to 20; each member is stopped on the rows it does not train on.
+      optimiser: optimiser and greatest length.
+    """
+
+    loss: str = "logistic"
+    consistency: tuple[float, ...] = (0.0, 1.0, 10.0)
+    cycle: float = 0.0
+    pooled: bool = True
+    draws: int = 1
+    features: tuple[int, ...] = (128, 128, 128)
+    embedding: str = "compact"
+    folds: int = 5
+    optimiser: OptimiserConfig = OptimiserConfig(
+        steps=3000, batch_size=256, learning_rate=3e-3, steps_per_launch=100, patience=500
+    )
+
+    def __post_init__(self):
+        choose("guidance loss", self.loss, GUIDANCE_LOSSES)
+        check_network(self.features, self.embedding)
+        check_folds(self.folds, self.optimiser.batch_size)
+        if not self.consistency or min(self.consistency) < 0 or self.cycle < 0:
+            raise UserError("consistency and cycle weights must be non-negative, with at least one consistency weight")
+        if self.draws < 1 or self.optimiser.batch_size // 2 % self.draws:
+            raise UserError(f"draws is {self.draws}: it must divide half the batch, {self.optimiser.batch_size // 2}")

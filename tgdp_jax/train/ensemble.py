@@ -1,0 +1,54 @@
+"""A log-ratio that an ensemble of equal networks gives, on clean data or on noised."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tgdp_jax.guidance import grad_log_ratio
+from tgdp_jax.runtime.parallel import over_members
+
+Array = jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class EnsembleLogRatio:
+    """The weighted sum of an ensemble's outputs: log q/p (x [B, *D], cond) -> [B], or log h (x, t [B], cond) -> [B].
+
+    Attributes:
+      params: members' trained variables, leading axis M.
+      weights: [M], summing to one or to what the outputs are shrunk by.
+      net: the network they share.
+      variables: its variables that are not trained, shared too.
+    """
+
+    params: Any
+    weights: Array
+    net: Any = dataclasses.field(metadata={"static": True})
+    variables: Any = dataclasses.field(default_factory=dict)
+
+    def members(self, *args: Any) -> Array:
+        """Each member's output, [M, B]."""
+        return self._each(lambda params: self._apply(params, *args))
+
+    def __call__(self, *args: Any) -> Array:
+        return jnp.tensordot(self.weights, self.members(*args), 1)
+
+    def gradient(self, *args: Any) -> Array:
+        """Gradient in x [B, *D], member by member: nothing of a member is kept once its gradient is known."""
+
+        def one(params: Any) -> Array:
+            return grad_log_ratio(lambda *inner: self._apply(params, *inner), *args)
+
+        return jnp.tensordot(self.weights, self._each(one), 1)
+
+    def _apply(self, params: Any, *args: Any) -> Array:
+        return self.net.apply({**params, **self.variables}, *args)
+
+    def _each(self, fn: Callable[[Any], Array]) -> Array:
+        return over_members(fn, (0,))(self.params)

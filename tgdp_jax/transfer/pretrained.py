@@ -1,0 +1,91 @@
+"""A pretrained model in the place of a source model trained here: what the settings and its files say of it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.errors import UserError
+from tgdp_jax.interop import DiffusersUNet, SSSDModel, load_sssd, load_unet, unet_files
+from tgdp_jax.nets.discrete_time import DiscreteTime
+from tgdp_jax.sde import SDE
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.stored import fingerprint
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(place: Path) -> DiffusersUNet | SSSDModel:
+    return load_sssd(place) if place.suffix == ".safetensors" else load_unet(place)
+
+
+def pretrained_model(config: TrainingConfig) -> DiffusersUNet | SSSDModel | None:
+    """The pretrained model, if the settings name one.
+
+    Raises:
+      UserError: it can not be loaded, see `load_unet` and `load_sssd`.
+    """
+    return None if config.pretrained is None else _loaded(config.pretrained)
+
+
+def forward_process(config: TrainingConfig) -> SDE:
+    """The forward process: that of the settings, or the pretrained model's."""
+    model = pretrained_model(config)
+    return config.process.make() if model is None else model.sde
+
+
+def prediction(config: TrainingConfig) -> str:
+    """What the denoising network predicts, one of `prediction.PREDICTIONS`."""
+    model = pretrained_model(config)
+    return config.source.prediction if model is None else model.prediction
+
+
+def model_digest(config: TrainingConfig) -> dict[str, str]:
+    """Hash of the pretrained model's files under the name of its option; empty where there is none."""
+    # Loaded first, which says what is wrong with a folder that is none.
+    if pretrained_model(config) is None or config.pretrained is None:
+        return {}
+    place = config.pretrained
+    return {"pretrained": files_digest(unet_files(place) if place.is_dir() else {place.name: place})}
+
+
+def files_digest(files: Mapping[str, Path]) -> str:
+    """Hash of a file's contents; of several files that belong together, with their names."""
+    parts = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
+    return fingerprint(parts) if len(parts) > 1 else next(iter(parts.values()))
+
+
+def pretrained_net(model: DiffusersUNet | SSSDModel, dtype: Any, problem: Problem, new_token: bool) -> DiscreteTime:
+    """The network of a pretrained model, for a problem's rows and labels.
+
+    Raises:
+      UserError: rows or labels are not what the model was trained on.
+    """
+    size = tuple("any" if side is None else side for side in model.shape)
+    if len(problem.shape) != len(size) or any(n not in ("any", m) for n, m in zip(size, problem.shape, strict=True)):
+        kind, axes, remedy = "images", "(height, width, channels)", "bring images to its size with --size, or take"
+        if isinstance(model, SSSDModel):
+            kind, axes, remedy = "series", "(places, channels)", "cut and resample series to its form, or take"
+        raise UserError(
+            f"the pretrained model is for {kind} of shape {size} {axes} but a row has shape {problem.shape}: {remedy} "
+            "another model"
+        )
+    if np.ndim(problem.scaler.scale):
+        raise UserError(
+            f"problem {problem.name} scales rows by their own spread, but a pretrained model knows them in its own "
+            "units: use the problem images, or the model as a score function from Python"
+        )
+    classes = model.net.num_classes
+    if classes and not problem.conditional:
+        raise UserError(f"the pretrained model is of {classes} classes and needs labels: add --conditional")
+    if problem.num_classes > classes:
+        raise UserError(
+            f"labels reach {problem.num_classes - 1} but the pretrained model "
+            + (f"has {classes} classes: merge some" if classes else "takes no labels: leave out --conditional")
+        )
+    return model.net.clone(net=model.net.net.clone(dtype=dtype, new_token=new_token))

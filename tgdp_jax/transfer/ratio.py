@@ -1,0 +1,156 @@
+"""Stages that learn a density ratio, on clean rows and on noised ones, and samples guided by it.
+
+Several methods share them: TGDP, discriminator guidance and importance resampling. On a conditional problem every
+network sees the label, and the ratio is that of the joint (x, y).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tgdp_jax.data.mixture import ExactLogRatio
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.errors import UserError
+from tgdp_jax.guidance import log_ratio_guidance
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.stored import to_json
+from tgdp_jax.settings.training import GuidanceConfig
+from tgdp_jax.train.classifier import fit_log_ratio
+from tgdp_jax.train.guidance import FittedGuidance, GuidanceLoss, fit_guidance
+from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.artefacts import CleanRatio, NoisedRatio, params_of
+from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, Trees
+from tgdp_jax.transfer.heads import (
+    HEAD_STAGE,
+    classifier_net,
+    guidance_net,
+    noised_log_ratio,
+    pretrains,
+    shared_variables,
+)
+from tgdp_jax.transfer.networks import denoiser_score
+from tgdp_jax.transfer.pretrained import forward_process
+
+Array = jax.Array
+
+
+def domain_rows(problem: Problem) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Source and target rows on the device, with labels in a conditional problem."""
+    return jax.tree.map(
+        jnp.asarray, (problem.source.arrays(problem.conditional), problem.target.arrays(problem.conditional))
+    )
+
+
+def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    """Learns log q/p on clean data; leaves its values at the source and target rows.
+
+    Raises:
+      UserError: the closed-form ratio is asked for where there is none, or a network that does not fit.
+    """
+    settings, starts_from_labels = config.classifier, pretrains(config, problem)
+    known = problem.exact
+    if settings.exact and known is None:
+        raise UserError(f"problem {problem.name} has no closed-form ratio: run without --classifier.exact")
+    net = None if settings.exact else classifier_net(config, problem)
+
+    def run(key: Array, trees: Trees, session: Session) -> StageResult:
+        source, target = domain_rows(problem)
+        if settings.exact and known is not None:
+            exact = ExactLogRatio(known.source, known.target, forward_process(config))
+            values = [exact.clean(part["x"], part.get("y")) for part in (source, target)]
+            return StageResult(CleanRatio(values[0], values[1]), {}, {"exact": True})
+        fitted = fit_log_ratio(
+            key,
+            source,
+            target,
+            net=net,
+            variables=shared_variables(config, trees),
+            known=params_of(trees, "label_classifier") if starts_from_labels else None,
+            augmentation=config.augment,
+            folds=settings.folds,
+            regularisers=settings.regularisers,
+            optimiser=settings.optimiser,
+            session=session,
+        )
+        ratio = CleanRatio(fitted.source_log_r, fitted.target_log_r, fitted.log_ratio.params, fitted.log_ratio.weights)
+        info = {
+            "calibration": fitted.calibration._asdict(),
+            "shrinkage": fitted.shrinkage,
+            "candidate_weights": fitted.candidate_weights,
+        }
+        return StageResult(ratio, fitted.history, info)
+
+    uses = {"classifier": to_json(settings), **network_settings(config)}
+    needs = ("label_classifier",) if starts_from_labels else foundation_stages(config)
+    return Stage("classifier", needs, uses, uses_target=True, run=run)
+
+
+def foundation_stages(config: TrainingConfig) -> tuple[str, ...]:
+    """The stage of what heads stand on."""
+    return (HEAD_STAGE[config.head.on],) if config.head.on in HEAD_STAGE else ()
+
+
+def network_settings(config: TrainingConfig) -> dict[str, Any]:
+    return {name: to_json(getattr(config, name)) for name in ("network", "head", "augment")}
+
+
+def ratio_result(fitted: FittedGuidance, consistency: tuple[float, ...]) -> StageResult:
+    info = {
+        "candidate_weights": {str(c): float(w) for c, w in zip(consistency, fitted.candidate_weights, strict=True)},
+        "held_out_loss": [float(v) for v in fitted.held_out_loss],
+    }
+    return StageResult(NoisedRatio(fitted.log_h.params, fitted.log_h.weights), fitted.history, info)
+
+
+def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    """Learns log q_t/p_t by classifying noised target rows against noised source rows."""
+    settings, net = config.guidance, guidance_net(config, problem, classifies=True)
+
+    def run(key: Array, trees: Trees, session: Session) -> StageResult:
+        source, target = domain_rows(problem)
+        fitted = fit_guidance(
+            key,
+            net,
+            forward_process(config),
+            denoiser_score(config, problem, params_of(trees, "source")),
+            source,
+            target,
+            terms=GuidanceLoss(name="classification", draws=settings.draws),
+            consistency=(0.0,),
+            variables=shared_variables(config, trees),
+            augmentation=config.augment,
+            folds=settings.folds,
+            optimiser=settings.optimiser,
+            session=session,
+        )
+        return ratio_result(fitted, (0.0,))
+
+    uses = {"process": to_json(config.process), "guidance": _shared_settings(settings), **network_settings(config)}
+    return Stage("noisy_classifier", unique("source", *foundation_stages(config)), uses, uses_target=True, run=run)
+
+
+def unique(*names: str) -> tuple[str, ...]:
+    """Names of stages, each once."""
+    return tuple(dict.fromkeys(names))
+
+
+def _shared_settings(settings: GuidanceConfig) -> dict[str, Any]:
+    """The guidance settings that the noisy classifier depends on."""
+    names = ("draws", "features", "embedding", "folds", "optimiser")
+    return {name: to_json(getattr(settings, name)) for name in names}
+
+
+def guided_generator(stage: str) -> Callable[[TrainingConfig, Problem, Trees], ScoreGenerator]:
+    """(config, problem, trees) -> samples of the source guided by the log h that a stage learned."""
+
+    def generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
+        log_h = noised_log_ratio(config, problem, trees, stage)
+        guide = log_ratio_guidance(log_h, scale=config.sampling.scale, interval=config.sampling.interval)
+        score = guide(denoiser_score(config, problem, params_of(trees, "source")))
+        return ScoreGenerator(score, forward_process(config), problem.shape, config.sampling)
+
+    return generator

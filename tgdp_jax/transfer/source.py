@@ -1,0 +1,136 @@
+"""The source model: trained on the source rows, or a pretrained one taken as it is. As a method: no transfer."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.prediction import ScoreFn
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.stored import to_json
+from tgdp_jax.train.batches import Rows
+from tgdp_jax.train.denoising import denoising_task
+from tgdp_jax.train.fit import Task, fit
+from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.reparam import Reparam
+from tgdp_jax.train.representation import representation_task
+from tgdp_jax.train.session import Session
+from tgdp_jax.transfer.artefacts import Network, params_of
+from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.cards import Card
+from tgdp_jax.transfer.label_classifier import label_stage
+from tgdp_jax.transfer.networks import check_denoiser, denoiser, denoiser_score
+from tgdp_jax.transfer.pretrained import forward_process, prediction, pretrained_model
+
+Array = jax.Array
+
+
+def denoising(
+    config: TrainingConfig,
+    problem: Problem,
+    optimiser: OptimiserConfig,
+    *,
+    new_token: bool = False,
+    reparam: Reparam | None = None,
+) -> Task:
+    """The denoising task of the run's network: all of it, or with a `reparam` what that trains."""
+    return denoising_task(
+        denoiser(config, problem, new_token=new_token),
+        forward_process(config),
+        prediction(config),
+        optimiser.batch_size,
+        problem.shape,
+        optimiser.validation_rows,
+        config.augment,
+        reparam,
+        config.source.weighting,
+    )
+
+
+def split_source(problem: Problem, held_out: float) -> dict[str, Any]:
+    """The source rows, a share of them held out: {"x", "y"?, "train": Rows, "held": Rows}."""
+    num = len(problem.source)
+    held = max(1, int(held_out * num))
+    order = np.random.default_rng(0).permutation(num)
+    return {
+        **jax.tree.map(jnp.asarray, problem.source.arrays(problem.conditional)),
+        "train": Rows(jnp.asarray(order[held:]), jnp.asarray(num - held)),
+        "held": Rows(jnp.asarray(order[:held]), jnp.asarray(held)),
+    }
+
+
+def source_stage(config: TrainingConfig, problem: Problem, *, name: str = "source") -> Stage:
+    """Trains the source model on the source rows, stopped on a held-out part; a pretrained one it takes as it is.
+
+    With `source.self_supervised` the network learns a representation beside; what is left is a plain network too.
+
+    Raises:
+      UserError: the network does not fit the rows.
+    """
+    check_denoiser(config, problem)
+
+    def run(key: Array, trees: Trees, session: Session) -> StageResult:
+        model = pretrained_model(config)
+        if model is not None:
+            return StageResult(Network(model.variables), {}, {"pretrained": str(config.pretrained)})
+        settings = config.source
+        data = split_source(problem, settings.held_out)
+        task = denoising(config, problem, settings.optimiser)
+        if settings.self_supervised:
+            task = representation_task(
+                task,
+                config.representation,
+                denoiser(config, problem),
+                forward_process(config),
+                prediction(config),
+                settings.optimiser.batch_size,
+                problem.shape,
+                config.augment,
+            )
+        fitted = fit(key, task, settings.optimiser, data=data, session=session)
+        params = fitted.params["net"] if settings.self_supervised else fitted.params
+        return StageResult(Network(params), fitted.history, {"best_step": int(fitted.best_step[0])})
+
+    used = ("process", "network", "source", "augment", *(["representation"] if config.source.self_supervised else []))
+    uses = {part: to_json(getattr(config, part)) for part in used}
+    return Stage(name, (), uses, uses_target=False, run=run)
+
+
+def score_generator(config: TrainingConfig, problem: Problem, score: ScoreFn) -> ScoreGenerator:
+    """Samples of a score, as the settings say."""
+    return ScoreGenerator(score, forward_process(config), problem.shape, config.sampling)
+
+
+def network_generator(config: TrainingConfig, problem: Problem, trees: Trees, *, stage: str) -> ScoreGenerator:
+    """Samples of the network that a stage left."""
+    return score_generator(config, problem, denoiser_score(config, problem, params_of(trees, stage)))
+
+
+_ON_SOURCE_ROWS = {"source": source_stage, "label_classifier": label_stage}
+
+
+def with_source_stages(config: TrainingConfig, problem: Problem, *stages: Stage) -> tuple[Stage, ...]:
+    """Stages, after those on source rows that they need."""
+    needed = {name for stage in stages for name in stage.needs}
+    return (*(make(config, problem) for name, make in _ON_SOURCE_ROWS.items() if name in needed), *stages)
+
+
+SOURCE = TransferMethod(
+    "source",
+    Card(
+        summary="the source model as it is: no transfer",
+        family="no transfer",
+        aliases=("no transfer", "source only"),
+        trains="nothing",
+        source_model="score",
+        source_rows=False,
+        fails="any difference between source and target",
+    ),
+    lambda config, problem: (source_stage(config, problem),),
+    functools.partial(network_generator, stage="source"),
+)

@@ -152,7 +152,7 @@ from tgdp_jax.settings.run import CompareConfig
 from tgdp_jax.settings.sampling import SamplingConfig
 from tgdp_jax.settings.sssd import PAPER, SSSDConfig
 
-METHODS = "tgdp,finetune,scratch,source"
+METHODS = ("tgdp", "finetune", "scratch", "source")
 Size = Literal["tiny", "cpu", "full"]
 
 
@@ -205,7 +205,7 @@ def training(size: Size) -> dict[str, Any]:
 def _compare(name: str, data_dir: Path | None, out: Path, size: Size, *, conditional: bool, **settings: Any) -> None:
     """One comparison; those of one size and problem share what they have trained."""
     where = "sim" if data_dir is None else "ptbxl-ludb"
-    n_targets = "50" if size == "tiny" else "50,100" if data_dir is not None else "50,200,690"
+    n_targets = (50,) if size == "tiny" else (50, 100) if data_dir is not None else (50, 200, 690)
     options = training(size) | settings
     options |= {"n_targets": n_targets, "seeds": 1, "source_seed": 0}
     config = CompareConfig(problem=data(data_dir, size, conditional=conditional), **options)
@@ -223,7 +223,7 @@ def regularisers(data_dir: Path | None, out: Path, size: Size) -> None:
     guidance = training(size)["guidance"]
     plain, cycle = (dataclasses.replace(guidance, **terms) for terms in ({"consistency": (0.0,)}, {"cycle": 1.0}))
     for name, settings in (("plain", plain), ("cycle", cycle)):
-        _compare(name, data_dir, out, size, conditional=True, methods="tgdp", guidance=settings)
+        _compare(name, data_dir, out, size, conditional=True, methods=("tgdp",), guidance=settings)
 
 
 def unconditional(data_dir: Path | None, out: Path, size: Size) -> None:

@@ -154,10 +154,10 @@ def table(out: Path) -> None:
 
 def dimensions(out: Path) -> None:
     """Dimension 8 and 32 at n = 100."""
-    methods = "tgdp,finetune,source"
+    methods = ("tgdp", "finetune", "source")
     for dim in (8, 32):
         problem = GaussiansConfig(dim=dim)
-        config = CompareConfig(problem=problem, methods=methods, n_targets="100", seeds=5)
+        config = CompareConfig(problem=problem, methods=methods, n_targets=(100,), seeds=5)
         compare(config, out / f"gaussians-d{dim}")
 
 

@@ -185,8 +185,10 @@ def table(data_dir: Path, out: Path, size: Size, *, conditional: bool = False) -
     """All methods on one source model; with labels TGDP alone, beside the source."""
     config = CompareConfig(
         problem=dataclasses.replace(data(data_dir, out), conditional=conditional),
-        methods="tgdp,source" if conditional else "tgdp,discriminator_guidance,finetune,scratch,source",
-        n_targets="10,50" if size == "tiny" else "10,50,200",
+        methods=("tgdp", "source")
+        if conditional
+        else ("tgdp", "discriminator_guidance", "finetune", "scratch", "source"),
+        n_targets=(10, 50) if size == "tiny" else (10, 50, 200),
         seeds=1 if size == "tiny" else 3,
         source_seed=0,
         **training(size),
@@ -200,8 +202,8 @@ def heads(data_dir: Path, out: Path, size: Size) -> None:
     settings["head"] = dataclasses.replace(settings["head"], on="source")
     config = CompareConfig(
         problem=data(data_dir, out),
-        methods="tgdp,discriminator_guidance",
-        n_targets="10,50" if size == "tiny" else "10,50,200",
+        methods=("tgdp", "discriminator_guidance"),
+        n_targets=(10, 50) if size == "tiny" else (10, 50, 200),
         seeds=1,
         source_seed=0,
         **settings,

@@ -144,6 +144,7 @@ from experiments.command import command
 from tgdp_jax.app.commands.compare import compare
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.settings.methods import DreamBoothConfig, GanConfig, LoraConfig, TextualInversionConfig
+from tgdp_jax.settings.networks import NetworkConfig
 from tgdp_jax.settings.run import CompareConfig
 from tgdp_jax.settings.sampling import SamplingConfig
 from tgdp_jax.settings.training import ClassifierConfig, DenoiserConfig, GuidanceConfig, RivalConfig
@@ -172,7 +173,8 @@ def training(size: Size) -> dict[str, Any]:
         patience=200,
     )
     return {
-        "source": DenoiserConfig(features=(128, 128), optimiser=source),
+        "network": NetworkConfig(features=(128, 128)),
+        "source": DenoiserConfig(optimiser=source),
         "rival": RivalConfig(learning_rates=(1e-3,), folds=3, optimiser=rival),
         "lora": LoraConfig(learning_rates=(1e-2,)),
         "dreambooth": DreamBoothConfig(num_prior=1000),
@@ -196,8 +198,8 @@ def study(out: Path, size: Size, dim: int) -> None:
     """All methods at one dimension."""
     config = CompareConfig(
         problem=GaussiansConfig(dim=dim, num_source=10_000),
-        methods=",".join(METHODS),
-        n_targets="10,100" if size == "tiny" else "10,100,1000",
+        methods=tuple(METHODS),
+        n_targets=(10, 100) if size == "tiny" else (10, 100, 1000),
         seeds=1 if size == "tiny" else 3,
         source_seed=0,
         **training(size),

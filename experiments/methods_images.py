@@ -202,8 +202,8 @@ def main(
     name = f"digits-{shift}" if study == "digits" else study
     config = CompareConfig(
         problem=problem,
-        methods=",".join(method for method in METHODS if method not in LEFT_OUT),
-        n_targets="10,50" if size == "tiny" else "10,50,200",
+        methods=tuple(method for method in METHODS if method not in LEFT_OUT),
+        n_targets=(10, 50) if size == "tiny" else (10, 50, 200),
         seeds=1 if size == "tiny" else seeds,
         **{**settings(study, size), "source_seed": 0},
     )

@@ -113,7 +113,7 @@ def test_a_run_in_bfloat16(tmp_path):
     folder = tmp_path / "run"
     with contextlib.closing(Nursery(tmp_path)) as nursery:
         code, out, err = nursery.run(
-            *GAUSSIANS, "--source.features", "16", "16", "--precision", "bfloat16", "--out", folder
+            *GAUSSIANS, "--network.features", "16", "16", "--precision", "bfloat16", "--out", folder
         )
     assert code == 0 and "run folder" in out, err
     assert strict_json(folder / "config.json")["config"]["precision"] == "bfloat16"

@@ -21,8 +21,8 @@ NUM = 64
 N_TARGET = 8
 OPTIMISER = OptimiserConfig(steps=20, batch_size=32, learning_rate=1e-2, steps_per_launch=10)
 TRAINING = TrainingConfig(
-    network=NetworkConfig(width=8, depth=1),
-    source=DenoiserConfig(features=(16,), optimiser=OPTIMISER),
+    network=NetworkConfig(features=(16,), width=8, depth=1),
+    source=DenoiserConfig(optimiser=OPTIMISER),
     rival=RivalConfig(
         learning_rates=(1e-2,),
         folds=2,
@@ -47,8 +47,8 @@ GAUSSIANS = GaussiansConfig(num_source=200)
 CONDITIONAL = GaussiansConfig(num_source=200, conditional=True)
 # `TRAINING` as options of the command line.
 OPTIONS = """
-    --network.width 8 --network.depth 1
-    --source.features 16 --source.optimiser.steps 20 --source.optimiser.batch-size 32
+    --network.features 16 --network.width 8 --network.depth 1
+    --source.optimiser.steps 20 --source.optimiser.batch-size 32
     --source.optimiser.learning-rate 0.01 --source.optimiser.ema 0.99 --source.optimiser.steps-per-launch 10
     --rival.learning-rates 0.01 --rival.folds 2 --rival.optimiser.steps 20 --rival.optimiser.batch-size 32
     --rival.optimiser.learning-rate 0.01 --rival.optimiser.steps-per-launch 10 --rival.optimiser.patience 0

@@ -22,10 +22,11 @@ from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.errors import UserError
 from tgdp_jax.runtime.engine import EngineConfig
 from tgdp_jax.runtime.files import write_json
+from tgdp_jax.settings.networks import NetworkConfig
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig, TrainingConfig
 from tgdp_jax.settings.sampling import SamplingConfig
 from tgdp_jax.settings.stored import fingerprint, from_json, to_json
-from tgdp_jax.settings.training import ClassifierConfig, DenoiserConfig, GuidanceConfig, RivalConfig
+from tgdp_jax.settings.training import ClassifierConfig, GuidanceConfig, RivalConfig
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.transfer import METHODS
 
@@ -64,7 +65,7 @@ def test_options_are_the_fields_of_the_settings(asked):
     config, *_ = asked(
         "compare", "gaussians", *tiny.OPTIONS, "--methods", "kde,tgdp", "--n-targets", "5", "--seeds", "2"
     )
-    assert config == CompareConfig(**vars(tiny.TRAINING), methods="kde,tgdp", n_targets="5", seeds=2)
+    assert config == CompareConfig(**vars(tiny.TRAINING), methods=("kde", "tgdp"), n_targets=(5,), seeds=2)
 
 
 def test_options_of_the_problem_need_no_prefix(asked):
@@ -98,7 +99,7 @@ def test_the_other_commands_take_their_options(asked):
     [
         (),
         tiny.OPTIONS,
-        ("--sampling.interval", "0.0", "0.5", "--sampling.clip", "3", "--guidance.cycle", "0.5"),
+        ("--guidance.interval", "0.0", "0.5", "--sampling.clip", "3", "--guidance.cycle", "0.5"),
         ("--conditional", "--target-weight", "1", "--source-mean", "1", "2", "--process.kind", "ve"),
     ],
 )
@@ -157,11 +158,11 @@ def test_unknown_names_are_refused_with_the_list_before_anything_is_made(tmp_pat
         (("--process.beta-min", "30"), "increasing"),
         (("--rival.optimiser.clip-norm", "inf"), "rival.optimiser.clip-norm is inf: give a finite number"),
         (("--gan.source.weight-decay", "inf"), "gan.source.weight-decay is inf"),
-        (("--sampling.scale", "nan"), "sampling.scale is nan"),
+        (("--guidance.scale", "nan"), "guidance.scale is nan"),
         (("--sampling.num", str(2**32)), "fewer than 2^32 samples"),
         (("--sampling.chunk", "100000000000000"), "sampling.chunk is 100000000000000: a launch takes memory"),
         (("--sampling.clip", "inf"), "sampling.clip is inf"),
-        (("--sampling.interval", "0", "inf"), "sampling.interval is inf"),
+        (("--guidance.interval", "0", "inf"), "guidance.interval is inf"),
         (("--guidance.consistency", "1", "nan"), "guidance.consistency is nan"),
         (("--checkpoint-seconds", "nan"), "checkpoint-seconds is nan"),
     ],
@@ -218,16 +219,16 @@ def test_memory_that_runs_out_is_no_traceback(monkeypatch):
 @pytest.mark.parametrize(
     "settings",
     [
-        lambda: DenoiserConfig(embedding="nope"),
+        lambda: NetworkConfig(embedding="nope"),
         lambda: GuidanceConfig(embedding="nope"),
-        lambda: DenoiserConfig(features=(0,)),
+        lambda: NetworkConfig(features=(0,)),
         lambda: RivalConfig(folds=1),
         lambda: RivalConfig(learning_rates=()),
         lambda: ClassifierConfig(folds=1),
         lambda: ClassifierConfig(regularisers=()),
         lambda: ClassifierConfig(optimiser=OptimiserConfig(batch_size=1)),
         lambda: GuidanceConfig(folds=1),
-        lambda: SamplingConfig(interval=(0.9, 0.1)),
+        lambda: GuidanceConfig(interval=(0.9, 0.1)),
         lambda: SamplingConfig(clip=-1.0),
         lambda: ProbeConfig(times=(0.1, math.nan)),
         lambda: ProbeConfig(times=(0.1, 1.5)),

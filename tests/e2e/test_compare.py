@@ -58,7 +58,7 @@ def test_a_comparison_leaves_its_files(finished):
     assert {path.name for path in (folder / "cells").iterdir()} == names
     config = from_json(CompareConfig, strict_json(folder / "config.json")["config"])
     assert config == CompareConfig(
-        **vars(tiny.TRAINING), problem=tiny.GAUSSIANS, methods="source,kde,tgdp", n_targets="4,8", seeds=2
+        **vars(tiny.TRAINING), problem=tiny.GAUSSIANS, methods=("source", "kde", "tgdp"), n_targets=(4, 8), seeds=2
     )
     page = (folder / "report.html").read_text()
     assert "Transfer methods on gaussians" in page and all(METHODS[m].card.summary in page for m in METHODS_ASKED)
@@ -244,7 +244,7 @@ def test_a_full_disk_keeps_finished_cells(tmp_path, monkeypatch):
     ("options", "message"),
     [
         (("--seeds", "3"), "seeds is 2 there and 3 here"),
-        (("--n-targets", "4"), "n_targets is '4,8' there and '4' here"),
+        (("--n-targets", "4"), "n_targets is [4, 8] there and [4] here"),
         (("--sampling.steps", "5"), "sampling.steps is 4 there and 5 here"),
     ],
 )

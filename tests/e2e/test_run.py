@@ -162,7 +162,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(finished_run, tmp_pat
     [
         (("--seed", "1"), "seed is 0 there and 1 here"),
         (("--method", "kde"), "method is 'tgdp' there and 'kde' here"),
-        (("--source.features", "8"), "source.features is [16] there and [8] here"),
+        (("--network.features", "8"), "network.features is [16] there and [8] here"),
         (("--n-target", "9"), "n_target is 8 there and 9 here"),
         (("--variance", "0.2"), "problem.variance is 0.1 there and 0.2 here"),
     ],

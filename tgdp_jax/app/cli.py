@@ -36,7 +36,7 @@ def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> N
     from tgdp_jax.app.commands.compare import compare
     from tgdp_jax.transfer import method_names
 
-    config = dataclasses.replace(config, methods=",".join(method_names(config.method_list)))
+    config = dataclasses.replace(config, methods=method_names(config.methods))
     name = problem_name(config.problem)
     with running(engine):
         compare(config, out or Path("runs") / f"compare-{name}", engine)

@@ -68,7 +68,7 @@ def draw_samples(
     bad = ~np.isfinite(x).reshape(num, -1).all(1)
     if bad.any():
         raise UserError(
-            f"{int(bad.sum())} of {num} samples are not finite: use more --sampling.steps, a smaller --sampling.scale, "
+            f"{int(bad.sum())} of {num} samples are not finite: use more --sampling.steps, a smaller --guidance.scale, "
             "or --sampling.clip"
         )
     return x, labels

@@ -14,7 +14,7 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.runtime.files import read_json, write_atomic, write_json
 from tgdp_jax.runtime.parallel import agree, is_primary
-from tgdp_jax.settings.stored import to_json
+from tgdp_jax.settings.stored import to_json, upgraded
 
 
 def write_samples(path: Path, problem: Problem, x: np.ndarray, labels: np.ndarray | None) -> None:
@@ -81,6 +81,7 @@ def claim_folder(
             raise UserError(f"{folder} holds a run: choose another --out, delete that folder, or leave out --no-resume")
         remedy = "choose another --out or delete that folder"
         theirs = read_json(record, needs=("command", "config"), remedy=remedy)
+        theirs["config"] = upgraded(theirs["config"])
         if theirs != mine:
             raise UserError(
                 f"{folder} holds another {theirs.get('command', 'run')} ({_first_difference(theirs, mine)}): choose "

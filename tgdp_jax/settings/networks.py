@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.nets.registry import NETWORKS
+from tgdp_jax.settings.checks import check_network
 from tgdp_jax.settings.sssd import SSSDConfig
 
 HEADS = ("own", "source", "labels")
@@ -24,6 +25,8 @@ class NetworkConfig:
     Attributes:
       kind: mlp (any rows), unet or dit (images), sssd (series [L, C]), or multimodal (rows of several modalities, each
         with a time of its own).
+      features: mlp: widths of the hidden layers; the paper's are 512 512 512 512 256.
+      embedding: mlp, multimodal: time features: compact, sinusoidal or fourier.
       channels: unet, multimodal: widths of its levels, each of half the resolution of the one before.
       blocks: unet: residual blocks a level.
       attention: unet: levels with self-attention, counted from 0.
@@ -36,6 +39,8 @@ class NetworkConfig:
     """
 
     kind: str = "mlp"
+    features: tuple[int, ...] = (128, 128, 128)
+    embedding: str = "compact"
     channels: tuple[int, ...] = (16, 32, 32)
     blocks: int = 1
     attention: tuple[int, ...] = (2,)
@@ -48,6 +53,7 @@ class NetworkConfig:
 
     def __post_init__(self):
         choose("network", self.kind, NETWORKS)
+        check_network(self.features, self.embedding)
         numbers = (*self.channels, self.blocks, self.patch, self.width, self.depth, self.heads)
         if not self.channels or min(numbers) < 1:
             raise UserError("a network needs at least one channel width, and sizes of at least 1")

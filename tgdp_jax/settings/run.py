@@ -120,41 +120,25 @@ class CompareConfig(TrainingConfig):
 
     Attributes:
       problem: the data.
-      methods: methods, separated by commas; all for every one.
-      n_targets: numbers of target rows, separated by commas.
+      methods: names of methods; all for every one.
+      n_targets: numbers of target rows.
       seeds: seeds 0, 1, ... up to this number.
     """
 
     problem: ProblemConfig = GaussiansConfig()
-    methods: str = "tgdp,discriminator_guidance,finetune,scratch,source,kde,sir"
-    n_targets: str = "10,100,1000"
+    methods: tuple[str, ...] = ("tgdp", "discriminator_guidance", "finetune", "scratch", "source", "kde", "sir")
+    n_targets: tuple[int, ...] = (10, 100, 1000)
     seeds: int = 3
 
     def __post_init__(self):
         super().__post_init__()
         if self.seeds < 1:
             raise UserError(f"seeds is {self.seeds}: at least 1 is needed")
-        if not self.method_list or not self.n_list:
+        if not self.methods or not self.n_targets:
             raise UserError("a comparison needs at least one method and one n-target")
-
-    @property
-    def method_list(self) -> tuple[str, ...]:
-        """The methods, each once, in order."""
-        return tuple(dict.fromkeys(name.strip() for name in self.methods.split(",") if name.strip()))
-
-    @property
-    def n_list(self) -> tuple[int, ...]:
-        """The numbers of target rows, each once, in order.
-
-        Raises:
-          UserError: not integers.
-        """
-        try:
-            return tuple(dict.fromkeys(int(n) for n in self.n_targets.split(",") if n.strip()))
-        except ValueError:
-            raise UserError(
-                f"n-targets is {self.n_targets!r}: give integers separated by commas, such as 10,100"
-            ) from None
+        for name in ("methods", "n_targets"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise UserError(f"{name.replace('_', '-')} names something twice: give each once")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,14 +147,15 @@ class ProbeConfig(TrainingConfig):
 
     Attributes:
       problem: the data.
-      objectives: self-supervised source models beside the plain one, separated by commas: contrastive, masked.
+      objectives: self-supervised source models beside the plain one: contrastive, masked. A pretrained model is not
+        trained again and has none.
       times: noise levels at which features are taken, times in (0, 1].
       n_target: target rows with labels that a probe learns from. Default: as of a run.
       seed: fixes data, splits and training.
     """
 
     problem: ProblemConfig = GaussiansConfig()
-    objectives: str = "contrastive"
+    objectives: tuple[str, ...] = ("contrastive",)
     times: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2)
     n_target: int | None = None
     seed: int = 0
@@ -178,13 +163,7 @@ class ProbeConfig(TrainingConfig):
     def __post_init__(self):
         super().__post_init__()
         check_seed(self.seed)
-        for name in self.objective_list:
+        for name in self.objectives:
             choose("representation objective", name, OBJECTIVES)
         if not self.times or not all(0 < t <= 1 for t in self.times):
             raise UserError(f"times is {self.times}: give at least one time, all above 0 and up to 1")
-
-    @property
-    def objective_list(self) -> tuple[str, ...]:
-        """The objectives, each once, in order; none with a pretrained model, which is not trained again."""
-        names = () if self.pretrained is not None else (name.strip() for name in self.objectives.split(","))
-        return tuple(dict.fromkeys(name for name in names if name))

@@ -20,8 +20,6 @@ class SamplingConfig:
       solver: integrator of the reverse process.
       grid: time grid: log_snr, quadratic, uniform or edm.
       steps: steps of the solver.
-      scale: guidance weight; 1 is exact.
-      interval: (low, high) times between which guidance acts; default everywhere.
       clip: clip the predicted clean data to [-clip, clip].
       chunk: samples a launch.
     """
@@ -30,8 +28,6 @@ class SamplingConfig:
     solver: str = "dpmpp_2m"
     grid: str = "log_snr"
     steps: int = 25
-    scale: float = 1.0
-    interval: tuple[float, float] | None = None
     clip: float | None = None
     chunk: int = 1024
 
@@ -46,7 +42,5 @@ class SamplingConfig:
             raise UserError(
                 f"sampling.chunk is {self.chunk}: a launch takes memory for all its samples, give at most {MAX_CHUNK}"
             )
-        if self.interval is not None and not self.interval[0] < self.interval[1]:
-            raise UserError(f"interval is {self.interval}: give an increasing pair of times")
         if self.clip is not None and not self.clip > 0:
             raise UserError(f"clip is {self.clip}: it must be positive")

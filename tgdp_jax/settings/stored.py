@@ -12,7 +12,11 @@ from cattrs.strategies import configure_tagged_union
 
 from tgdp_jax.data.registry import PROBLEMS, ProblemConfig
 from tgdp_jax.errors import UserError
+from tgdp_jax.settings.run import TrainingConfig
 
+# Stored stages know these widths as settings of the source model, and these of guidance as the sampler's.
+_OF_SOURCE = ("features", "embedding")
+_OF_SAMPLING = ("scale", "interval")
 _converter = make_converter(forbid_extra_keys=True)
 _converter.register_structure_hook(Path, lambda value, _: Path(value))
 _converter.register_unstructure_hook(Path, str)
@@ -25,6 +29,26 @@ def to_json(config: Any) -> Any:
     return json.loads(json.dumps(_converter.unstructure(config)))
 
 
+def upgraded(value: Any) -> Any:
+    """Settings that an earlier version stored, in today's form; anything else as it is.
+
+    Guidance's weight and interval stood among the sampler's settings, the widths of the denoiser among the source
+    model's, and lists of names and numbers were texts with commas.
+    """
+    if not isinstance(value, dict):
+        return value
+    out = dict(value)
+    for old, new, names in (("sampling", "guidance", _OF_SAMPLING), ("source", "network", _OF_SOURCE)):
+        if isinstance(out.get(old), dict) and isinstance(out.get(new), dict):
+            moved = {name: out[old][name] for name in names if name in out[old]}
+            out[old] = {name: part for name, part in out[old].items() if name not in moved}
+            out[new] = {**moved, **out[new]}
+    for name, of in (("methods", str), ("objectives", str), ("n_targets", int)):
+        if isinstance(out.get(name), str):
+            out[name] = [of(part.strip()) for part in out[name].split(",") if part.strip()]
+    return out
+
+
 def from_json(kind: type, value: Any) -> Any:
     """Inverse of `to_json`.
 
@@ -32,11 +56,32 @@ def from_json(kind: type, value: Any) -> Any:
       UserError: not such a config, or one of another version.
     """
     try:
-        return _converter.structure(value, kind)
+        return _converter.structure(upgraded(value), kind)
     except Exception as error:
         raise UserError(
             f"the stored settings do not fit this version of tgdp_jax ({type(error).__name__}): choose a new --out"
         ) from error
+
+
+def network_uses(config: TrainingConfig) -> dict[str, Any]:
+    """The settings of networks that a stage depends on, in the form that identifies stored stages."""
+    network = to_json(config.network)
+    for name in _OF_SOURCE:
+        del network[name]
+    return {"network": network}
+
+
+def source_uses(config: TrainingConfig) -> dict[str, Any]:
+    """The settings of the source model that its stage depends on, in the form that identifies stored stages."""
+    return {"source": {**to_json(config.source), **{name: to_json(config.network)[name] for name in _OF_SOURCE}}}
+
+
+def guidance_uses(config: TrainingConfig) -> dict[str, Any]:
+    """The settings that the training of guidance depends on: none of those that count when samples are drawn."""
+    guidance = to_json(config.guidance)
+    for name in _OF_SAMPLING:
+        del guidance[name]
+    return {"guidance": guidance}
 
 
 def fingerprint(value: Any) -> str:

@@ -18,8 +18,6 @@ class DenoiserConfig:
     """A denoising network trained by score matching: the source, or a rival trained from scratch.
 
     Attributes:
-      features: widths of the hidden layers; the paper's are 512 512 512 512 256.
-      embedding: time features: compact, sinusoidal or fourier.
       prediction: what the network outputs: eps, x0, v or score.
       weighting: of the squared error, over times: eps, that of the noise, or edm, that of a preconditioned network's
         output, which counts large times as much as small ones.
@@ -28,8 +26,6 @@ class DenoiserConfig:
       optimiser: optimiser and length.
     """
 
-    features: tuple[int, ...] = (128, 128, 128)
-    embedding: str = "compact"
     prediction: str = "eps"
     weighting: str = "eps"
     held_out: float = 0.05
@@ -44,7 +40,6 @@ class DenoiserConfig:
                 f"a self-supervised source weighs the error as noise, not as {self.weighting}: give "
                 "--source.weighting eps"
             )
-        check_network(self.features, self.embedding)
         if not 0 < self.held_out < 1:
             raise UserError(f"held-out is {self.held_out}: it must lie between 0 and 1")
 
@@ -117,6 +112,8 @@ class GuidanceConfig:
       embedding: time features: compact, sinusoidal or fourier.
       folds: folds of the target rows, twice as many up to 20; each member is stopped on the rows it does not train on.
       optimiser: optimiser and greatest length.
+      scale: weight of the guidance when samples are drawn; 1 is exact. Changing it trains nothing anew.
+      interval: (low, high) times between which guidance acts when samples are drawn; default everywhere.
     """
 
     loss: str = "logistic"
@@ -130,6 +127,8 @@ class GuidanceConfig:
     optimiser: OptimiserConfig = OptimiserConfig(
         steps=3000, batch_size=256, learning_rate=3e-3, steps_per_launch=100, patience=500
     )
+    scale: float = 1.0
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self):
         choose("guidance loss", self.loss, GUIDANCE_LOSSES)
@@ -137,5 +136,7 @@ class GuidanceConfig:
         check_folds(self.folds, self.optimiser.batch_size)
         if not self.consistency or min(self.consistency) < 0 or self.cycle < 0:
             raise UserError("consistency and cycle weights must be non-negative, with at least one consistency weight")
+        if self.interval is not None and not self.interval[0] < self.interval[1]:
+            raise UserError(f"guidance interval is {self.interval}: give an increasing pair of times")
         if self.draws < 1 or self.optimiser.batch_size // 2 % self.draws:
             raise UserError(f"draws is {self.draws}: it must divide half the batch, {self.optimiser.batch_size // 2}")

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.settings.run import TrainingConfig
-from tgdp_jax.settings.stored import to_json
+from tgdp_jax.settings.stored import network_uses, to_json
 from tgdp_jax.settings.training import RivalConfig
 from tgdp_jax.train.cross_validation import fit_cross_validated
 from tgdp_jax.train.fit import Task
@@ -77,9 +77,14 @@ def rival_uses(config: TrainingConfig, settings: RivalConfig) -> dict[str, Any]:
     """The settings that `fit_on_target` of the source's network depends on."""
     return {
         "process": to_json(config.process),
-        "network": to_json(config.network),
+        **network_uses(config),
         "augment": config.augment,
-        "source": [getattr(config.source, of) for of in ("features", "embedding", "prediction", "weighting")],
+        "source": [
+            config.network.features,
+            config.network.embedding,
+            config.source.prediction,
+            config.source.weighting,
+        ],
         "rival": to_json(settings),
     }
 

@@ -31,8 +31,8 @@ def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = Fals
         DenoiserSpec(
             sde=forward_process(config),
             settings=config.network,
-            features=config.source.features,
-            embedding=config.source.embedding,
+            features=config.network.features,
+            embedding=config.network.embedding,
             shape=problem.shape,
             modalities=problem.modalities,
             num_classes=problem.num_classes,

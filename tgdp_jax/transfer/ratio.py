@@ -17,7 +17,7 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import log_ratio_guidance
 from tgdp_jax.settings.run import TrainingConfig
-from tgdp_jax.settings.stored import to_json
+from tgdp_jax.settings.stored import network_uses, to_json
 from tgdp_jax.settings.training import GuidanceConfig
 from tgdp_jax.train.classifier import fit_log_ratio
 from tgdp_jax.train.guidance import FittedGuidance, GuidanceLoss, fit_guidance
@@ -95,7 +95,7 @@ def foundation_stages(config: TrainingConfig) -> tuple[str, ...]:
 
 
 def network_settings(config: TrainingConfig) -> dict[str, Any]:
-    return {name: to_json(getattr(config, name)) for name in ("network", "head", "augment")}
+    return {**network_uses(config), "head": to_json(config.head), "augment": config.augment}
 
 
 def ratio_result(fitted: FittedGuidance, consistency: tuple[float, ...]) -> StageResult:
@@ -149,7 +149,7 @@ def guided_generator(stage: str) -> Callable[[TrainingConfig, Problem, Trees], S
 
     def generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
         log_h = noised_log_ratio(config, problem, trees, stage)
-        guide = log_ratio_guidance(log_h, scale=config.sampling.scale, interval=config.sampling.interval)
+        guide = log_ratio_guidance(log_h, scale=config.guidance.scale, interval=config.guidance.interval)
         score = guide(denoiser_score(config, problem, params_of(trees, "source")))
         return ScoreGenerator(score, forward_process(config), problem.shape, config.sampling)
 

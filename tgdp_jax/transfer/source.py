@@ -12,7 +12,7 @@ import numpy as np
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.settings.run import TrainingConfig
-from tgdp_jax.settings.stored import to_json
+from tgdp_jax.settings.stored import network_uses, source_uses, to_json
 from tgdp_jax.train.batches import Rows
 from tgdp_jax.train.denoising import denoising_task
 from tgdp_jax.train.fit import Task, fit
@@ -96,8 +96,14 @@ def source_stage(config: TrainingConfig, problem: Problem, *, name: str = "sourc
         params = fitted.params["net"] if settings.self_supervised else fitted.params
         return StageResult(Network(params), fitted.history, {"best_step": int(fitted.best_step[0])})
 
-    used = ("process", "network", "source", "augment", *(["representation"] if config.source.self_supervised else []))
-    uses = {part: to_json(getattr(config, part)) for part in used}
+    uses = {
+        "process": to_json(config.process),
+        "augment": config.augment,
+        **network_uses(config),
+        **source_uses(config),
+    }
+    if config.source.self_supervised:
+        uses["representation"] = to_json(config.representation)
     return Stage(name, (), uses, uses_target=False, run=run)
 
 

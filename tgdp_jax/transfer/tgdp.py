@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.settings.run import TrainingConfig
-from tgdp_jax.settings.stored import to_json
+from tgdp_jax.settings.stored import guidance_uses, to_json
 from tgdp_jax.train.guidance import GuidanceLoss, fit_guidance
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.artefacts import CleanRatio, params_of
@@ -69,7 +69,7 @@ def guidance_stage(config: TrainingConfig, problem: Problem) -> Stage:
         )
         return ratio_result(fitted, settings.consistency)
 
-    uses = {"process": to_json(config.process), "guidance": to_json(settings), **network_settings(config)}
+    uses = {"process": to_json(config.process), **guidance_uses(config), **network_settings(config)}
     return Stage("guidance", needs, uses, uses_target=True, run=run)
 
 

@@ -20,8 +20,8 @@ from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.sampling import SOLVERS
 from tgdp_jax.sampling.steps import Solver
 from tgdp_jax.sde import SDE, VP
-from tgdp_jax.settings.networks import PRECISIONS
-from tgdp_jax.settings.training import DenoiserConfig, GuidanceConfig
+from tgdp_jax.settings.networks import PRECISIONS, NetworkConfig
+from tgdp_jax.settings.training import GuidanceConfig
 from tgdp_jax.transfer.base import ScoreGenerator
 
 Array = jax.Array
@@ -30,7 +30,7 @@ SMALL = (64, 64, 64)
 EMBEDDED: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
     "paper": (2, (512, 512, 512, 512, 256), (512, 512, 512, 512)),
     "small": (2, SMALL, SMALL),
-    "default32": (32, DenoiserConfig().features, GuidanceConfig().features),
+    "default32": (32, NetworkConfig().features, GuidanceConfig().features),
 }
 # name: (pixels a side of grey images, channels of the U-Net's levels, channels of the guidance network)
 IMAGES: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {"unet16": (16, (16, 32, 96), (16, 32, 64))}

@@ -33,7 +33,8 @@ from tgdp_jax.runtime import parallel
 from tgdp_jax.sampling import sample
 from tgdp_jax.sampling.grids import make_grid
 from tgdp_jax.sampling.loop import CHUNK, sample_chunk
-from tgdp_jax.settings.training import DenoiserConfig, GuidanceConfig
+from tgdp_jax.settings.networks import NetworkConfig
+from tgdp_jax.settings.training import GuidanceConfig
 
 Record = dict[str, Any]
 
@@ -197,7 +198,7 @@ def cost_table(effort: Effort, *, precision: str, repeats: int) -> list[Record]:
     """Seconds of the library's default networks by dimension, batch and evaluations."""
     found = []
     for dim in effort.cost_dims:
-        widths = DenoiserConfig().features, GuidanceConfig().features
+        widths = NetworkConfig().features, GuidanceConfig().features
         case = networks(dim, *widths, name=f"d={dim}", precision=precision).case()
         for batch in effort.cost_batches:
             calls = {

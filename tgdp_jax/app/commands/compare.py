@@ -51,7 +51,7 @@ def compare(
     Raises:
       UserError: whatever a user can put right; cells that are finished stay. Also where every method failed.
     """
-    for name in config.method_list:
+    for name in config.methods:
         choose("method", name, METHODS)
     problems = {
         (n, seed): load_problem(config.problem, n_target=n, seed=seed, source_seed=config.source_seed)
@@ -66,13 +66,13 @@ def compare(
 
 def _grid(config: CompareConfig) -> list[tuple[int, int]]:
     # One seed after the other: what is there after a while shows every n.
-    return [(n, seed) for seed in range(config.seeds) for n in config.n_list]
+    return [(n, seed) for seed in range(config.seeds) for n in config.n_targets]
 
 
 def _names(config: CompareConfig, problems: Problems) -> list[str]:
     """The rows of every group."""
     known = next(iter(problems.values())).exact is not None
-    return [*config.method_list, *([FLOOR] if known else [])]
+    return [*config.methods, *([FLOOR] if known else [])]
 
 
 def _fill(
@@ -114,15 +114,15 @@ def _fill(
 def _report(config: CompareConfig, problems: Problems, cells: Cells, warnings: list[str], out: Path) -> None:
     """Writes the page, the pictures and metrics.json, and prints the table."""
     seeds = range(config.seeds)
-    found = summarise(cells, config.n_list, seeds, _names(config, problems))
-    problem = problems[config.n_list[0], 0]
+    found = summarise(cells, config.n_targets, seeds, _names(config, problems))
+    problem = problems[config.n_targets[0], 0]
     note = f"Mean over seeds 0 to {config.seeds - 1}; ± is the standard deviation between seeds."
     failed = failures(found.rows)
-    overlaps = overlap(cells, config.n_list, seeds)
+    overlaps = overlap(cells, config.n_targets, seeds)
     pictures = _pictures(config, problems, cells, found, out)
     page = html.render(
         title=f"Transfer methods on {problem.name}",
-        intro=f"{len(problem.source)} source rows; {', '.join(map(str, config.n_list))} target rows.",
+        intro=f"{len(problem.source)} source rows; {', '.join(map(str, config.n_targets))} target rows.",
         warnings=[*failed, *warnings],
         findings=[one.sentence for one in found.recommendations.values()],
         tables=[
@@ -130,7 +130,7 @@ def _report(config: CompareConfig, problems: Problems, cells: Cells, warnings: l
             *([overlaps] if overlaps else []),
         ],
         pictures=pictures,
-        sheets=[card_sheet(config.method_list, _measured(config, cells))],
+        sheets=[card_sheet(config.methods, _measured(config, cells))],
         config=to_json(config),
         footer=f"Made by: tgdp compare {problem.name} (with the settings above).",
     )
@@ -163,7 +163,7 @@ def _measured(config: CompareConfig, cells: Cells) -> dict[str, dict[str, str]]:
     """What this comparison knows of its methods' networks, for their cards."""
     source = max((cell.get("source_parameters", 0) for cell in cells.values()), default=0)
     out = {}
-    for name in config.method_list:
+    for name in config.methods:
         # Ensembles have more folds for few rows.
         counts = [c["trained_parameters"] for (m, _, _), c in cells.items() if m == name and "failed" not in c]
         out[name] = trained_fact(counts, source)
@@ -171,11 +171,11 @@ def _measured(config: CompareConfig, cells: Cells) -> dict[str, dict[str, str]]:
 
 
 def _pictures(config: CompareConfig, problems: Problems, cells: Cells, found: Summary, out: Path) -> list[html.Picture]:
-    groups = {float(n): [row for row in found.rows if row.group == str(n)] for n in config.n_list}
-    pictures = pages.line_pictures(groups, found.columns) if len(config.n_list) > 1 else []
+    groups = {float(n): [row for row in found.rows if row.group == str(n)] for n in config.n_targets}
+    pictures = pages.line_pictures(groups, found.columns) if len(config.n_targets) > 1 else []
     if found.main is not None:
         pictures += pages.tradeoff_pictures({f"{n:.0f} target rows": rows for n, rows in groups.items()}, found.main)
-    drawn = {n: [m for m in config.method_list if "failed" not in cells[m, n, 0]] for n in config.n_list}
+    drawn = {n: [m for m in config.methods if "failed" not in cells[m, n, 0]] for n in config.n_targets}
     return pictures + [_picture(problems[n, 0], methods, n, out) for n, methods in drawn.items()]
 
 

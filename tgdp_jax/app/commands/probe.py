@@ -181,7 +181,7 @@ def _models(config: ProbeConfig) -> dict[str, ProbeConfig]:
             representation=dataclasses.replace(learned, objective=objective or learned.objective),
         )
 
-    return {PLAIN: source(None), **{name: source(name) for name in config.objective_list}}
+    return {PLAIN: source(None), **{name: source(name) for name in (() if config.pretrained else config.objectives)}}
 
 
 def _facts(trained: Trained) -> dict[str, Any]:

@@ -25,9 +25,9 @@ class Preset(NamedTuple):
 
 
 # References that look at coordinates have nothing to say of pixels, nor of samples of a signal.
-_FEW_METHODS = "tgdp,discriminator_guidance,finetune,scratch,source"
-_IMAGES = {"methods": _FEW_METHODS, "n_targets": "10,50,200"}
-_ECG = {"methods": _FEW_METHODS, "n_targets": "50,200,690"}
+_FEW_METHODS = ("tgdp", "discriminator_guidance", "finetune", "scratch", "source")
+_IMAGES = {"methods": _FEW_METHODS, "n_targets": (10, 50, 200)}
+_ECG = {"methods": _FEW_METHODS, "n_targets": (50, 200, 690)}
 # What one modality tells of another is decided at large times.
 _PAIRS = {
     "network": NetworkConfig(kind="multimodal"),

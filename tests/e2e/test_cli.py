@@ -82,7 +82,7 @@ def test_methods_may_be_given_by_their_aliases(asked):
     config, out, _ = asked("run", "gaussians", "--method", "Fine-Tuning")
     assert config.method == "finetune" and out == Path("runs/gaussians-finetune-seed0")
     config, *_ = asked("compare", "gaussians", "--methods", "vanilla, DG,scratch")
-    assert config.methods == "scratch,discriminator_guidance"
+    assert config.methods == ("scratch", "discriminator_guidance")
 
 
 def test_the_other_commands_take_their_options(asked):

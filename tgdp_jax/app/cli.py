@@ -13,6 +13,7 @@ from typing import Annotated
 import tyro
 from tyro.extras import SubcommandApp
 
+from tgdp_jax.app.arguments import prepared
 from tgdp_jax.app.bench.settings import BenchConfig
 from tgdp_jax.app.subcommands import Engine, subcommands
 from tgdp_jax.data.registry import problem_name
@@ -153,7 +154,7 @@ def main(arguments: list[str] | None = None) -> None:
             APP.cli(
                 prog="tgdp",
                 description="Carry a pretrained diffusion model over to a small target, and know whether it worked.",
-                args=arguments,
+                args=prepared(sys.argv[1:] if arguments is None else arguments),
             )
     except UserError as error:
         print(f"tgdp: {error}", file=sys.stderr)

@@ -67,10 +67,6 @@ def _empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def _folder(path: Path) -> None:
-    path.mkdir()
-
-
 def _pickle(path: Path) -> None:
     path.write_bytes(pickle.dumps({"x": [1, 2, 3]}))
 
@@ -105,7 +101,7 @@ def _raw_member(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [_no_npz, _empty, _folder, _pickle, _objects, _truncated, _flipped, _flipped_compressed, _raw_member],
+    [_no_npz, _empty, _pickle, _objects, _truncated, _flipped, _flipped_compressed, _raw_member],
 )
 def test_what_is_not_a_sound_npz_file_is_refused(tmp_path, damage):
     path = tmp_path / "bad.npz"
@@ -129,7 +125,7 @@ def test_pickled_arrays_are_never_opened(tmp_path):
 
 def test_a_single_array_is_refused_with_the_remedy(tmp_path):
     np.save(tmp_path / "a.npy", np.ones((5, 2)))
-    with pytest.raises(UserError, match=r"a single array: save it with numpy\.savez"):
+    with pytest.raises(UserError, match=r"a single array: save rows with numpy\.savez"):
         read_rows(tmp_path / "a.npy")
 
 
@@ -305,7 +301,7 @@ def test_labels_stay_with_their_rows(files):
     [
         (None, "has no labels"),
         (lambda n: np.arange(n) % 3 + 0.5, "dtype float64"),
-        (lambda n: np.array(["cat"] * n), "dtype <U3"),
+        (lambda n: np.array([b"cat"] * n), "dtype \\|S3"),
         (lambda n: np.arange(n) % 2 == 0, "dtype bool"),
         (lambda n: np.zeros(n - 1, int), r"must be integers \["),
         (lambda n: np.zeros((n, 1), int), r"must be integers \["),
@@ -336,7 +332,7 @@ def test_labels_that_number_something_else_are_refused(files):
 
 
 def test_an_unconditional_run_does_not_care_about_labels(files):
-    save(files / "source.npz", x=np.ones((300, 2)), y=np.array(["a", "b"]))
+    save(files / "source.npz", x=np.random.default_rng(1).normal(size=(300, 2)), y=np.array(["a", "b"]))
     save(files / "target.npz", x=np.random.default_rng(0).normal(size=(40, 2)), y=np.arange(3))
     p = read(files)
     assert not p.conditional and len(p.target) == 32 and p.target_labels(None, np.arange(5)) is None

@@ -252,6 +252,21 @@ def test_the_split_depends_on_the_seed_and_is_nested_in_n(files):
     assert rows_of(other.target) != rows_of(a.target)
 
 
+def test_copies_are_on_one_side_and_counted(files):
+    x = SHIFT + SCALE * np.random.default_rng(4).normal(size=(50, 2))
+    save(files / "target.npz", x=np.concatenate([x, x]))
+    p = read(files, n_target=61)
+    assert not rows_of(p.target) & rows_of(p.reference) and len(p.target) == 61 and len(p.reference) == 38
+    assert p.notes == ("target: 50 of 100 rows are copies of others; all copies of one are learned from, or all judge",)
+    save(files / "reference.npz", x=np.concatenate([x[:3], np.load(files / "source.npz")["x"][:30]]))
+    p = read(files, reference=files / "reference.npz")
+    assert p.notes == (
+        "target: 50 of 100 rows are copies of others",
+        "30 of 33 rows to judge by are copies of source rows",
+        "3 of 33 rows to judge by are copies of target rows",
+    )
+
+
 def test_reference_rows_may_come_from_a_file_of_their_own(files):
     rng = np.random.default_rng(5)
     x = SHIFT + SCALE * rng.normal(size=(12, 2))
@@ -321,6 +336,18 @@ def test_bad_labels_are_refused_with_the_files_name(files, which, labels, messag
 def test_a_target_class_that_the_source_lacks_is_refused(files):
     save(files / "target.npz", x=np.ones((40, 2)), y=np.arange(40) % 4)
     with pytest.raises(UserError, match=r"from 0 to 3: they must lie in 0\.\.2, the source's classes"):
+        read(files, conditional=True)
+
+
+def test_names_are_matched_and_told(files):
+    x = np.random.default_rng(0).normal(size=(300, 2))
+    save(files / "source.npz", x=x, y=np.array(["low", "mid", "top"] * 100))
+    save(files / "target.npz", x=x[:40] + 1, y=np.array(["top", "mid"] * 20))
+    p = read(files, conditional=True, n_target=20)
+    assert p.num_classes == 3 and p.classes == ("low", "mid", "top")
+    assert set(p.target.y.tolist()) == {1, 2} and p.notes == ("labels: 0 = low (source only), 1 = mid, 2 = top",)
+    save(files / "target.npz", x=x[:40] + 1, y=np.array(["top", "high"] * 20))
+    with pytest.raises(UserError, match=r"target\.npz has a class .* by this name: high; .*\(low, mid, top\)"):
         read(files, conditional=True)
 
 

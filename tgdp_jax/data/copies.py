@@ -4,10 +4,11 @@ Equal rows are copies unless chance explains them: columns of few values (a bina
 and some rows are values that the data take again and again (a blank image). Both are part of what is to be learned and
 have to be on either side of a split. A row is taken for such a value where
 
-    N prod_j f_j >= 1/2,    f_j = share of the N rows that have its j-th number,
+    N prod_j f_j >= 1/10,    f_j = share of the N rows that have its j-th number,
 
 that is where so many rows are expected to equal it if columns were independent, or where more than a tenth of all rows
-equal it. Single numbers are never told to be copies.
+equal it. Half of the rows that equal it do not count in f_j: with all of them copies would explain themselves, and
+without them a code with a column for each value could not. Single numbers are never told to be copies.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 # A row that more rows equal than COMMON_SHARE of all, and than COMMON_ROWS, is a value of the data and no copy.
 COMMON_SHARE, COMMON_ROWS = 0.1, 10
 # So many rows equal it by chance.
-EXPECTED = 0.5
+EXPECTED = 0.1
 
 
 def copy_groups(x: np.ndarray) -> np.ndarray:
@@ -80,5 +81,5 @@ def _common(x: np.ndarray, rows: np.ndarray, count: np.ndarray) -> np.ndarray:
         if not (expected >= math.log(EXPECTED)).any():
             break
         values, frequency = np.unique(columns[:, j], return_counts=True)
-        expected += np.log(frequency[np.searchsorted(values, numbers[:, j])] / len(x))
+        expected += np.log((frequency[np.searchsorted(values, numbers[:, j])] - count / 2) / len(x))
     return (expected >= math.log(EXPECTED)) | (count > max(COMMON_ROWS, COMMON_SHARE * len(x)))

@@ -91,8 +91,9 @@ def load(
     check_n_target(n_target, available)
     # Means, noise and their sum; target rows are drawn all, so that they are nested.
     rows = max(config.num_source, available, num_reference)
-    what = f"drawing {rows:,} rows of {config.dim:,} numbers (--dim {config.dim}, --num-source {config.num_source})"
-    check_fits(3 * rows * config.dim * np.dtype(np.float32).itemsize, what, "lower the larger of the two options")
+    needed = 3 * rows * config.dim * np.dtype(np.float32).itemsize
+    remedy = "lower --dim" + " or --num-source" * (rows == config.num_source)
+    check_fits(needed, f"drawing {rows} rows of dimension {config.dim}", remedy)
     exact = mixtures(config)
     source_seed = seed if source_seed is None else source_seed
     keys = [jax.random.fold_in(jax.random.key(own), part) for part, own in enumerate((source_seed, seed, seed))]

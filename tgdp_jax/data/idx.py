@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import re
 import zlib
 from pathlib import Path
@@ -29,7 +30,8 @@ def labels_beside(path: Path) -> Path | None:
         return None
     own = path.with_name(re.sub("images(.)idx3", r"labels\1idx1", path.name))
     other = own.with_suffix("") if own.suffix == ".gz" else own.with_name(own.name + ".gz")
-    return next((place for place in (own, other) if place.exists()), None)
+    # A link that leads nowhere is there, and is refused by whoever reads it.
+    return next((place for place in (own, other) if os.path.lexists(place)), None)
 
 
 def read_idx(path: Path, *, dims: int) -> np.ndarray:

@@ -188,11 +188,7 @@ def _read_folder(folder: Path, background: str | None) -> Images:
         x[row] = image
     named = parts[0][0] != ""
     y = np.repeat(np.array([name for name, _ in parts]), [len(some) for _, some in parts]) if named else None
-    notes = ()
-    if others:
-        many = f"{len(others)} files or folders without pictures are" if len(others) > 1 else "1 file or folder is"
-        notes = (f"{many} left out: {listed(others)}",)
-    return Images(x, y, notes)
+    return Images(x, y, (f"not read, being no pictures: {listed(others)}",) if others else ())
 
 
 def _described(image: np.ndarray) -> str:

@@ -36,7 +36,7 @@ def check_fits(needed: int, what: str, remedy: str) -> None:
     available = available_memory()
     if needed > available:
         raise UserError(
-            f"{what} needs {readable(needed)} of memory where {readable(available)} are available: {remedy}"
+            f"{what} would take {readable(needed)} of memory, of which {readable(available)} are available: {remedy}"
         )
 
 

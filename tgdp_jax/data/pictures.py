@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from tgdp_jax.data.files import check_regular_file
 from tgdp_jax.data.memory import check_unpacked
@@ -41,17 +42,22 @@ def read_picture(path: Path, background: str | None = None) -> np.ndarray:
     """
     stored = check_regular_file(path)
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        # From memory, where a read of as much as a damaged header says gets no more than there is.
+        with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
             if image.mode not in MODES | TRANSPARENT_MODES:
                 raise UserError(f"{path} has pixels of kind {image.mode}: save it as 8-bit grey or RGB")
             # Phones put a thumbnail behind a JPEG, which is then of format MPO.
             if image.format in FORMATS and getattr(image, "n_frames", 1) > 1:
                 raise UserError(f"{path} holds more than one picture: save each to a file of its own")
             check_unpacked(image.width * image.height * len(image.getbands()), stored, str(path))
-            upright = ImageOps.exif_transpose(image)
-            pixels = np.asarray(_opaque(upright, path, background))
+            ImageOps.exif_transpose(image, in_place=True)
+            pixels = np.asarray(_opaque(image, path, background))
     except UserError:
         raise
+    except UnidentifiedImageError as error:
+        raise UserError(
+            f"{path} can not be read as a picture (it is none of {', '.join(FORMATS)}): replace or remove it"
+        ) from error
     # Decoders of damaged bytes raise whatever they stumble over.
     except Exception as error:
         reason = str(error) or type(error).__name__

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.data.image_writers import Y, as_folder, as_idx, pixels, save
+from tgdp_jax.config import RunConfig, from_json, to_json
 from tgdp_jax.data import images
 from tgdp_jax.data.images import ImagesConfig, load
 from tgdp_jax.data.pixels import to_model
@@ -87,7 +88,7 @@ def test_all_are_brought_to_the_sources_size_or_the_one_asked_for(files):
 
 
 def test_a_size_beyond_memory_is_refused_by_its_option(files):
-    with pytest.raises(UserError, match="152 images of 1000000 x 1000000 pixels would take .*: lower --size"):
+    with pytest.raises(UserError, match=r"152 images of 1000000 x 1000000 pixels would take .*: lower --size"):
         read(files, size=1_000_000, n_target=32)
 
 
@@ -113,6 +114,30 @@ def test_source_and_target_may_be_files_of_different_kinds(files):
     as_folder(files / "pictures", pixels(20, 10), np.arange(20) % 2, ("1", "2"))
     p = read(files, target="pictures", conditional=True)
     assert p.num_classes == 3 and p.target.x.shape == (16, 8, 8, 1) and set(p.target.y.tolist()) == {1, 2}
+
+
+def test_a_background_is_part_of_the_settings_only_where_it_is_given(files):
+    # Else every folder of results from before it existed would be another run's.
+    settings = {"source": files / "source.npz", "target": files / "target.npz"}
+    plain, white = (ImagesConfig(**settings, background=colour) for colour in (None, "white"))
+    assert "background" not in to_json(plain) and to_json(white)["background"] == "white"
+    for config in (plain, white):
+        run = RunConfig(problem=config)
+        assert from_json(RunConfig, to_json(run)) == run
+        assert ("background" in to_json(run)["problem"]) == (config is white)
+    with pytest.raises(UserError, match="background is 'grey': give white, black or"):
+        ImagesConfig(**settings, background="grey")
+
+
+def test_transparent_pictures_are_laid_over_the_background_in_all_files(files):
+    x = np.zeros((120, 8, 8, 4), np.uint8)
+    x[..., :3], x[:, :4, :, 3] = pixels(120, channels=3), 255
+    as_folder(files / "source", x, None)
+    as_folder(files / "target", x[:40, ::-1], None)
+    with pytest.raises(UserError, match="has transparent pixels: give --background"):
+        read(files, source="source", target="target")
+    p = read(files, source="source", target="target", background="white")
+    assert (p.source.x[:, 4:] == 1).all() and (p.target.x[:, :4] == 1).all() and (p.source.x[:, :4] < 1).any()
 
 
 def test_channels_must_agree(files):

@@ -15,9 +15,7 @@ def test_the_processes_own_limit_counts(monkeypatch):
     # No more than what it holds already.
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (2**20, 2**20))
     assert available_memory() == 0
-    with pytest.raises(
-        UserError, match="the picture would take 12 bytes of memory, of which 0 bytes are .*: shrink it"
-    ):
+    with pytest.raises(UserError, match=r"the picture would take 12 bytes of memory, of which 0 bytes .*: shrink it"):
         check_fits(12, "the picture", "shrink it")
 
 

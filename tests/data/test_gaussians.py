@@ -132,3 +132,19 @@ def test_impossible_settings_are_refused(settings, message):
 def test_impossible_numbers_of_target_rows_are_refused(n, message):
     with pytest.raises(UserError, match=message):
         small(n)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dim": 10**9}, "drawing 100000 rows of dimension 1000000000 would take .*: lower --dim$"),
+        ({"dim": 10**30}, "would take .*: lower --dim$"),
+        (
+            {"num_source": 10**12},
+            "1000000000000 rows of dimension 2 would take .*: lower --dim or --num-source$",
+        ),
+    ],
+)
+def test_sizes_beyond_memory_are_refused_by_their_options(options, message):
+    with pytest.raises(UserError, match=message):
+        load(GaussiansConfig(**options), n_target=None, seed=0)

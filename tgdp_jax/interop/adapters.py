@@ -64,8 +64,8 @@ def load_adapters(path: str | Path, base: Any) -> tuple[LowRank, Any]:
       UserError: the file can not be read, is damaged or something else, or its adapters do not fit `base`.
     """
     path = Path(path)
-    reparam = _reparam(path)
     tensors = read_tensors(path)
+    reparam = _reparam(path)
     shapes = {name: tuple(leaf.shape) for name, leaf in flat(base).items()}
     out = {}
     for name, value in tensors.items():
@@ -91,7 +91,7 @@ def _reparam(path: Path) -> LowRank:
         raise UserError(f"{path} holds no low-rank adapters of tgdp_jax: give a file that save_adapters wrote")
     try:
         reparam = LowRank(int(metadata["rank"]), float(metadata["alpha"]), metadata["targets"])
-        if reparam.rank < 1 or not np.isfinite(np.float32(reparam.alpha)):
+        if reparam.rank < 1 or not abs(reparam.alpha) <= float(np.finfo(np.float32).max):
             raise ValueError(f"rank {reparam.rank}, alpha {reparam.alpha}")
         re.compile(reparam.targets)
     except (KeyError, ValueError, OverflowError, RecursionError, re.error) as error:

@@ -19,6 +19,7 @@ from tgdp_jax.errors import FileError, UserError
 CONFIG, WEIGHTS, SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"
 INDEX = f"{WEIGHTS}.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_NAME = re.compile(r"[\w-][\w.-]{0,150}")
 _PART = re.compile(r"-\d+-of-\d+$")
 # Configs have a few kilobytes; the index of the largest models has less than a megabyte.
 _MAX_JSON = 2**20
@@ -29,6 +30,11 @@ _SHORT.maxlevel, _SHORT.maxlong = 2, 20
 _SHORT.maxstring = _SHORT.maxother = 60
 # Short as a value of a file is written into a message, however long or deeply nested it is.
 shown = _SHORT.repr
+
+
+def named(value: Any) -> str:
+    """A name as it is written into a message: as it is where it is one."""
+    return value if isinstance(value, str) and value.isidentifier() and len(value) <= 60 else shown(value)
 
 
 def pickled(file: Path) -> UserError:
@@ -109,6 +115,6 @@ def _parts(index: Path) -> list[Path]:
     """Files that an index lists, which must lie beside it."""
     where = read_json(index).get("weight_map")
     names = list(where.values()) if isinstance(where, dict) else []
-    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+    if not names or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
         raise UserError(f"{index} does not list files beside it: fetch it again")
     return [index.with_name(name) for name in sorted(set(names))]

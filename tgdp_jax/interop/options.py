@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop.files import shown
+from tgdp_jax.interop.files import named, shown
 from tgdp_jax.nets.blocks import TIME_NORMS
 from tgdp_jax.nets.unet import DOWN_TYPES, SAMPLERS, TIME_KINDS, UP_TYPES, UNet
 from tgdp_jax.sde import BETA_SCHEDULES, DiscreteVP
@@ -106,7 +106,7 @@ class Options:
         """
         for name, value in self._values.items():
             if name[:1] != "_" and name not in self._read | silent and value not in (None, False):
-                raise UserError(f"{self._where}: {name} is {shown(value)}, an option that is not supported")
+                raise UserError(f"{self._where}: {named(name)} is {shown(value)}, an option that is not supported")
 
 
 def _is_whole(value: Any, most: int = _MAX_WHOLE) -> bool:
@@ -138,8 +138,7 @@ def unet_of_options(values: dict[str, Any], where: str) -> tuple[UNet, Shape]:
       UserError: another class, or an option or value that is not supported.
     """
     if values.get("_class_name") != "UNet2DModel":
-        kind = values.get("_class_name", "model without a class name")
-        kind = kind if isinstance(kind, str) and len(kind) < 60 else shown(kind)
+        kind = named(values["_class_name"]) if "_class_name" in values else "model without a class name"
         raise UserError(f"{where} is of a {kind}: only UNet2DModel is supported")
     options = Options(values, where)
     for name, allowed in _FIXED.items():

@@ -240,7 +240,7 @@ def _space(reader: _Reader, prefix: str) -> tuple[dict[str, Any], int]:
     # Follows from omega, and is infinite where that is -1.
     if reader.left.pop(f"{kernel}.z", None) is None:
         reader.missing.append(f"{kernel}.z")
-    if np.abs(q - p * (1, -1)).max() > 1e-4 * max(np.abs(p).max(), 1e-30):
+    if not reader.missing and not reader.wrong and np.abs(q - p * (1, -1)).max() > 1e-4 * max(np.abs(p).max(), 1e-30):
         raise UserError(f"{reader.path}: {kernel}.Q is not the conjugate of one P: only untrained ones are supported")
     if not (w[..., 0] <= 0).all():
         raise UserError(f"{reader.path}: {kernel}.w has positive real parts, of systems that grow without bound")

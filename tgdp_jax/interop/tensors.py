@@ -202,8 +202,8 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _no_safetensors(path: Path, start: bytes) -> UserError:
     """What is said of a file by its first bytes, which are not the length of a header."""
-    # A pickle, or the archive of them that torch writes; lengths of headers begin with the same bytes, then zeros.
-    if start[:4] == b"PK\3\4" or (start[:1] == b"\x80" and any(start[4:])):
+    # The archive that torch writes, or a pickle: its version, then something, where lengths of headers have zeros.
+    if start[:4] == b"PK\3\4" or (start[:1] == b"\x80" and start[1:2] in b"\2\3\4\5" and any(start[2:])):
         return pickled(path)
     if start == b"version ":
         return UserError(f"{path} is a pointer of Git LFS in the place of the file: fetch the file with git lfs pull")
@@ -211,4 +211,6 @@ def _no_safetensors(path: Path, start: bytes) -> UserError:
 
 
 def _unreadable(path: Path, reason: object) -> UserError:
+    # Reasons quote what the file holds.
+    reason = "".join(letter if letter.isprintable() else " " for letter in str(reason)[:200])
     return FileError(f"{path} can not be read ({reason}): no safetensors file, or damaged or cut off: fetch it anew")

@@ -7,6 +7,7 @@ import pickle
 import shutil
 import struct
 import zipfile
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +88,7 @@ def changed(change):
     return damage
 
 
-def filled(value, dtype=np.float32):
+def filled(value, dtype: Any = np.float32):
     def change(tensors, name):
         last = tensors[name].astype(dtype)
         last.flat[-1] = value
@@ -106,7 +107,7 @@ def archive(path):
         file.writestr("archive/data.pkl", pickle.dumps({"weight": 1}))
 
 
-NO_FILE = "can not be read .*no safetensors file, or damaged or cut off: fetch it anew"
+NO_FILE = r"can not be read \(.*\): it is not a safetensors file, or it is damaged or cut off; fetch it again"
 FILE_FAULTS = {
     "empty": (contents(b""), NO_FILE),
     "one byte": (contents(b"\x08"), NO_FILE),
@@ -193,7 +194,7 @@ def options(**changes):
     return lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-MODEL = "the tensors beside it are of a net with"
+MODEL = "the weights beside it have"
 # Of the net of two levels with 12 and 24 channels and three layers each, for grey images.
 CONFIG_FAULTS = {
     "three levels": (options(block_out_channels=[12, 24, 24]), rf"channels is \[12, 24, 24\], .*{MODEL} \[12, 24\]:"),
@@ -446,7 +447,7 @@ def test_parts_that_are_not_whole_are_refused(root):
         with pytest.raises(UserError, match="does not list files beside it"):
             load_unet(folder)
     (folder / INDEX).write_text(index.replace(second, first))
-    with pytest.raises(UserError, match=r"the tensors beside it lack conv_in\.weight"):
+    with pytest.raises(UserError, match=r"the weights beside it lack conv_in\.weight"):
         load_unet(folder)
     (folder / INDEX).unlink()
     with pytest.raises(UserError, match=f"{first} is one part of several and .*{INDEX}, which lists them, is missing"):

@@ -39,14 +39,14 @@ def check_sizes(net: UNet, inputs: int, shapes: Shapes, where: str) -> None:
     def check(option: str, said: object, found: object) -> None:
         if said != found:
             raise UserError(
-                f"{where}: {option} is {shown(said)}, but the tensors beside it are of a net with {shown(found)}: use "
-                "the two files of one model"
+                f"{where}: {option} is {shown(said)}, but the weights beside it have {shown(found)}: use the two files "
+                "of one model"
             )
 
     missing = next((name for name in ("conv_in.weight", first(0), "conv_out.weight") if name not in shapes), None)
     if missing is not None:
         raise UserError(
-            f"{where} is of a U-Net, but the tensors beside it lack {missing}: use the two files of one model"
+            f"{where} is of a U-Net, but the weights beside it lack {missing}: use the two files of one model"
         )
     levels = _count(lambda level: first(level) in shapes)
     check("block_out_channels", list(net.channels), [axis(first(level), 0) for level in range(levels)])

@@ -213,4 +213,6 @@ def _no_safetensors(path: Path, start: bytes) -> UserError:
 def _unreadable(path: Path, reason: object) -> UserError:
     # Reasons quote what the file holds.
     reason = "".join(letter if letter.isprintable() else " " for letter in str(reason)[:200])
-    return FileError(f"{path} can not be read ({reason}): no safetensors file, or damaged or cut off: fetch it anew")
+    return FileError(
+        f"{path} can not be read ({reason}): it is not a safetensors file, or it is damaged or cut off; fetch it again"
+    )

@@ -100,4 +100,5 @@ KDE = TransferMethod(
     (),
     lambda config, problem: (_kde_stage(config, problem),),
     _kde_generator,
+    draws_rows=True,
 )

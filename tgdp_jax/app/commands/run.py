@@ -19,6 +19,7 @@ from tgdp_jax.app.evaluation import draw_samples, evaluate_samples, ideal_metric
 from tgdp_jax.app.folder import claim_folder, locked, write_samples
 from tgdp_jax.app.identity import file_digests, problem_identity
 from tgdp_jax.app.journal import Journal
+from tgdp_jax.app.model_file import write_model
 from tgdp_jax.app.report import html
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem
@@ -126,6 +127,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
             *pages.field_pictures(config, problem, trained.trees),
             *pages.curve_picture(trained.reports),
         ]
+        write_model(out, problem, trained)
         html.write(out / "report.html", _page(config, problem, pictures, metrics))
         pages.write_pictures(out / "pictures", pictures)
         # Last, so that its presence means that the rest is there.
@@ -175,7 +177,7 @@ def _counts(problem: Problem) -> str:
     return f"{len(problem.source)} source rows, {len(problem.target)} target rows."
 
 
-def _read_run(folder: Path) -> RunConfig:
+def read_run(folder: Path) -> RunConfig:
     """The config of a run folder.
 
     Raises:
@@ -209,7 +211,7 @@ def load_run(folder: Path, watch: Watch) -> tuple[RunConfig, Problem, Trained]:
     Raises:
       UserError: not a finished run, or a damaged checkpoint.
     """
-    config = _read_run(folder)
+    config = read_run(folder)
     _check_paths(folder, config)
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed, source_seed=config.source_seed)
     store, identity = Store(folder / "checkpoints"), problem_identity(config.problem)

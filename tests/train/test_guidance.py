@@ -27,7 +27,7 @@ SOURCE, TARGET = paper_pair()
 LOG_H = ExactLogRatio(SOURCE, TARGET, SDE)
 NUM, ROWS = 20_000, 40_000
 ETA = {"cycle": 0.5, "consistency": 0.25}
-TERMS = ("guidance", "cycle", "consistency", "judge")
+TERMS = ("guidance", "cycle", "consistency", "evaluate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +58,8 @@ def slopes(terms, etas=(ETA["cycle"], ETA["consistency"])):
     def at(a, data, member):
         batch = task.draw(jax.random.key(0, impl="rbg"), data, member)
         found = jax.jacfwd(lambda a: task.loss({"params": a}, frozen, batch, 0, member))(a)
-        held, _ = task.held(data, member)
-        return found | {"judge": jax.jacfwd(lambda a: task.judge({"params": a}, frozen, held))(a)}
+        held, _ = task.held_out(data, member)
+        return found | {"evaluate": jax.jacfwd(lambda a: task.evaluate({"params": a}, frozen, held))(a)}
 
     return {a: at(jnp.asarray(a), data, member) for a in (0.5, 1.0, 1.5)}
 

@@ -85,19 +85,19 @@ def classifier_task(net: Any, batch_size: int, dim: tuple[int, ...], augmentatio
         return x, y, is_target
 
     def loss(params: Any, frozen: Any, batch: Any, step: Array, member: Any) -> dict[str, Array]:
-        return {"classification": judge(params, frozen, batch)}
+        return {"classification": evaluate(params, frozen, batch)}
 
-    def held(data: Any, member: Any) -> tuple[Any, Array]:
+    def held_out(data: Any, member: Any) -> tuple[Any, Array]:
         parts = [(member[f"{name}_held"], data[name], float(name == "target")) for name in ("source", "target")]
         batches = [(*inputs(part, rows.index), jnp.full(rows.index.shape, label)) for rows, part, label in parts]
         weights = [0.5 * mean_weights(rows) for rows, _, _ in parts]
         return jax.tree.map(lambda *a: jnp.concatenate(a), *batches), jnp.concatenate(weights)
 
-    def judge(params: Any, frozen: Any, batch: Any) -> Array:
+    def evaluate(params: Any, frozen: Any, batch: Any) -> Array:
         x, y, is_target = batch
         return losses.domain_classification(net.apply({**params, **(frozen or {})}, x, y), is_target)
 
-    return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
+    return Task(init=init, draw=draw, loss=loss, held_out=held_out, evaluate=evaluate)
 
 
 class FittedRatio(NamedTuple):

@@ -131,19 +131,19 @@ def denoising_task(
         return noised_rows(noise_key, data, drawn, sde, augmentation=augmentation, modalities=modalities)
 
     def loss(params: Any, frozen: Any, batch: Any, step: Array, member: Any) -> dict[str, Array]:
-        return {"denoising": judge(params, frozen, batch)}
+        return {"denoising": evaluate(params, frozen, batch)}
 
-    def held(data: Any, member: Any) -> tuple[Any, Array]:
+    def held_out(data: Any, member: Any) -> tuple[Any, Array]:
         return held_out_rows(data, rows(data, member, "held"), sde, validation_rows, modalities)
 
-    def judge(params: Any, frozen: Any, batch: Any) -> Array:
+    def evaluate(params: Any, frozen: Any, batch: Any) -> Array:
         x, t, eps, y = batch
         out = net.apply(params if reparam is None else reparam.merge(frozen, params), x, t, y)
         at = t if modalities is None else modalities.spread(t, x.shape[1:])
         weight = None if weighting == "eps" else residual_weight(x, at, sde, jnp.asarray(getattr(net, "data_std", 1.0)))
         return losses.denoising(to_eps(prediction, out, x, at, sde), eps, weight)
 
-    return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
+    return Task(init=init, draw=draw, loss=loss, held_out=held_out, evaluate=evaluate)
 
 
 @functools.cache
@@ -170,7 +170,7 @@ def prior_preservation_task(plain: Task, weight: float) -> Task:
         num = batch[0][0].shape[0]
         x, t, eps, labels = jax.tree.map(lambda *kinds: jnp.concatenate(kinds), *batch)
         prompt = Prompt(labels, jnp.arange(2 * num) < num)
-        errors = plain.judge(params, frozen, (x, t, eps, prompt))
+        errors = plain.evaluate(params, frozen, (x, t, eps, prompt))
         return {"denoising": errors[:num], "prior": weight * errors[num:]}
 
     return dataclasses.replace(plain, draw=draw, loss=loss)

@@ -162,11 +162,11 @@ def gan_task(players: Players, game: Game, batch_size: int, dim: tuple[int, ...]
             GENERATOR: rule.generator(logit(jax.lax.stop_gradient(params), frozen, fake, y)),
         }
 
-    def held(data: Any, member: Any) -> tuple[Any, Array]:
+    def held_out(data: Any, member: Any) -> tuple[Any, Array]:
         kept = rows(data, member, "held")
         return (data["x"][kept.index], labels(data, kept.index)), mean_weights(kept)
 
-    def judge(params: Any, frozen: Any, batch: Any) -> Array:
+    def evaluate(params: Any, frozen: Any, batch: Any) -> Array:
         x, y = batch
         if y is None:
             return losses.energy_score(x, players.generate(params, _latents(JUDGED, net), None))
@@ -197,4 +197,4 @@ def gan_task(players: Players, game: Game, batch_size: int, dim: tuple[int, ...]
         names = {GENERATOR: GENERATOR, DISCRIMINATOR: DISCRIMINATOR}
         return optax.partition({GENERATOR: generator, DISCRIMINATOR: own(config)}, names)
 
-    return Task(init=init, draw=draw, loss=loss, held=held, judge=judge, optimiser=optimiser, monitor=monitor)
+    return Task(init=init, draw=draw, loss=loss, held_out=held_out, evaluate=evaluate, optimiser=optimiser, monitor=monitor)

@@ -128,18 +128,18 @@ def guidance_task(
             noisy = frozen["noisy_ratio"](xt, tt, yt)
             parts["cycle"] = scale * member["eta1"] * _mean_of_unit(losses.cycle(g(xt, tt, yt), noisy), group)
         if terms.use_consistency:
-            parts["consistency"] = scale * member["eta2"] * _mean_of_unit(judge(params, frozen, target), group)
+            parts["consistency"] = scale * member["eta2"] * _mean_of_unit(evaluate(params, frozen, target), group)
         return parts
 
-    def held(data: Any, member: Any) -> tuple[Any, Array]:
+    def held_out(data: Any, member: Any) -> tuple[Any, Array]:
         return held_out_rows(data["target"], member["target_held"], sde, validation_rows)
 
-    def judge(params: Any, frozen: Any, batch: Any) -> Array:
+    def evaluate(params: Any, frozen: Any, batch: Any) -> Array:
         x, t, eps, y = batch
         slope = grad_log_ratio(log_h(params, frozen), x, t, y)
         return losses.consistency(frozen["source"](x, t, y), slope, eps, sde.sigma(t))
 
-    return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
+    return Task(init=init, draw=draw, loss=loss, held_out=held_out, evaluate=evaluate)
 
 
 def _check_given(terms: GuidanceLoss, source_log_r: Any, target_log_r: Any, noisy_ratio: Any) -> None:

@@ -134,10 +134,10 @@ def representation_task(
         _, layers = with_layers(net, params, jnp.zeros((1, *dim)), jnp.ones((1,)), labels)
         return {"net": params, "head": head.init(head_key, middle(layers))}
 
-    def judge(params: Any, frozen: Any, batch: Any) -> Array:
-        return plain.judge(params["net"], frozen, batch)
+    def evaluate(params: Any, frozen: Any, batch: Any) -> Array:
+        return plain.evaluate(params["net"], frozen, batch)
 
-    return dataclasses.replace(plain, init=init, draw=draw, loss=loss, judge=judge)
+    return dataclasses.replace(plain, init=init, draw=draw, loss=loss, evaluate=evaluate)
 
 
 def _contrastive(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import inspect
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(Exception):
@@ -61,6 +64,57 @@ def choose(kind: str, name: str, options) -> None:
     if name not in options:
         known = ", ".join(sorted(options))
         raise UserError(f"unknown {kind} {name!r}: choose one of {known}")
+
+
+def named_or_own(kind: str, given: Any, options: Mapping[str, T], arguments: str) -> T:
+    """The option of a registered name, or the caller's own function in its place.
+
+    Args:
+      kind: what it is, for the message, such as "time grid".
+      given: a name in `options`, or a callable.
+      options: the registry.
+      arguments: what such a function takes, such as "(sde, num_steps)".
+
+    Raises:
+      UserError: an unknown name, or something that can not be called with these arguments.
+    """
+    if isinstance(given, str):
+        choose(kind, given, options)
+        return options[given]
+    if not callable(given):
+        known = ", ".join(sorted(options))
+        raise UserError(f"{kind} is {given!r}: give one of {known}, or a function of {arguments}")
+    check_takes(given, f"a {kind}", arguments)
+    return given  # type: ignore[return-value]
+
+
+def check_takes(fn: Callable[..., Any], what: str, arguments: str) -> None:
+    """Refuses a function that can not be called with the positional arguments that are named.
+
+    Args:
+      fn: the function.
+      what: what it is, with an article, such as "a score".
+      arguments: such as "(x, t, cond)".
+
+    Raises:
+      UserError: its signature does not fit.
+    """
+    if not takes(fn, arguments.count(",") + 1):
+        name = getattr(fn, "__name__", type(fn).__name__)
+        raise UserError(f"{what} takes {arguments}, but {name} takes {inspect.signature(fn)}: change its arguments")
+
+
+def takes(fn: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with so many positional arguments; true where it does not say."""
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def check_finite(value: Any, name: str = "") -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import jax
 
-from tgdp_jax.errors import choose
+from tgdp_jax.errors import UserError, choose
 from tgdp_jax.sde import SDE, expand
 
 Array = jax.Array
@@ -106,6 +106,11 @@ class NetworkScore:
     prediction: str = dataclasses.field(default="eps", metadata={"static": True})
 
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
+        if t.ndim > 1 and not hasattr(self.net, "modalities"):
+            raise UserError(
+                f"times of shape {t.shape} are for a network with modalities, as nets.protocols.HasModalities says, "
+                f"and {type(self.net).__name__} has none: give one time a row"
+            )
         out = self.net.apply(self.params, x, t, cond)
         t = t if t.ndim == 1 else self.net.modalities.spread(t, x.shape[1:])
         return convert(out, x, t, self.sde, source=self.prediction, target="score")

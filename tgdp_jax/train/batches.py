@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,21 @@ class Rows(NamedTuple):
 
     index: Array
     count: Array
+
+
+def as_rows(data: Any) -> dict[str, Array]:
+    """Rows {"x" [N, *D], "y" [N]?} on the device, from such a dict or from x alone.
+
+    Raises:
+      UserError: no x, or not one label a row.
+    """
+    data = data if isinstance(data, dict) else {"x": data}
+    if "x" not in data or jnp.ndim(data["x"]) < 2:
+        raise UserError("rows must be an array [N, *D], or a dict that has one under x and may have labels [N] under y")
+    if "y" in data and jnp.shape(data["y"]) != jnp.shape(data["x"])[:1]:
+        shapes = jnp.shape(data["y"]), jnp.shape(data["x"])
+        raise UserError(f"labels have shape {shapes[0]} but rows {shapes[1]}: give one label a row")
+    return {name: jnp.asarray(value) for name, value in data.items()}
 
 
 def all_rows(num: int) -> Rows:

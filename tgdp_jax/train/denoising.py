@@ -28,6 +28,7 @@ from tgdp_jax.data.augment import augment
 from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.nets.embedding import Prompt
 from tgdp_jax.nets.precondition import residual_weight
+from tgdp_jax.nets.protocols import check_call, data_std, first_labels
 from tgdp_jax.prediction import to_eps
 from tgdp_jax.sde import SDE
 from tgdp_jax.train.batches import Rows, draw_rows, mean_weights, modal_times, stratified_times
@@ -93,10 +94,16 @@ def held_out_rows(
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batch), weights
 
 
-def fresh_params(key: Array, net: Any, dim: tuple[int, ...]) -> Any:
-    """Parameters of a noise prediction network of rows [B, *dim] before training."""
-    labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
-    return net.init(key, jnp.zeros((1, *dim)), jnp.ones((1,)), labels)
+def fresh_params(key: Array, net: Any, dim: tuple[int, ...], *, labelled: bool = False) -> Any:
+    """Parameters of a noise prediction network of rows [B, *dim] before training.
+
+    Args:
+      key: PRNG key.
+      net: the network.
+      dim: *D.
+      labelled: whether the rows have labels, see `nets.protocols.sees_labels`.
+    """
+    return net.init(key, jnp.zeros((1, *dim)), jnp.ones((1,)), first_labels(net, labelled))
 
 
 @functools.cache
@@ -110,17 +117,19 @@ def denoising_task(
     augmentation: str = "none",
     reparam: Reparam | None = None,
     weighting: str = "eps",
+    labelled: bool = False,
 ) -> Task:
     """Trains `net` on data {"x", "y"?, "train": Rows, "held": Rows}; a member's own "train"/"held" take precedence.
 
     What is trained are the net's parameters, or with a `reparam` what is merged with its base, the frozen tree; it then
     starts from what `reparam.init` makes of that. A net with an attribute `modalities` is trained with a time for each.
-    `weighting` is one of `WEIGHTINGS`.
+    `weighting` is one of `WEIGHTINGS`, and `labelled` says whether there is a "y".
     """
+    check_call(net, "a denoising network", "(x, t, cond)")
     modalities = getattr(net, "modalities", None)
 
     def init(key: Array) -> Any:
-        return fresh_params(key, net, dim)
+        return fresh_params(key, net, dim, labelled=labelled)
 
     def rows(data: Any, member: Any, name: str) -> Rows:
         return data[name] if member is None else member[name]
@@ -140,7 +149,7 @@ def denoising_task(
         x, t, eps, y = batch
         out = net.apply(params if reparam is None else reparam.merge(frozen, params), x, t, y)
         at = t if modalities is None else modalities.spread(t, x.shape[1:])
-        weight = None if weighting == "eps" else residual_weight(x, at, sde, jnp.asarray(getattr(net, "data_std", 1.0)))
+        weight = None if weighting == "eps" else residual_weight(x, at, sde, jnp.asarray(data_std(net)))
         return losses.denoising(to_eps(prediction, out, x, at, sde), eps, weight)
 
     return Task(init=init, draw=draw, loss=loss, held_out=held_out, evaluate=evaluate)

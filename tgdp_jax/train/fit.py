@@ -166,7 +166,9 @@ def start(
 
 def hold_out(data: Tree, members: Tree, *, task: Task, place: Place = ALONE) -> tuple[Tree, Array]:
     """`task.held_out` of every member, once for all launches; a per-device function, the same on all devices."""
-    return task.held_out(data, None) if members is None else parallel.over_members(task.held_out, (None, 0))(data, members)
+    return (
+        task.held_out(data, None) if members is None else parallel.over_members(task.held_out, (None, 0))(data, members)
+    )
 
 
 def launch(

@@ -27,6 +27,7 @@ import optax
 
 from tgdp_jax import losses
 from tgdp_jax.data.augment import augment
+from tgdp_jax.nets.protocols import HasClasses, HasLatent, data_std, first_labels, num_classes, require
 from tgdp_jax.train.batches import Rows, draw_rows, mean_weights
 from tgdp_jax.train.fit import Task
 from tgdp_jax.train.optimiser import OptimiserConfig, make_optimiser
@@ -121,10 +122,11 @@ def gan_task(players: Players, game: Game, batch_size: int, dim: tuple[int, ...]
     """
     rule = losses.ADVERSARIAL_LOSSES[game.loss]
     net = players.generator
+    require(net, HasLatent, "a generator")
 
     def init(key: Array) -> Any:
         keys = jax.random.split(key)
-        labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
+        labels = first_labels(net, False)
         return {
             GENERATOR: net.init(keys[0], jnp.zeros((1, net.latent)), labels)["params"],
             DISCRIMINATOR: players.discriminator.init(keys[1], jnp.zeros((1, *dim)), labels)["params"],
@@ -137,7 +139,10 @@ def gan_task(players: Players, game: Game, batch_size: int, dim: tuple[int, ...]
         return data[name] if member is None else member[name]
 
     def labels(data: Any, index: Array) -> Array | None:
-        return data["y"][index] if "y" in data else None
+        if "y" not in data:
+            return None
+        require(net, HasClasses, "a GAN of rows with labels")
+        return data["y"][index]
 
     def draw(key: Array, data: Any, member: Any) -> Any:
         row_key, latent_key, share_key, augment_key = jax.random.split(key, 4)
@@ -155,7 +160,7 @@ def gan_task(players: Players, game: Game, batch_size: int, dim: tuple[int, ...]
             share = share.reshape((-1,) + (1,) * (x.ndim - 1))
             at = share * x + (1.0 - share) * fixed
         # By coordinates of unit scale, so that a penalty's weight means the same in any units.
-        slope = net.data_std * jax.grad(lambda point: jnp.sum(logit(params, frozen, point, y)))(at)
+        slope = data_std(net) * jax.grad(lambda point: jnp.sum(logit(params, frozen, point, y)))(at)
         return {
             DISCRIMINATOR: rule.discriminator(logit(params, frozen, x, y), logit(params, frozen, fixed, y)),
             "penalty": game.penalty * rule.penalty(slope),
@@ -170,10 +175,11 @@ def gan_task(players: Players, game: Game, batch_size: int, dim: tuple[int, ...]
         x, y = batch
         if y is None:
             return losses.energy_score(x, players.generate(params, _latents(JUDGED, net), None))
-        each = max(FEWEST, JUDGED // net.num_classes)
-        classes = jnp.repeat(jnp.arange(net.num_classes), each)
+        count = num_classes(net)
+        each = max(FEWEST, JUDGED // count)
+        classes = jnp.repeat(jnp.arange(count), each)
         fake = players.generate(params, _latents(len(classes), net), classes)
-        scores = jax.vmap(lambda part: losses.energy_score(x, part))(fake.reshape(net.num_classes, each, *dim))
+        scores = jax.vmap(lambda part: losses.energy_score(x, part))(fake.reshape(count, each, *dim))
         return jnp.take_along_axis(scores, y[None], 0)[0]
 
     def monitor(params: Any, frozen: Any, data: Any, held: tuple[Any, Array]) -> dict[str, Array]:
@@ -197,4 +203,6 @@ def gan_task(players: Players, game: Game, batch_size: int, dim: tuple[int, ...]
         names = {GENERATOR: GENERATOR, DISCRIMINATOR: DISCRIMINATOR}
         return optax.partition({GENERATOR: generator, DISCRIMINATOR: own(config)}, names)
 
-    return Task(init=init, draw=draw, loss=loss, held_out=held_out, evaluate=evaluate, optimiser=optimiser, monitor=monitor)
+    return Task(
+        init=init, draw=draw, loss=loss, held_out=held_out, evaluate=evaluate, optimiser=optimiser, monitor=monitor
+    )

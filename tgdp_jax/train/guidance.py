@@ -25,9 +25,10 @@ from tgdp_jax import losses
 from tgdp_jax.density_ratio import pooled_log_weights, self_normalise
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import grad_log_ratio
+from tgdp_jax.nets.protocols import check_call, first_labels
 from tgdp_jax.prediction import as_pytree
 from tgdp_jax.sde import SDE
-from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, num_folds, stratified_times
+from tgdp_jax.train.batches import Rows, as_rows, draw_rows, fold_rows, num_folds, stratified_times
 from tgdp_jax.train.denoising import held_out_rows, noised_rows
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.fit import Task, candidate_weights, fit
@@ -91,16 +92,17 @@ def guidance_task(
     dim: tuple[int, ...],
     validation_rows: int = 4096,
     augmentation: str = "none",
+    labelled: bool = False,
 ) -> Task:
     """frozen: {"source": score, "variables": what of the network is not trained, "noisy_ratio"?: LogRatioFn}; data
-    {"source": {"x", "y"?, "log_r"}, "target": ...}."""
+    {"source": {"x", "y"?, "log_r"}, "target": ...}; `labelled` says whether there is a "y"."""
+    check_call(net, "a guidance network", "(x, t, cond)")
     half = batch_size // 2
     # The softmax of "cep" compares rows at one time: `group` rows share theirs and stay together on a device.
     group = math.gcd(CEP_GROUP, half) if terms.name == "cep" else 1
 
     def init(key: Array) -> Any:
-        labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
-        return {"params": net.init(key, jnp.zeros((1, *dim)), jnp.ones((1,)), labels)["params"]}
+        return {"params": net.init(key, jnp.zeros((1, *dim)), jnp.ones((1,)), first_labels(net, labelled))["params"]}
 
     def log_h(params: Any, frozen: Any) -> Callable[..., Array]:
         return lambda x, t, y=None: net.apply({**params, **frozen["variables"]}, x, t, y)
@@ -166,8 +168,8 @@ def fit_guidance(
     net: Any,
     sde: SDE,
     source_score: Any,
-    source: dict[str, Array],
-    target: dict[str, Array],
+    source: dict[str, Array] | Array,
+    target: dict[str, Array] | Array,
     *,
     source_log_r: Array | None = None,
     target_log_r: Array | None = None,
@@ -192,8 +194,8 @@ def fit_guidance(
       net: Linen network (x [B, *D], t [B], cond) -> [B].
       sde: the source's forward process.
       source_score: (x [B, *D], t [B], cond) -> score [B, *D], frozen; used by the consistency term and for stopping.
-      source: {"x" [m, *D], "y"?} source rows.
-      target: {"x" [n, *D], "y"?} target rows.
+      source: source rows {"x" [m, *D], "y"?}, or x alone.
+      target: target rows {"x" [n, *D], "y"?}, or x alone.
       source_log_r: log q/p at the source rows [m]; not needed for "classification".
       target_log_r: log q/p at the target rows [n]; likewise, and not needed where `terms` are not pooled.
       terms: the loss; which regularisers it has is said by `consistency` and `cycle`.
@@ -212,6 +214,7 @@ def fit_guidance(
     """
     terms = dataclasses.replace(terms, use_cycle=cycle > 0, use_consistency=max(consistency) > 0)
     _check_given(terms, source_log_r, target_log_r, noisy_ratio)
+    source, target = as_rows(source), as_rows(target)
     n, m = len(target["x"]), len(source["x"])
     folds = num_folds(folds, n)
     count = len(consistency) * folds
@@ -234,7 +237,9 @@ def fit_guidance(
     if noisy_ratio is not None:
         frozen["noisy_ratio"] = as_pytree(noisy_ratio)
     dim = tuple(source["x"].shape[1:])
-    task = guidance_task(net, sde, terms, optimiser.batch_size, dim, optimiser.validation_rows, augmentation)
+    task = guidance_task(
+        net, sde, terms, optimiser.batch_size, dim, optimiser.validation_rows, augmentation, "y" in source
+    )
     fitted = fit(
         key,
         task,

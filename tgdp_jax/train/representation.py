@@ -31,6 +31,7 @@ from tgdp_jax.data.augment import augment
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.nets.layers import middle, with_layers
 from tgdp_jax.nets.precondition import signal_share
+from tgdp_jax.nets.protocols import first_labels
 from tgdp_jax.nets.representation import MaskedDecoder, ProjectionHead
 from tgdp_jax.prediction import to_eps
 from tgdp_jax.sde import SDE
@@ -109,6 +110,7 @@ def representation_task(
     batch_size: int,
     dim: tuple[int, ...],
     augmentation: str = "none",
+    labelled: bool = False,
 ) -> Task:
     """A denoising task with the objective beside it; it trains {"net": the network's variables, "head": the head's}.
 
@@ -123,14 +125,15 @@ def representation_task(
       batch_size: rows.
       dim: shape of a row.
       augmentation: of the rows that are denoised. Of the other views images are shifted in any case.
+      labelled: whether the rows have labels.
     """
     make = _contrastive if settings.objective == "contrastive" else _masked
     head, draw, loss = make(settings, net, sde, prediction, batch_size, dim, augmentation)
 
     def init(key: Array) -> Any:
         net_key, head_key = jax.random.split(key)
-        params = fresh_params(net_key, net, dim)
-        labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
+        params = fresh_params(net_key, net, dim, labelled=labelled)
+        labels = first_labels(net, labelled)
         _, layers = with_layers(net, params, jnp.zeros((1, *dim)), jnp.ones((1,)), labels)
         return {"net": params, "head": head.init(head_key, middle(layers))}
 

@@ -49,6 +49,7 @@ def denoising(
         config.augment,
         reparam,
         config.source.weighting,
+        problem.conditional,
     )
 
 
@@ -91,6 +92,7 @@ def source_stage(config: TrainingConfig, problem: Problem, *, name: str = "sourc
                 settings.optimiser.batch_size,
                 problem.shape,
                 config.augment,
+                problem.conditional,
             )
         fitted = fit(key, task, settings.optimiser, data=data, session=session)
         params = fitted.params["net"] if settings.self_supervised else fitted.params

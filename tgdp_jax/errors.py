@@ -66,26 +66,28 @@ def choose(kind: str, name: str, options) -> None:
         raise UserError(f"unknown {kind} {name!r}: choose one of {known}")
 
 
-def named_or_own(kind: str, given: Any, options: Mapping[str, T], arguments: str) -> T:
-    """The option of a registered name, or the caller's own function in its place.
+def named_or_own(kind: str, given: Any, options: Mapping[str, T], own: str | type[T]) -> T:
+    """The option of a registered name, or the caller's own in its place.
 
     Args:
       kind: what it is, for the message, such as "time grid".
-      given: a name in `options`, or a callable.
+      given: a name in `options`, or the thing itself.
       options: the registry.
-      arguments: what such a function takes, such as "(sde, num_steps)".
+      own: what the thing itself is: a type, or the arguments of a function, such as "(sde, num_steps)".
 
     Raises:
-      UserError: an unknown name, or something that can not be called with these arguments.
+      UserError: an unknown name, or something else than `own`.
     """
     if isinstance(given, str):
         choose(kind, given, options)
         return options[given]
-    if not callable(given):
-        known = ", ".join(sorted(options))
-        raise UserError(f"{kind} is {given!r}: give one of {known}, or a function of {arguments}")
-    check_takes(given, f"a {kind}", arguments)
-    return given  # type: ignore[return-value]
+    if isinstance(own, str) and callable(given):
+        check_takes(given, f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}", own)
+        return given  # type: ignore[return-value]
+    if not isinstance(own, str) and isinstance(given, own):
+        return given
+    form = f"a function of {own}" if isinstance(own, str) else f"a {own.__name__}"
+    raise UserError(f"{kind} is {given!r}: give one of {', '.join(sorted(options))}, or {form}")
 
 
 def check_takes(fn: Callable[..., Any], what: str, arguments: str) -> None:

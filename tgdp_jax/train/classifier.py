@@ -16,18 +16,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from scipy import stats
 
 from tgdp_jax import losses
-from tgdp_jax.data.augment import augment
+from tgdp_jax.data.augment import Augmentation, augment
 from tgdp_jax.density_ratio import Calibration, calibrate, shrinkage
+from tgdp_jax.errors import named_or_own
 from tgdp_jax.nets import ClassifierMLP
 from tgdp_jax.nets.protocols import check_call, data_std, first_labels, num_classes, sees_labels
 from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.train.batches import Rows, as_rows, draw_rows, fold_rows, mean_weights, num_folds
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.fit import Task, candidate_weights, fit
-from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.optimiser import OptimiserConfig, as_config
 from tgdp_jax.train.reparam import carried_over
 from tgdp_jax.train.session import QUIET, Session
 
@@ -54,9 +56,12 @@ REGULARISERS: dict[str, Regulariser] = {
 }
 
 
+OPTIMISER = OptimiserConfig(steps=1500, batch_size=256, steps_per_launch=50)
+
+
 @functools.cache
 def classifier_task(
-    net: Any, batch_size: int, dim: tuple[int, ...], augmentation: str = "none", labelled: bool = False
+    net: Any, batch_size: int, dim: tuple[int, ...], augmentation: str | Augmentation = "none", labelled: bool = False
 ) -> Task:
     """Balanced logistic regression; frozen: the network's variables that are not trained, or None; data {"source":
     {"x", "y"?}, "target": {...}, "noise_scale": [] or [D]}; `labelled` says whether there is a "y"."""
@@ -115,7 +120,7 @@ class FittedRatio(NamedTuple):
       log_ratio: the function.
       calibration: held-out quality.
       shrinkage: what the averaged logits were multiplied by, see `density_ratio.shrinkage`.
-      candidate_weights: each regulariser's weight in the average.
+      candidate_weights: each regulariser's weight in the average, by its name (or what it is made of).
       source_log_r: values at the source rows [m].
       target_log_r: values at the target rows [n].
       history: curves.
@@ -138,10 +143,10 @@ def fit_log_ratio(
     net: Any = ClassifierMLP(),
     variables: Any = None,
     known: Any = None,
-    augmentation: str = "none",
+    augmentation: str | Augmentation = "none",
     folds: int = 5,
-    regularisers: tuple[str, ...] = tuple(REGULARISERS),
-    optimiser: OptimiserConfig = OptimiserConfig(steps=1500, batch_size=256, steps_per_launch=50),
+    regularisers: tuple[str | Regulariser, ...] = tuple(REGULARISERS),
+    optimiser: OptimiserConfig | optax.GradientTransformation = OPTIMISER,
     session: Session = QUIET,
 ) -> FittedRatio:
     """Learns log q/p from source and target rows.
@@ -155,8 +160,8 @@ def fit_log_ratio(
       known: variables to start from wherever they fit (`carried_over`): those of a classifier of labels.
       augmentation: of the rows that train, see `augment`.
       folds: splits of the rows, see `num_folds`.
-      regularisers: names in `REGULARISERS`, trained side by side.
-      optimiser: optimiser and length.
+      regularisers: candidates, trained side by side: names in `REGULARISERS`, or a `Regulariser` each.
+      optimiser: optimiser and length, or an optax optimiser in the place of Adam.
       session: what training reports to and continues from.
 
     Raises:
@@ -165,7 +170,8 @@ def fit_log_ratio(
     source, target = as_rows(source), as_rows(target)
     n, m = len(target["x"]), len(source["x"])
     folds = num_folds(folds, min(n, m))
-    candidates = [REGULARISERS[name] for name in regularisers]
+    optimiser = as_config(optimiser, OPTIMISER)
+    candidates = [named_or_own("regulariser", given, REGULARISERS, Regulariser) for given in regularisers]
     target_train, target_held = fold_rows(n, folds, seed=0)
     source_train, source_held = fold_rows(m, folds, seed=1)
 
@@ -218,7 +224,7 @@ def fit_log_ratio(
         ratio,
         calibrate(share * held_target, share * held_source),
         share,
-        {name: float(w) for name, w in zip(regularisers, weights, strict=True)},
+        {str(given): float(w) for given, w in zip(regularisers, weights, strict=True)},
         ratio.weights @ source_logits,
         ratio.weights @ target_logits,
         fitted.history,

@@ -26,7 +26,8 @@ import numpy as np
 import optax
 
 from tgdp_jax import losses
-from tgdp_jax.data.augment import augment
+from tgdp_jax.data.augment import Augmentation, augment
+from tgdp_jax.errors import named_or_own
 from tgdp_jax.nets.protocols import HasClasses, HasLatent, data_std, first_labels, num_classes, require
 from tgdp_jax.train.batches import Rows, draw_rows, mean_weights
 from tgdp_jax.train.fit import Task
@@ -102,25 +103,27 @@ class Game:
     """The rules. Static.
 
     Attributes:
-      loss: one of `losses.ADVERSARIAL_LOSSES`.
+      loss: a name in `losses.ADVERSARIAL_LOSSES`, or an `AdversarialLoss`.
       penalty: weight of the penalty on the discriminator's slope.
       discriminator_steps: steps of the discriminator for one of the generator.
     """
 
-    loss: str = "non_saturating"
+    loss: str | losses.AdversarialLoss = "non_saturating"
     penalty: float = 1.0
     discriminator_steps: int = 1
 
 
 @functools.cache
-def gan_task(players: Players, game: Game, batch_size: int, dim: tuple[int, ...], augmentation: str = "none") -> Task:
+def gan_task(
+    players: Players, game: Game, batch_size: int, dim: tuple[int, ...], augmentation: str | Augmentation = "none"
+) -> Task:
     """Trains both players.
 
     Trainable: {"generator", "discriminator"}; frozen: the discriminator's layers that stay as they are, {} for none.
     Data {"x", "y"?, "shown": row numbers for `spread`, "train": Rows, "held": Rows}; a member's own "train"/"held" take
     precedence.
     """
-    rule = losses.ADVERSARIAL_LOSSES[game.loss]
+    rule = named_or_own("adversarial loss", game.loss, losses.ADVERSARIAL_LOSSES, losses.AdversarialLoss)
     net = players.generator
     require(net, HasLatent, "a generator")
 

@@ -27,13 +27,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax import losses
-from tgdp_jax.data.augment import augment
+from tgdp_jax.data.augment import Augmentation, augment
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.nets.layers import middle, with_layers
 from tgdp_jax.nets.precondition import signal_share
 from tgdp_jax.nets.protocols import first_labels
 from tgdp_jax.nets.representation import MaskedDecoder, ProjectionHead
-from tgdp_jax.prediction import to_eps
+from tgdp_jax.prediction import Prediction, to_eps
 from tgdp_jax.sde import SDE
 from tgdp_jax.train.batches import draw_rows, stratified_times
 from tgdp_jax.train.denoising import fresh_params, noised_rows
@@ -106,10 +106,10 @@ def representation_task(
     settings: RepresentationConfig,
     net: Any,
     sde: SDE,
-    prediction: str,
+    prediction: str | Prediction,
     batch_size: int,
     dim: tuple[int, ...],
-    augmentation: str = "none",
+    augmentation: str | Augmentation = "none",
     labelled: bool = False,
 ) -> Task:
     """A denoising task with the objective beside it; it trains {"net": the network's variables, "head": the head's}.
@@ -144,7 +144,7 @@ def representation_task(
 
 
 def _contrastive(
-    settings: RepresentationConfig, net: Any, sde: SDE, prediction: str, batch_size: int, dim: Any, augmentation: str
+    settings: RepresentationConfig, net: Any, sde: SDE, prediction: Any, batch_size: int, dim: Any, augmentation: Any
 ):
     """(head, draw, loss) of `representation_task`: the unit of a batch is a group of rows."""
     head: Any = ProjectionHead(settings.width)
@@ -178,7 +178,7 @@ def _contrastive(
 
 
 def _masked(
-    settings: RepresentationConfig, net: Any, sde: SDE, prediction: str, batch_size: int, dim: Any, augmentation: str
+    settings: RepresentationConfig, net: Any, sde: SDE, prediction: Any, batch_size: int, dim: Any, augmentation: Any
 ):
     """(head, draw, loss) of `representation_task`: of the first half of a batch parts are hidden."""
     head: Any = MaskedDecoder(dim, settings.width)

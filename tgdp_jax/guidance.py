@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.prediction import ScoreFn, as_pytree
+from tgdp_jax.prediction import ScoreFn, as_score
 from tgdp_jax.sde import expand
 
 Array = jax.Array
@@ -69,7 +69,7 @@ def log_ratio_guidance(
     """
     if interval is not None and not interval[0] < interval[1]:
         raise UserError(f"the guidance interval must be an increasing pair of times, got {interval}")
-    return lambda score: GuidedScore(as_pytree(score), as_pytree(log_h), scale, interval)
+    return lambda score: GuidedScore(as_score(score), as_score(log_h, "a log-ratio"), scale, interval)
 
 
 @jax.tree_util.register_dataclass
@@ -88,7 +88,7 @@ class CombinedScore:
 
 def combine_scores(first: ScoreFn, second: ScoreFn, *, scale: float) -> ScoreFn:
     """first + scale (second - first): the common form of classifier-free and domain guidance."""
-    return CombinedScore(as_pytree(first), as_pytree(second), scale)
+    return CombinedScore(as_score(first), as_score(second), scale)
 
 
 def domain_guidance(tuned: ScoreFn, *, scale: float) -> Transform:

@@ -8,8 +8,9 @@ from tgdp_jax.data.ecg.populations import AFIB, SOURCE
 from tgdp_jax.data.ecg.simulate import simulate
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.diagnosis import diagnosis, diagnosis_value
-from tgdp_jax.metrics.ecg import evaluate_ecg
+from tgdp_jax.metrics.evidence import Evidence
 from tgdp_jax.metrics.heart_rate import beats, heart_rate_distance, heart_rates
+from tgdp_jax.metrics.registry import measure
 from tgdp_jax.metrics.spectra import log_spectral_distance_value, periodograms
 
 
@@ -102,7 +103,12 @@ def test_measures_agree_with_scikit_learn_and_with_the_challenge():
 
 def test_records_of_one_population_are_near_each_other_and_keep_relations_between_leads():
     first, second = (simulate([seed], SOURCE, 60).x for seed in (1, 2))
-    found = evaluate_ecg(first, second, rate=100)
+
+    def found_in(samples, reference):
+        evidence = Evidence(samples=samples, reference=reference, train=first, ecg_rate=100)
+        return measure(evidence, ("spectrum", "heart_rate", "einthoven"))
+
+    found = found_in(first, second)
     assert found["spectrum"].value < 2.5 and found["heart_rate"].value < 10 and found["einthoven"].value < 1e-6
-    faster = evaluate_ecg(first[:, ::2], second[:, :500], rate=100)  # played at twice the speed
+    faster = found_in(first[:, ::2], second[:, :500])  # played at twice the speed
     assert faster["heart_rate"].value > 50 and faster["spectrum"].value > found["spectrum"].value

@@ -8,10 +8,10 @@ import pytest
 from tests.metrics.digits import digits, quick_features
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.coverage import density_coverage, expected_coverage, precision_recall
-from tgdp_jax.metrics.evaluate import METRICS
 from tgdp_jax.metrics.frechet import frechet_value
 from tgdp_jax.metrics.images import evaluate_images
 from tgdp_jax.metrics.memorisation import memorisation_ratio
+from tgdp_jax.metrics.registry import METRICS
 from tgdp_jax.metrics.two_sample import median_bandwidth, mmd2_value
 from tgdp_jax.metrics.two_sample_classifier import c2st
 

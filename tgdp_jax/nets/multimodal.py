@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.nets.blocks import ResnetBlock, double
 from tgdp_jax.nets.conv import Conv
-from tgdp_jax.nets.embedding import TimeFeatures, TokenEmbedding, label_features
+from tgdp_jax.nets.embedding import Embedding, TimeFeatures, TokenEmbedding, label_features
 from tgdp_jax.nets.mlp import silu
 from tgdp_jax.nets.norm import GroupNorm
 from tgdp_jax.nets.precondition import noise_of_residual, scaled_input
@@ -108,7 +108,7 @@ class EpsMultimodal(nn.Module):
     channels: tuple[int, ...] = (16, 32)
     width: int = 128
     depth: int = 2
-    embedding: str = "compact"
+    embedding: str | Embedding = "compact"
     num_classes: int = 0
     data_std: float = 1.0
     dtype: Any = jnp.float32

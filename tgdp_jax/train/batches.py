@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,43 @@ class Rows(NamedTuple):
 
     index: Array
     count: Array
+
+
+def as_rows(data: Any) -> dict[str, Array]:
+    """Rows {"x" [N, *D], "y" [N]?} on the device, from such a dict or from x alone.
+
+    Raises:
+      UserError: no x, or not one integer label a row.
+    """
+    data = data if isinstance(data, dict) else {"x": data}
+    if "x" not in data or jnp.ndim(data["x"]) < 2:
+        raise UserError("rows must be an array [N, *D], or a dict that has one under x and may have labels [N] under y")
+    if "y" in data and jnp.shape(data["y"]) != jnp.shape(data["x"])[:1]:
+        shapes = jnp.shape(data["y"]), jnp.shape(data["x"])
+        raise UserError(f"labels have shape {shapes[0]} but rows {shapes[1]}: give one label a row")
+    if "y" in data and not jnp.issubdtype(jnp.asarray(data["y"]).dtype, jnp.integer):
+        raise UserError(f"labels are {jnp.asarray(data['y']).dtype}: give integers 0, 1, 2 and so on")
+    return {name: jnp.asarray(value) for name, value in data.items()}
+
+
+def split_rows(data: dict[str, Array], held_out: float) -> dict[str, Any]:
+    """Rows {"x" [N, *D], "y"?} with "train": Rows and "held": Rows, a share of them; always the same for one N.
+
+    Raises:
+      UserError: a share outside of (0, 1), or a single row.
+    """
+    if not 0 < held_out < 1:
+        raise UserError(f"held_out is {held_out}: it must lie between 0 and 1")
+    num = len(data["x"])
+    if num < 2:
+        raise UserError(f"{num} rows can not be trained on and held out: give at least two")
+    held = min(max(1, int(held_out * num)), num - 1)
+    order = np.random.default_rng(0).permutation(num)
+    return {
+        **jax.tree.map(jnp.asarray, data),
+        "train": Rows(jnp.asarray(order[held:]), jnp.asarray(num - held)),
+        "held": Rows(jnp.asarray(order[:held]), jnp.asarray(held)),
+    }
 
 
 def all_rows(num: int) -> Rows:

@@ -101,7 +101,8 @@ def _shared(config: TrainingConfig, problem: Problem) -> Any:
             net = denoiser(config, problem)
             if not isinstance(net, HasFeatures):
                 raise UserError(
-                    f"a network of kind {config.network.kind} has no features for heads to stand on: use --head.on own"
+                    f"a network of kind {config.network.kind} has no features for heads to stand on: use --head.on own "
+                    "or give it a method encode (nets.protocols.HasFeatures)"
                 )
             return net
         case "labels":

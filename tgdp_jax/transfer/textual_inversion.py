@@ -22,7 +22,7 @@ from tgdp_jax.transfer.adaptation import fit_on_target, rival_uses, target_task
 from tgdp_jax.transfer.artefacts import params_of
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
 from tgdp_jax.transfer.cards import Card
-from tgdp_jax.transfer.networks import denoiser_score, with_token
+from tgdp_jax.transfer.networks import check_denoiser, denoiser_score, with_token
 from tgdp_jax.transfer.source import score_generator, source_stage
 
 Array = jax.Array
@@ -34,6 +34,7 @@ def _settings(config: TrainingConfig) -> RivalConfig:
 
 
 def _inversion_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    check_denoiser(config, problem, new_token=True)
     settings = _settings(config)
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:

@@ -6,9 +6,11 @@ Options are fields of configs.
 from __future__ import annotations
 
 import dataclasses
+import logging
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.extras import SubcommandApp
@@ -88,7 +90,7 @@ def sample(
     """
     from tgdp_jax.app.commands.run import sample_run
 
-    with running(engine):
+    with running(engine, stopped="stopped; no samples were written; the same command draws them from the start"):
         sample_run(run, num, out, modality=modality, given=given, scale=scale)
 
 
@@ -149,6 +151,7 @@ APP.command(name="bench")(bench)
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. A `UserError`, and what is `explained`, print as one sentence and exit with code 2."""
+    _hush()
     try:
         with explained():
             APP.cli(
@@ -159,6 +162,22 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         print(f"tgdp: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # before or after the work, which `running` ends
+        print("tgdp: stopped", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+def _hush() -> None:
+    """Keeps the storage layer's threads from printing tracebacks of what is raised here too, and said in a sentence."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    others = sys.unraisablehook
+
+    def hook(found: Any) -> None:
+        # A read that failed is over; parts of it that arrive afterwards find nobody.
+        if str(found.exc_value) != "Event loop is closed":
+            others(found)
+
+    sys.unraisablehook = hook
 
 
 if __name__ == "__main__":

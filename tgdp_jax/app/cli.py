@@ -169,7 +169,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _hush() -> None:
     """Keeps the storage layer's threads from printing tracebacks of what is raised here too, and said in a sentence."""
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     others = sys.unraisablehook
 
     def hook(found: Any) -> None:

@@ -16,7 +16,7 @@ FLOORS = (
     ("train", "metrics", "interop"),
     ("settings",),
     ("transfer",),
-    ("app",),
+    ("app", "__main__"),
 )
 # Who may import the application, beside the application itself.
 ABOVE = ("examples", "experiments")

@@ -61,9 +61,6 @@ def out_of_memory(error: BaseException) -> bool:
 @contextmanager
 def explained() -> Iterator[None]:
     """For the outermost call: what others raise becomes a `UserError` where the cause and the remedy are known."""
-    # Here, for what reports import knows nothing of networks.
-    from flax.errors import ScopeParamNotFoundError, ScopeParamShapeError
-
     try:
         yield
     except MemoryError as error:
@@ -71,7 +68,10 @@ def explained() -> Iterator[None]:
             f"out of memory ({error or 'no more is known'}): ask for fewer samples, a smaller --sampling.chunk or "
             "smaller networks"
         ) from error
-    except (ScopeParamNotFoundError, ScopeParamShapeError) as error:
+    except Exception as error:
+        # Known by name: Flax takes long to import, and few commands need it.
+        if type(error).__name__ not in ("ScopeParamNotFoundError", "ScopeParamShapeError"):
+            raise
         # Stages are found by their settings, of which a network has the same in every version.
         raise UserError(
             f"stored weights do not fit their network ({str(error).split('. (http')[0]}): another version of tgdp_jax "

@@ -68,7 +68,7 @@ class Lines:
 @pytest.fixture
 def toy(monkeypatch):
     toy = Toy()
-    monkeypatch.setitem(METHODS, "toy", TransferMethod("toy", METHODS["source"].card, toy.stages, toy.generator))
+    monkeypatch.setitem(METHODS, "toy", TransferMethod("toy", METHODS["source"].card, (), toy.stages, toy.generator))
     return toy
 
 

@@ -67,10 +67,6 @@ def _empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def _folder(path: Path) -> None:
-    path.mkdir()
-
-
 def _pickle(path: Path) -> None:
     path.write_bytes(pickle.dumps({"x": [1, 2, 3]}))
 
@@ -105,7 +101,7 @@ def _raw_member(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [_no_npz, _empty, _folder, _pickle, _objects, _truncated, _flipped, _flipped_compressed, _raw_member],
+    [_no_npz, _empty, _pickle, _objects, _truncated, _flipped, _flipped_compressed, _raw_member],
 )
 def test_what_is_not_a_sound_npz_file_is_refused(tmp_path, damage):
     path = tmp_path / "bad.npz"
@@ -129,7 +125,7 @@ def test_pickled_arrays_are_never_opened(tmp_path):
 
 def test_a_single_array_is_refused_with_the_remedy(tmp_path):
     np.save(tmp_path / "a.npy", np.ones((5, 2)))
-    with pytest.raises(UserError, match=r"a single array: save it with numpy\.savez"):
+    with pytest.raises(UserError, match=r"a single array: save rows with numpy\.savez"):
         read_rows(tmp_path / "a.npy")
 
 
@@ -256,6 +252,21 @@ def test_the_split_depends_on_the_seed_and_is_nested_in_n(files):
     assert rows_of(other.target) != rows_of(a.target)
 
 
+def test_copies_are_on_one_side_and_counted(files):
+    x = SHIFT + SCALE * np.random.default_rng(4).normal(size=(50, 2))
+    save(files / "target.npz", x=np.concatenate([x, x]))
+    p = read(files, n_target=61)
+    assert not rows_of(p.target) & rows_of(p.reference) and len(p.target) == 61 and len(p.reference) == 38
+    assert p.notes == ("target: 50 of 100 rows are copies of others; all copies of one are learned from, or all judge",)
+    save(files / "reference.npz", x=np.concatenate([x[:3], np.load(files / "source.npz")["x"][:30]]))
+    p = read(files, reference=files / "reference.npz")
+    assert p.notes == (
+        "target: 50 of 100 rows are copies of others",
+        "30 of 33 rows to judge by are copies of source rows",
+        "3 of 33 rows to judge by are copies of target rows",
+    )
+
+
 def test_reference_rows_may_come_from_a_file_of_their_own(files):
     rng = np.random.default_rng(5)
     x = SHIFT + SCALE * rng.normal(size=(12, 2))
@@ -305,7 +316,7 @@ def test_labels_stay_with_their_rows(files):
     [
         (None, "has no labels"),
         (lambda n: np.arange(n) % 3 + 0.5, "dtype float64"),
-        (lambda n: np.array(["cat"] * n), "dtype <U3"),
+        (lambda n: np.array([b"cat"] * n), "dtype \\|S3"),
         (lambda n: np.arange(n) % 2 == 0, "dtype bool"),
         (lambda n: np.zeros(n - 1, int), r"must be integers \["),
         (lambda n: np.zeros((n, 1), int), r"must be integers \["),
@@ -328,6 +339,18 @@ def test_a_target_class_that_the_source_lacks_is_refused(files):
         read(files, conditional=True)
 
 
+def test_names_are_matched_and_told(files):
+    x = np.random.default_rng(0).normal(size=(300, 2))
+    save(files / "source.npz", x=x, y=np.array(["low", "mid", "top"] * 100))
+    save(files / "target.npz", x=x[:40] + 1, y=np.array(["top", "mid"] * 20))
+    p = read(files, conditional=True, n_target=20)
+    assert p.num_classes == 3 and p.classes == ("low", "mid", "top")
+    assert set(p.target.y.tolist()) == {1, 2} and p.notes == ("labels: 0 = low (source only), 1 = mid, 2 = top",)
+    save(files / "target.npz", x=x[:40] + 1, y=np.array(["top", "high"] * 20))
+    with pytest.raises(UserError, match=r"target\.npz has a class .* by this name: high; .*\(low, mid, top\)"):
+        read(files, conditional=True)
+
+
 def test_labels_that_number_something_else_are_refused(files):
     # Identifiers instead of classes would make a network with millions of inputs.
     save(files / "source.npz", x=np.ones((300, 2)), y=np.arange(300) + 5_000_000)
@@ -336,7 +359,7 @@ def test_labels_that_number_something_else_are_refused(files):
 
 
 def test_an_unconditional_run_does_not_care_about_labels(files):
-    save(files / "source.npz", x=np.ones((300, 2)), y=np.array(["a", "b"]))
+    save(files / "source.npz", x=np.random.default_rng(1).normal(size=(300, 2)), y=np.array(["a", "b"]))
     save(files / "target.npz", x=np.random.default_rng(0).normal(size=(40, 2)), y=np.arange(3))
     p = read(files)
     assert not p.conditional and len(p.target) == 32 and p.target_labels(None, np.arange(5)) is None

@@ -119,6 +119,11 @@ def test_images_can_be_larger():
     np.testing.assert_allclose(*means, atol=0.05)
 
 
+def test_a_size_beyond_memory_is_refused_by_its_option():
+    with pytest.raises(UserError, match=r"1797 images of 1000000 x 1000000 pixels would take .*: lower --size"):
+        digits(size=1_000_000)
+
+
 def test_users_see_pixels_from_zero_to_one():
     p = digits()
     np.testing.assert_allclose(p.scaler.to_user(np.array([-1.0, 0.0, 1.0], np.float32)), [0.0, 0.5, 1.0])

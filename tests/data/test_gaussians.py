@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 
 from tests.helpers import assert_moments, density, mixture_moments
+from tgdp_jax.data import gaussians
 from tgdp_jax.data.gaussians import GaussiansConfig, load, mixtures
 from tgdp_jax.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def few_reference_rows(monkeypatch):
+    # Among ten thousand draws in float32 some coordinates are equal by chance.
+    monkeypatch.setattr(gaussians, "NUM_REFERENCE", 50)
+
 
 SMALL = GaussiansConfig(num_source=200)
 
@@ -87,7 +95,7 @@ def test_even_dimensions_are_the_same_problem_in_general_position(dim):
 @pytest.mark.parametrize("dim", [1, 3, 7])
 def test_any_dimension_loads(dim):
     p = load(GaussiansConfig(dim=dim, num_source=100), n_target=5, seed=0)
-    assert p.source.x.shape == (100, dim) and p.target.x.shape == (5, dim) and p.reference.x.shape == (20, dim)
+    assert p.source.x.shape == (100, dim) and p.target.x.shape == (5, dim) and p.reference.x.shape == (50, dim)
 
 
 def test_a_target_of_one_class_has_no_other_label():
@@ -132,3 +140,19 @@ def test_impossible_settings_are_refused(settings, message):
 def test_impossible_numbers_of_target_rows_are_refused(n, message):
     with pytest.raises(UserError, match=message):
         small(n)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dim": 10**9}, "drawing 100000 rows of dimension 1000000000 would take .*: lower --dim$"),
+        ({"dim": 10**30}, "would take .*: lower --dim$"),
+        (
+            {"num_source": 10**12},
+            "1000000000000 rows of dimension 2 would take .*: lower --dim or --num-source$",
+        ),
+    ],
+)
+def test_sizes_beyond_memory_are_refused_by_their_options(options, message):
+    with pytest.raises(UserError, match=message):
+        load(GaussiansConfig(**options), n_target=None, seed=0)

@@ -32,8 +32,8 @@ FORMATS = {
 def test_every_kind_of_file_gives_the_same_images(tmp_path, write):
     found = read_images(write(tmp_path))
     np.testing.assert_array_equal(found.x, X[..., None])
-    np.testing.assert_array_equal(found.y, Y)
-    assert found.names is None
+    np.testing.assert_array_equal(found.y.astype(int), Y)
+    assert not found.notes
 
 
 def test_labels_are_optional(tmp_path):
@@ -60,21 +60,73 @@ def test_black_and_white_and_palette_pictures_are_read(tmp_path):
     assert read_images(tmp_path / "palette").x.shape == (1, 8, 8, 3)
 
 
-def test_files_of_other_kinds_in_a_folder_do_not_count(tmp_path):
+def test_files_of_other_kinds_in_a_folder_are_left_out_and_named(tmp_path):
     as_folder(tmp_path, y=None)
     (tmp_path / "README.txt").write_text("hello")
-    (tmp_path / "._00000.png").write_text("left by a file manager")
-    (tmp_path / ".cache").mkdir()
-    assert len(read_images(tmp_path).x) == 12
+    found = read_images(tmp_path)
+    assert len(found.x) == 12 and found.notes == ("not read, being no pictures: README.txt",)
+    folder = as_folder(tmp_path / "classes")
+    for number in range(9):
+        (folder / "0" / f"{number}.gif").write_bytes(b"")
+    (folder / "1" / "deeper").mkdir()
+    (folder / "empty").mkdir()
+    (folder / "list.csv").write_text("a,b")
+    found = read_images(folder)
+    assert len(found.x) == 12 and set(found.y) == {"0", "1", "2"}
+    listed = ", ".join(f"0/{number}.gif" for number in range(9))
+    assert found.notes == (f"not read, being no pictures: list.csv, {listed} and 2 more",)
 
 
-def test_numbers_of_sub_folders_are_the_labels(tmp_path):
-    # In the order of names 10 comes before 2.
-    found = read_images(as_folder(tmp_path, names=("10", "2", "7")))
-    assert set(found.y.tolist()) == {2, 7, 10} and found.names is None
+def test_pictures_of_all_formats_lie_beside_one_another(tmp_path):
+    for image, ending in zip(X, (".png", ".bmp", ".tif", ".tiff", ".webp"), strict=False):
+        Image.fromarray(image).convert("RGB").save(tmp_path / f"{ending[1:]}{ending.upper()}", lossless=True)
+    found = read_images(tmp_path)
+    # By name: bmp, png, tif, tiff, webp.
+    np.testing.assert_array_equal(found.x[..., 0], X[[1, 0, 2, 3, 4]])
+    assert not found.notes and len(files_of(tmp_path)) == 5
+
+
+def test_pictures_lie_over_a_background_where_one_is_given(tmp_path):
+    x = np.zeros((2, 8, 8, 4), np.uint8)
+    x[:, :4] = (10, 20, 30, 255)
+    folder = as_folder(tmp_path / "a", x, None)
+    found = read_images(folder, background="#010203").x
+    assert (found[:, :4] == (10, 20, 30)).all() and (found[:, 4:] == (1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("names", [("1", "01", "2"), ("0", "2", "00")])
+def test_sub_folders_of_one_number_are_refused(tmp_path, names):
+    with pytest.raises(UserError, match=r"has classes '0\d?' and '\d+', which are one: rename one of them"):
+        read_images(as_folder(tmp_path, names=names))
+
+
+@pytest.mark.parametrize("images", ["", ".gz"])
+@pytest.mark.parametrize("labels", ["", ".gz"])
+def test_labels_are_found_whether_they_are_packed_or_not(tmp_path, images, labels):
+    (tmp_path / "other").mkdir()
+    path = as_idx(tmp_path, y=None, ending=images)
+    as_idx(tmp_path / "other", ending=labels)
+    name = f"train-labels-idx1-ubyte{labels}"
+    (tmp_path / "other" / name).rename(tmp_path / name)
+    np.testing.assert_array_equal(read_images(path).y, Y)
+    assert files_of(path) == {"images": path, "labels": tmp_path / name}
+
+
+def test_labels_may_be_names(tmp_path):
+    names = np.array(["ant", "bee", "cat"])[Y]
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"], file["y"] = X, names.astype(object)
+    for path in (tmp_path / "a.h5", save(tmp_path / "a.npz", x=X, y=names)):
+        assert read_images(path).y.tolist() == names.tolist()
+
+
+def test_names_of_sub_folders_are_the_labels(tmp_path):
+    names = ("10", "2", "cat")
+    found = read_images(as_folder(tmp_path, names=names))
     for image, label in zip(found.x[..., 0], found.y, strict=True):
         row = next(i for i, x in enumerate(X) if np.array_equal(x, image))
-        assert label == (10, 2, 7)[Y[row]]
+        assert label == names[Y[row]]
 
 
 def test_every_file_that_is_read_is_listed(tmp_path):
@@ -222,7 +274,7 @@ def _two_places(folder):
         (_single_array, r"bad\.npz is a single array: save it with numpy\.savez"),
         (lambda folder: save(folder / "a.npz", data=X), "holds data but no 'x' or 'x_train'"),
         (lambda folder: save(folder / "a.npz"), "holds nothing but no 'x'"),
-        (lambda folder: save(folder / "a.npz", x=np.array([[None]])), r"can not be read as \.npz .*numpy\.savez"),
+        (lambda folder: save(folder / "a.npz", x=np.array([[None]])), r"Python objects under 'x': .*numpy\.savez"),
         (_truncated_h5, r"bad\.h5 can not be read as HDF5"),
         (lambda folder: as_h5(folder / "a.h5", train__images=X), "holds train/images but no data set 'x' or 'train/d"),
         (_truncated_idx, r"has 767 bytes of data where its header promises 768: download it again"),
@@ -238,9 +290,9 @@ def _two_places(folder):
         (_truncated_jpeg, r"00001\.jpg can not be read as a picture"),
         (_mixed_sizes, r"z\.png is 9 x 9 pixels in grey but 00000\.png 8 x 8 .*bring all pictures"),
         (_mixed_channels, r"z\.png is 8 x 8 pixels in colour but 00000\.png 8 x 8 pixels in grey"),
-        (_transparent, r"pixels of kind RGBA: save it as 8-bit grey or RGB"),
+        (_transparent, r"00000\.png has transparent pixels: give --background, white, black or a colour"),
         (_sixteen_bits, r"pixels of kind I;16: save it as 8-bit grey or RGB"),
-        (_empty_folder, r"bad has no \.png, \.jpg, \.jpeg files, nor has a sub-folder"),
+        (_empty_folder, r"bad has no pictures \(\.png, .*\), nor has a sub-folder"),
         (_two_places, "pictures both in itself and in sub-folders"),
     ],
 )
@@ -276,6 +328,56 @@ def test_bad_files_are_refused(tmp_path, make, message):
 def test_arrays_that_are_no_images_are_refused(tmp_path, x, message):
     with pytest.raises(UserError, match=rf"a\.npz has .*{message}"):
         read_images(save(tmp_path / "a.npz", x=x))
+
+
+def _external(file, folder):
+    (folder / "raw").write_bytes(X.tobytes())
+    file.create_dataset("x", X.shape, "u1", external=[(str(folder / "raw"), 0, X.size)])
+
+
+def _virtual(file, folder):
+    import h5py
+
+    layout = h5py.VirtualLayout(X.shape, "u1")
+    layout[...] = h5py.VirtualSource(as_h5(folder / "other.h5", x=X), "x", X.shape)
+    file.create_virtual_dataset("x", layout)
+
+
+def _external_link(file, folder):
+    import h5py
+
+    file["x"] = h5py.ExternalLink(as_h5(folder / "other.h5", x=X), "x")
+
+
+def _soft_link(file, folder):
+    import h5py
+
+    file["elsewhere"] = X
+    file["x"] = h5py.SoftLink("/elsewhere")
+
+
+def _linked_group(file, folder):
+    import h5py
+
+    file["train"] = h5py.ExternalLink(as_h5(folder / "other.h5", data=X), "/")
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (_external, "keeps '/x' in other files: save the data itself"),
+        (_virtual, "keeps '/x' in other files: save the data itself"),
+        (_external_link, "has a link under 'x', which may lead out of the file"),
+        (_soft_link, "has a link under 'x', which may lead out of the file"),
+        (_linked_group, "has a link under 'train/data', which may lead out of the file"),
+    ],
+)
+def test_data_that_lie_outside_of_their_file_are_refused(tmp_path, write, message):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        write(file, tmp_path)
+    with pytest.raises(UserError, match=rf"a\.h5 {message}"):
+        read_images(tmp_path / "a.h5")
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):

@@ -8,6 +8,8 @@ from tgdp_jax.data import images
 from tgdp_jax.data.images import ImagesConfig, load
 from tgdp_jax.data.pixels import to_model
 from tgdp_jax.errors import UserError
+from tgdp_jax.settings.run import RunConfig
+from tgdp_jax.settings.stored import from_json, to_json
 
 
 @pytest.fixture
@@ -86,6 +88,11 @@ def test_all_are_brought_to_the_sources_size_or_the_one_asked_for(files):
         read(files, size=0)
 
 
+def test_a_size_beyond_memory_is_refused_by_its_option(files):
+    with pytest.raises(UserError, match=r"152 images of 1000000 x 1000000 pixels would take .*: lower --size"):
+        read(files, size=1_000_000, n_target=32)
+
+
 def test_users_see_pixels_from_zero_to_one(files):
     p = read(files)
     np.testing.assert_allclose(p.scaler.to_user(p.source.x)[..., 0], pixels(120) / 255, atol=1e-6)
@@ -108,6 +115,30 @@ def test_source_and_target_may_be_files_of_different_kinds(files):
     as_folder(files / "pictures", pixels(20, 10), np.arange(20) % 2, ("1", "2"))
     p = read(files, target="pictures", conditional=True)
     assert p.num_classes == 3 and p.target.x.shape == (16, 8, 8, 1) and set(p.target.y.tolist()) == {1, 2}
+
+
+def test_a_background_is_part_of_the_settings_only_where_it_is_given(files):
+    # Else every folder of results from before it existed would be another run's.
+    settings = {"source": files / "source.npz", "target": files / "target.npz"}
+    plain, white = (ImagesConfig(**settings, background=colour) for colour in (None, "white"))
+    assert "background" not in to_json(plain) and to_json(white)["background"] == "white"
+    for config in (plain, white):
+        run = RunConfig(problem=config)
+        assert from_json(RunConfig, to_json(run)) == run
+        assert ("background" in to_json(run)["problem"]) == (config is white)
+    with pytest.raises(UserError, match="background is 'grey': give white, black or"):
+        ImagesConfig(**settings, background="grey")
+
+
+def test_transparent_pictures_are_laid_over_the_background_in_all_files(files):
+    x = np.zeros((120, 8, 8, 4), np.uint8)
+    x[..., :3], x[:, :4, :, 3] = pixels(120, channels=3), 255
+    as_folder(files / "source", x, None)
+    as_folder(files / "target", x[:40, ::-1], None)
+    with pytest.raises(UserError, match="has transparent pixels: give --background"):
+        read(files, source="source", target="target")
+    p = read(files, source="source", target="target", background="white")
+    assert (p.source.x[:, 4:] == 1).all() and (p.target.x[:, :4] == 1).all() and (p.source.x[:, :4] < 1).any()
 
 
 def test_channels_must_agree(files):
@@ -163,6 +194,30 @@ def test_the_split_depends_on_the_seed_and_is_nested_in_n(files):
     assert rows_of(read(files, n_target=20, seed=1).target) != rows_of(a.target)
 
 
+def test_copies_are_on_one_side_and_counted(files):
+    x = pixels(150, seed=1)
+    save(files / "target.npz", x=np.concatenate([x, x]))
+    p = read(files)
+    assert (len(p.target), len(p.reference)) == (240, 60) and not rows_of(p.target) & rows_of(p.reference)
+    assert p.notes == (
+        "target: 150 of 300 images are copies of others; all copies of one are learned from, or all judge",
+    )
+    nested = read(files, n_target=101)
+    np.testing.assert_array_equal(nested.target.x, p.target.x[:101])
+    assert not rows_of(nested.target) & rows_of(nested.reference)
+
+
+def test_copies_across_files_are_counted(files):
+    reference = pixels(30, seed=5)
+    reference[:4], reference[10:13] = pixels(120)[50:54], pixels(40, seed=1)[:3]
+    save(files / "reference.npz", x=reference / 255)
+    p = read(files, reference=files / "reference.npz")
+    assert p.notes == (
+        "4 of 30 images to judge by are copies of source images",
+        "3 of 30 images to judge by are copies of target images",
+    )
+
+
 def test_reference_images_may_come_from_a_file_of_their_own(files):
     save(files / "reference.npz", x=pixels(12, seed=5))
     p = read(files, reference=files / "reference.npz")
@@ -209,10 +264,12 @@ def test_names_of_sub_folders_are_numbered_as_in_the_source(files):
     p = read(files, source="source", target="target", conditional=True)
     assert p.num_classes == 3 and set(p.target.y.tolist()) == {1, 2}
     as_folder(files / "other", pixels(20, seed=1), np.arange(20) % 2, ("bee", "dog"))
-    with pytest.raises(UserError, match=r"other has a class 'dog' that the source does not know .*name sub-folders"):
+    with pytest.raises(
+        UserError, match=r"other has a class that the source does not know by this name: dog; .*\(ant, bee, cat\)"
+    ):
         read(files, source="source", target="other", conditional=True)
     # A source whose classes are numbers knows no names.
-    with pytest.raises(UserError, match="target has a class 'bee'"):
+    with pytest.raises(UserError, match="target has 2 classes that the source does not know by this name: bee, cat"):
         read(files, target="target", conditional=True)
     p = read(files, source="source", target="other")
     assert p.target.y is None and set(p.source.y.tolist()) == {0, 1, 2}
@@ -224,7 +281,7 @@ def test_names_of_sub_folders_are_numbered_as_in_the_source(files):
     [
         (None, "has no labels, which a conditional run needs"),
         (lambda n: np.arange(n) % 3 + 0.5, "dtype float64"),
-        (lambda n: np.array(["cat"] * n), "dtype <U3"),
+        (lambda n: np.array([b"cat"] * n), "dtype \\|S3"),
         (lambda n: np.zeros(n - 1, int), r"must be integers \["),
         (lambda n: np.zeros((n, 1), int), r"must be integers \["),
         (lambda n: np.arange(n) % 3 - 1, "reach from -1"),
@@ -270,6 +327,40 @@ def test_labels_that_nobody_asked_for_may_be_any_numbers(files, classes):
     assert set(p.target.y.tolist()) == set(p.reference.y.tolist()) == {1, 2}
     save(files / "target.npz", x=pixels(40), y=np.full(40, 5))
     assert read(files).target.y is None
+
+
+def test_classes_and_what_was_left_out_are_told(files):
+    source = as_folder(files / "source", pixels(120), np.arange(120) % 3, ("ant", "bee", "unsorted"))
+    target = as_folder(files / "target", pixels(40, seed=1), np.arange(40) % 2, ("bee", "ant"))
+    (target / "notes.txt").write_text("hello")
+    as_folder(source / ".ipynb_checkpoints", pixels(2), y=None)
+    for conditional in (True, False):
+        p = read(files, source="source", target="target", conditional=conditional)
+        assert p.classes == ("ant", "bee", "unsorted") and p.num_classes == 3 * conditional
+        assert p.notes == (
+            "target: not read, being no pictures: notes.txt",
+            "labels: 0 = ant, 1 = bee, 2 = unsorted (source only)",
+        )
+        names = {
+            row.tobytes(): ("bee", "ant")[i % 2] for i, row in enumerate(to_model(pixels(40, seed=1)[..., None], 8))
+        }
+        assert [p.classes[y] for y in p.target.y] == [names[row.tobytes()] for row in p.target.x]
+
+
+def test_names_in_a_file_meet_names_of_folders(files):
+    as_folder(files / "source", pixels(120), np.arange(120) % 3, ("ant", "bee", "cat"))
+    save(files / "target.npz", x=pixels(40, seed=1), y=np.array(["cat", "bee"] * 20))
+    p = read(files, source="source", conditional=True)
+    assert set(p.target.y.tolist()) == {1, 2} and p.notes == ("labels: 0 = ant (source only), 1 = bee, 2 = cat",)
+
+
+def test_labels_that_are_not_asked_for_are_left_out_with_a_note(files):
+    save(files / "target.npz", x=pixels(40), y=np.array(["cat", "dog"] * 20))
+    p = read(files)
+    assert p.target.y is None and set(p.source.y.tolist()) == {0, 1, 2}
+    assert (
+        len(p.notes) == 1 and "by this name: cat, dog" in p.notes[0] and p.notes[0].startswith("labels are left out: ")
+    )
 
 
 def test_a_number_for_every_image_is_no_class(files):

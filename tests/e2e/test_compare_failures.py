@@ -32,14 +32,14 @@ def breaks(monkeypatch):
     """Registers a method whose training does what it is told."""
 
     def register(work, value=0.0):
-        def run(key, problem, trees, session):
-            work(problem)
-            return StageResult(Network({"w": np.zeros(3, np.float32)}), {}, {})
-
         def stages(config, problem):
+            def run(key, trees, session):
+                work(problem)
+                return StageResult(Network({"w": np.zeros(3, np.float32)}), {}, {})
+
             return (Stage("broken", (), {}, uses_target=True, run=run),)
 
-        method = TransferMethod("broken", METHODS["source"].card, stages, lambda *args: Copies(value))
+        method = TransferMethod("broken", METHODS["source"].card, (), stages, lambda *args: Copies(value))
         monkeypatch.setitem(METHODS, "broken", method)
 
     return register

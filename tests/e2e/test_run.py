@@ -33,7 +33,7 @@ from tgdp_jax.metrics.evaluate import METRICS
 from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.settings.stored import from_json
 from tgdp_jax.train.checkpoint import Store
-from tgdp_jax.transfer import METHODS, tgdp
+from tgdp_jax.transfer import METHODS, ratio, tgdp
 
 KDE = (*GAUSSIANS, "--method", "kde")
 OF_IMAGES = {"frechet", "c2st", "precision", "recall", "label_accuracy", "utility", "utility_gain"}
@@ -128,7 +128,7 @@ def test_what_was_lost_is_made_again_without_training(run_folder, lost):
 @pytest.mark.parametrize(
     ("place", "name", "left"),
     [
-        (tgdp, "fit_log_ratio", {"source"}),
+        (ratio, "fit_log_ratio", {"source"}),
         (tgdp, "fit_guidance", {"source", "classifier"}),
         (run_command, "write_samples", {"source", "classifier", "guidance"}),
         (html, "write", {"source", "classifier", "guidance"}),

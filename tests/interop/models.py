@@ -142,3 +142,51 @@ def inputs(found: DiffusersUNet, num: int = 3, seed: int = 1) -> tuple[jax.Array
     t = jnp.asarray(np.linspace(1, steps, num).round() / steps, jnp.float32)
     labels = jnp.arange(num) % found.net.num_classes if found.net.num_classes else None
     return x, t, labels
+
+
+def sssd_state(*, layers: int = 2, length: int = 20, seed: int = 0) -> dict[str, np.ndarray]:
+    """A state dict with the names and layouts of SSSD-ECG's, small and random, with labels and weight norm."""
+    leads, width, skip, half, classes, embedded, hidden = 3, 4, 5, 3, 7, 8, 9
+    rng = np.random.default_rng(seed)
+    out: dict[str, np.ndarray] = {}
+
+    def add(name: str, *shape: int) -> None:
+        out[name] = rng.normal(size=shape).astype(np.float32)
+
+    def dense(name: str, outputs: int, *inputs: int, norm: bool = False) -> None:
+        if norm:
+            add(f"{name}.weight_g", outputs, *(1 for _ in inputs))
+        add(f"{name}.weight_v" if norm else f"{name}.weight", outputs, *inputs)
+        add(f"{name}.bias", outputs)
+
+    dense("init_conv.0.conv", width, leads, 1, norm=True)
+    add("embedding.weight", classes, embedded)
+    dense("residual_layer.fc_t1", hidden, 128)
+    dense("residual_layer.fc_t2", hidden, hidden)
+    roots = np.exp(-2j * np.pi * np.arange(length // 2 + 1) / length)
+    for layer in range(layers):
+        block = f"residual_layer.residual_blocks.{layer}"
+        dense(f"{block}.fc_t", width, hidden)
+        dense(f"{block}.fc_label", 2 * width, embedded)
+        dense(f"{block}.conv_layer.conv", 2 * width, width, 3, norm=True)
+        dense(f"{block}.res_conv", width, width, 1, norm=True)
+        dense(f"{block}.skip_conv", skip, width, 1, norm=True)
+        for space in (f"{block}.S41", f"{block}.S42"):
+            kernel, features = f"{space}.s4_layer.kernel.kernel", 2 * width
+            add(f"{kernel}.C", 2, features, half, 2)
+            for name in ("P", "B"):
+                add(f"{kernel}.{name}", 1, features, half, 2)
+            out[f"{kernel}.Q"] = out[f"{kernel}.P"] * np.float32([1, -1])
+            add(f"{kernel}.w", features, half, 2)
+            out[f"{kernel}.w"][..., 0] = -0.5
+            add(f"{kernel}.log_dt", features)
+            out[f"{kernel}.omega"] = np.stack([roots.real, roots.imag], -1).astype(np.float32)
+            out[f"{kernel}.z"] = np.full_like(out[f"{kernel}.omega"], np.inf)
+            add(f"{space}.s4_layer.D", 1, features)
+            add(f"{space}.s4_layer.output_linear.weight", features, features)
+            add(f"{space}.s4_layer.output_linear.bias", features, 1)
+            add(f"{space}.norm_layer.weight", features)
+            add(f"{space}.norm_layer.bias", features)
+    dense("final_conv.0.conv", skip, skip, 1, norm=True)
+    dense("final_conv.2.conv", leads, skip, 1)
+    return out

@@ -50,7 +50,7 @@ def test_a_damaged_file_is_refused(file):
         with pytest.raises(UserError, match="damaged or cut off"):
             load_adapters(file, BASE)
     file.unlink()
-    with pytest.raises(UserError, match="can not be read"):
+    with pytest.raises(UserError, match="does not exist"):
         load_adapters(file, BASE)
 
 
@@ -63,7 +63,7 @@ def test_a_foreign_file_is_refused(file, metadata):
 
 def test_a_file_without_adapters_is_refused(file):
     rewrite(file, lambda tensors: {})
-    with pytest.raises(UserError, match="holds no low-rank adapters"):
+    with pytest.raises(UserError, match="holds 0 tensors"):
         load_adapters(file, BASE)
 
 

@@ -97,6 +97,22 @@ def test_a_pipeline_of_diffusers_is_found(tmp_path):
         assert loaded.sde == DiscreteVP("squaredcos_cap_v2") and loaded.prediction == "v"
 
 
+def test_parts_and_variants_of_diffusers_are_read(tmp_path):
+    net = their_model(config("classes"))
+    scheduler = diffusers.DDPMScheduler()
+    parts, half = tmp_path / "parts", tmp_path / "half"
+    net.save_pretrained(parts, max_shard_size="200KB")
+    assert len(list(parts.glob("*.safetensors"))) > 2
+    scheduler.save_pretrained(parts)
+    state = {name: value.numpy() for name, value in net.state_dict().items()}
+    net.half().save_pretrained(half, variant="fp16")
+    scheduler.save_pretrained(half)
+    for folder, precision in ((parts, np.float32), (half, np.float16)):
+        found = tensors.to_tensors(load_unet(folder).variables["params"]["net"])
+        assert found.keys() == state.keys()
+        assert all(np.array_equal(found[name], value.astype(precision)) for name, value in state.items())
+
+
 @pytest.mark.parametrize("kind", BETA_SCHEDULES)
 @pytest.mark.parametrize("steps", [50, 1000])
 def test_the_process_has_the_marginals_of_the_scheduler(kind, steps):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from tests.helpers import density, draw, mixture, paper_pair
-from tgdp_jax import diagnose as module
 from tgdp_jax.app.commands.diagnose import table_rows, to_dict
 from tgdp_jax.data.gaussians import GaussiansConfig, load
 from tgdp_jax.data.problem import Data
 from tgdp_jax.density_ratio import Calibration, auc, calibrate
 from tgdp_jax.errors import UserError
+from tgdp_jax.metrics import overlap as module
 from tgdp_jax.metrics.overlap import advise, diagnose, neighbour_overlap, null_auc_error
 
 PAIRS = {

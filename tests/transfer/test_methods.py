@@ -39,9 +39,7 @@ class Workshop:
         self.store = Store(root)
         self.told: list[tuple[str, bool]] = []
 
-    def train_method(
-        self, method, *, training: TrainingConfig = tiny.TRAINING, seed: int = 0, store: Store | None = None
-    ):
+    def train(self, method, *, training: TrainingConfig = tiny.TRAINING, seed: int = 0, store: Store | None = None):
         def watch(name, finished):
             self.told.append((name, finished))
             return None

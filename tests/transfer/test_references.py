@@ -4,14 +4,13 @@ import jax
 import numpy as np
 import pytest
 from scipy import stats
-from tgdp_jax.transfer.references import _weighted_choice
 
 from tests.helpers import single_gaussian, standard_errors
 from tgdp_jax.data.mixture import ExactLogRatio
 from tgdp_jax.errors import UserError
 from tgdp_jax.sde import VP
 from tgdp_jax.transfer.kde import LEFT_OUT, kde_fit
-from tgdp_jax.transfer.resampling import ReferenceGenerator
+from tgdp_jax.transfer.resampling import ReferenceGenerator, weighted_choice
 
 PROBLEMS = {
     "plane": np.random.default_rng(0).normal(size=(60, 2)),
@@ -65,7 +64,7 @@ def test_repeated_rows_are_survived_unless_there_is_nothing_else():
 
 def test_kde_samples_have_the_moments_of_the_estimate():
     x = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
-    equal = _weighted_choice(np.ones(3), None)
+    equal = weighted_choice(np.ones(3), None)
     drawn = ReferenceGenerator(x, 0.5, equal).draw(jax.random.key(0), np.arange(20_000))
     assert drawn.shape == (20_000, 2)
     assert (standard_errors(drawn, x.mean(0)) < 4).all()
@@ -76,7 +75,7 @@ def test_kde_samples_have_the_moments_of_the_estimate():
 
 def resample(key, rows, weights, num, *, labels=None, cond=None):
     """Source rows drawn by weight, as the generator of the resampling reference does."""
-    return ReferenceGenerator(rows, 0.0, _weighted_choice(weights, labels)).draw(key, np.arange(num), cond)
+    return ReferenceGenerator(rows, 0.0, weighted_choice(weights, labels)).draw(key, np.arange(num), cond)
 
 
 def test_resampling_with_the_exact_ratio_gives_the_target():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 from tgdp_jax.errors import UserError
 
@@ -40,3 +41,11 @@ def prepared(arguments: Sequence[str]) -> list[str]:
 
 def _apart(word: str) -> list[str]:
     return [part.strip() for part in word.split(",") if part.strip()]
+
+
+def nearest(kind: str, name: str, known: Iterable[str]) -> str:
+    """What to say of a name that is not known: the one that was probably meant, and all there are."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    guess = f"did you mean {close[0]!r}? There are" if close else "choose one of"
+    return f"unknown {kind} {name!r}: {guess} {', '.join(names)}"

@@ -1,23 +1,17 @@
-"""The user's own data: two .npz files with key `x` [N, *D] and, for conditional runs, integer labels `y` [N]."""
+"""The user's own data: two .npz files with key `x` [N, *D] and, for conditional runs, labels `y` [N]."""
 
 from __future__ import annotations
 
 import dataclasses
-import tokenize
-import zipfile
-import zlib
 from pathlib import Path
 
-import numpy as np
-
-from tgdp_jax.data.problem import Data, Problem, Scaler, check_labels, check_rows, count_classes, split_target
+from tgdp_jax.data.copies import copy_groups, copy_notes, judging_notes
+from tgdp_jax.data.labels import LabelFile, Matched, match_labels
+from tgdp_jax.data.npz import BROKEN_NPZ as BROKEN_NPZ
+from tgdp_jax.data.npz import npz_names, read_npz
+from tgdp_jax.data.problem import Data, Problem, check_rows, split_target
+from tgdp_jax.data.standardise import Standardised
 from tgdp_jax.errors import UserError
-
-# What numpy lets through when an archive or the header of a member is damaged.
-BROKEN_NPZ = (
-    *(OSError, ValueError, EOFError, RuntimeError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +19,7 @@ class ArraysConfig:
     """Your own data, from .npz files.
 
     Attributes:
-      source: file with source rows under key `x` [N, *D], labels under `y` [N].
+      source: file with source rows under key `x` [N, *D], labels under `y` [N]: integers, or names.
       target: file with target rows, the same keys and row shape.
       reference: file with further target rows, used only to judge samples. Default: rows of `target` beyond n-target;
         when n-target is not given either, a fifth of `target` is held back.
@@ -39,29 +33,16 @@ class ArraysConfig:
 
 
 def read_rows(path: Path) -> Data:
-    """Rows of one file, checked but not scaled.
+    """Rows of one file, checked but not scaled; labels as they are in the file.
 
     Raises:
-      UserError: the file is missing, not an .npz, pickled, lacks `x`, or holds bad values.
+      UserError: the file is missing, not an .npz, holds Python objects, lacks `x`, or holds bad values.
     """
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise UserError(f"{path} is a single array: save it with numpy.savez(path, x=...)")
-        with archive:
-            # A member that is no array comes back as bytes.
-            arrays = {name: archive[name] for name in ("x", "y") if name in archive}
-            if not isinstance(arrays.get("x"), np.ndarray):
-                names = ", ".join(archive.files) or "nothing"
-                raise UserError(f"{path} holds {names} but no array 'x': save rows with numpy.savez(path, x=...)")
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: check the path") from None
-    except BROKEN_NPZ as error:
-        raise UserError(f"{path} can not be read as .npz ({error}): save it with numpy.savez(path, x=...)") from error
-    y = arrays.get("y")
-    return Data(check_rows(arrays["x"], str(path)), y if isinstance(y, np.ndarray) else None)
+    how = "save rows with numpy.savez(path, x=...)"
+    arrays = read_npz(path, ("x", "y"), how)
+    if "x" not in arrays:
+        raise UserError(f"{path} holds {', '.join(npz_names(path, how)) or 'nothing'} but no array 'x': {how}")
+    return Data(check_rows(arrays["x"], str(path)), arrays.get("y"))
 
 
 def check_pair(source: Data, other: Data, name: str = "target") -> None:
@@ -80,33 +61,36 @@ def load(config: ArraysConfig, *, n_target: int | None, seed: int, source_seed: 
     """Reads, checks and standardises; which target rows are learned from depends on (file, n_target, seed) alone.
 
     Raises:
-      UserError: see `read_rows`; also shapes or labels that do not match, or too few rows.
+      UserError: see `read_rows`; also shapes or labels that do not match, too few rows, or rows that can not be
+        standardised.
     """
-    source, pool = read_rows(config.source), read_rows(config.target)
-    check_pair(source, pool)
-    num_classes = 0 if not config.conditional else count_classes(source.y, len(source), str(config.source))
-
-    def labelled(data: Data, path: Path) -> Data:
-        # Labels that nobody asked for are not looked at, whatever they are.
-        return Data(data.x, check_labels(data.y, len(data), num_classes, str(path)) if config.conditional else None)
-
-    source, pool = labelled(source, config.source), labelled(pool, config.target)
-    learned, spare = split_target(len(pool), n_target, all_to_learn=config.reference is not None, seed=seed)
-    target, reference = pool.take(learned), None if spare is None else pool.take(spare)
-    if config.reference:
-        reference = read_rows(config.reference)
-        check_pair(source, reference, "reference")
-        reference = labelled(reference, config.reference)
-    scaler = Scaler.of(source.x)
-
-    def scaled(data: Data) -> Data:
-        return Data(scaler.to_model(data.x), data.y)
-
+    paths = {"source": config.source, "target": config.target}
+    if config.reference is not None:
+        paths["reference"] = config.reference
+    files = {name: read_rows(path) for name, path in paths.items()}
+    for name in [name for name in files if name != "source"]:
+        check_pair(files["source"], files[name], name)
+    # Labels that nobody asked for are not looked at, whatever they are.
+    labels = Matched((), {}, ())
+    if config.conditional:
+        given = {name: LabelFile(data.y, len(data), str(paths[name])) for name, data in files.items()}
+        labels = match_labels(given, required=True)
+    standardised = Standardised(files["source"].x)
+    scaled = {name: Data(standardised(data.x, str(paths[name])), labels.y.get(name)) for name, data in files.items()}
+    source, pool, reference = scaled["source"], scaled["target"], scaled.get("reference")
+    groups = copy_groups(pool.x)
+    notes = [*labels.notes, *standardised.notes, *copy_notes(groups, "rows", split=reference is None)]
+    learned, spare = split_target(groups, n_target, all_to_learn=reference is not None, seed=seed)
+    target, reference = pool.take(learned), reference if spare is None else pool.take(spare)
+    if reference is not None:
+        notes += judging_notes(reference.x, "rows", source=source.x, target=target.x)
     return Problem(
         "arrays",
-        scaled(source),
-        scaled(target),
-        None if reference is None else scaled(reference),
-        num_classes=num_classes,
-        scaler=scaler,
+        source,
+        target,
+        reference,
+        num_classes=len(labels.classes),
+        scaler=standardised.scaler,
+        classes=labels.classes,
+        notes=tuple(notes),
     )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from tgdp_jax.data.pixels import UNIT, to_model
+from tgdp_jax.data.pixels import UNIT, check_size, to_model
 from tgdp_jax.data.problem import Data, Problem, check_n_target
 from tgdp_jax.errors import UserError, choose
 
@@ -73,6 +73,7 @@ def load(config: DigitsConfig, *, n_target: int | None, seed: int, source_seed: 
     order = np.random.default_rng(seed).permutation(np.flatnonzero(ours))
     available = len(order) // 2
     check_n_target(n_target, available)
+    check_size(len(x), config.size, 1)
 
     def data(images: np.ndarray, rows: np.ndarray) -> Data:
         return Data(to_model(images[rows][..., None], config.size), y[rows])

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tgdp_jax.data.memory import check_fits
 from tgdp_jax.data.mixture import GaussianMixture
 from tgdp_jax.data.problem import Data, Exact, Problem, check_n_target
 from tgdp_jax.errors import UserError
@@ -84,6 +85,11 @@ def load(config: GaussiansConfig, *, n_target: int | None, seed: int, source_see
     n_target = 100 if n_target is None else n_target
     available = 100_000
     check_n_target(n_target, available)
+    # Means, noise and their sum; target rows are drawn all, so that they are nested.
+    rows = max(config.num_source, available, NUM_REFERENCE)
+    needed = 3 * rows * config.dim * np.dtype(np.float32).itemsize
+    remedy = "lower --dim" + " or --num-source" * (rows == config.num_source)
+    check_fits(needed, f"drawing {rows} rows of dimension {config.dim}", remedy)
     exact = mixtures(config)
     source_seed = seed if source_seed is None else source_seed
     keys = [jax.random.fold_in(jax.random.key(own), part) for part, own in enumerate((source_seed, seed, seed))]

@@ -5,10 +5,18 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from tgdp_jax.data.memory import check_fits
 from tgdp_jax.data.problem import Scaler
 
 # The user's units are [0, 1], the models' [-1, 1].
 UNIT = Scaler(np.full((), 0.5), np.full((), 0.5))
+
+
+def check_size(rows: int, size: int, channels: int) -> None:
+    """Raises:
+    UserError: so many images of size x size pixels do not fit into memory."""
+    needed = rows * size**2 * channels * np.dtype(np.float32).itemsize
+    check_fits(needed, f"{rows} images of {size} x {size} pixels", "lower --size or give fewer images")
 
 
 def to_model(x: np.ndarray, size: int) -> np.ndarray:

@@ -55,10 +55,11 @@ class Scaler:
     def of(cls, x: np.ndarray) -> Scaler:
         """Standardises by the mean and standard deviation of rows x [N, *D]; a constant coordinate keeps scale one.
 
-        In double precision: squares of large or small units leave the range of float32.
+        In double precision: squares of large or small units leave the range of float32. See `varying` for what is
+        constant.
         """
         mean, std = x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
-        return cls(mean, np.where(std > 1e-7 * np.abs(mean), std, 1.0))
+        return cls(mean, np.where(varying(mean, std), std, 1.0))
 
     def to_model(self, x: np.ndarray) -> np.ndarray:
         """User's units to the models'."""
@@ -68,6 +69,19 @@ class Scaler:
         """Models' units back to the user's."""
         return (x * self.scale + self.shift).astype(np.float32)
 
+
+def varying(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Which coordinates vary, by their means and standard deviations [*D] in double precision; bool [*D].
+
+    The others are constant to rounding: beside their own mean, or beside the coordinate that varies most, where even
+    units that have nothing in common do not lie so far apart (a picofarad and a gigahertz are 1e-21).
+    """
+    return (std > SMALLEST_OF_MEAN * np.abs(mean)) & (std > SMALLEST_OF_DATA * std.max(initial=0.0))
+
+
+# About what float32 resolves.
+SMALLEST_OF_MEAN = 1e-7
+SMALLEST_OF_DATA = 1e-24
 
 IDENTITY = Scaler(np.zeros(()), np.ones(()))
 
@@ -176,11 +190,18 @@ def check_rows(x: np.ndarray, what: str) -> np.ndarray:
     return x
 
 
-def _check_label_array(y: np.ndarray | None, rows: int, what: str) -> np.ndarray:
+def check_label_array(y: np.ndarray | None, rows: int, what: str) -> np.ndarray:
+    """Integer labels [N], checked to be such; names are for `labels.read_labels`.
+
+    Raises:
+      UserError: missing, not integers, or of another length.
+    """
     if y is None:
-        raise UserError(f"{what} has no labels: a conditional run needs an integer array under key 'y'")
+        raise UserError(f"{what} has no labels: a conditional run needs integers or names in an array under key 'y'")
     if y.dtype.kind not in "iu" or y.shape != (rows,):
-        raise UserError(f"labels of {what} have dtype {y.dtype} and shape {y.shape}: y must be integers [{rows}]")
+        raise UserError(
+            f"labels of {what} have dtype {y.dtype} and shape {y.shape}: y must be integers [{rows}] or as many names"
+        )
     return y
 
 
@@ -190,7 +211,7 @@ def count_classes(y: np.ndarray | None, rows: int, what: str) -> int:
     Raises:
       UserError: missing, not integers, of another length, or numbers that can not be classes.
     """
-    largest = int(_check_label_array(y, rows, what).max())
+    largest = int(check_label_array(y, rows, what).max())
     if largest >= rows:
         raise UserError(
             f"labels of {what} reach {largest} but it has {rows} rows: number the classes 0, 1, 2 and so on"
@@ -206,7 +227,7 @@ def check_labels(
     Raises:
       UserError: missing, not integers, of another length, or out of [0, num_classes).
     """
-    y = _check_label_array(y, rows, what)
+    y = check_label_array(y, rows, what)
     if y.min() < 0 or y.max() >= num_classes:
         raise UserError(
             f"labels of {what} reach from {y.min()} to {y.max()}: they must lie in 0..{num_classes - 1}, {classes}"
@@ -224,12 +245,14 @@ def check_n_target(n: int, available: int) -> None:
 
 
 def split_target(
-    available: int, n_target: int | None, *, all_to_learn: bool, seed: int
+    groups: np.ndarray, n_target: int | None, *, all_to_learn: bool, seed: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Row numbers of the target to learn from, and the others to judge by; None where these are too few.
 
+    Copies of one row are on one side. The rows to learn from are nested in n_target.
+
     Args:
-      available: rows of the target.
+      groups: rows of the same number are copies of one another [N], see `copies.copy_groups`.
       n_target: rows to learn from; None: four fifths.
       all_to_learn: what to judge by comes from elsewhere, so that None means all and nothing is set aside.
       seed: of the order, which is the same for every n_target.
@@ -237,10 +260,18 @@ def split_target(
     Raises:
       UserError: n_target is out of range.
     """
+    available = len(groups)
     if n_target is None:
         n_target = available if all_to_learn else max(2, available - available // 5)
     check_n_target(n_target, available)
     order = np.random.default_rng(seed).permutation(available)
-    rest = order[n_target:]
+    if all_to_learn:
+        return order[:n_target], None
+    # Copies next to one another, where the first of them stands.
+    _, first, of = np.unique(groups[order], return_index=True, return_inverse=True)
+    order = order[np.argsort(first[of], kind="stable")]
+    learned, rest = order[:n_target], order[n_target:]
+    # The last row that is learned from may have further copies.
+    rest = rest[~np.isin(groups[rest], groups[learned])]
     # A handful of rows judges nothing; better no number than a wild one.
-    return order[:n_target], None if all_to_learn or len(rest) < 10 else rest
+    return learned, None if len(rest) < 10 else rest

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from tgdp_jax.errors import UserError, write_remedy
-from tgdp_jax.interop.tensors import read_tensors
+from tgdp_jax.interop.tensors import finite, read_metadata, read_tensors
 from tgdp_jax.runtime.parallel import is_primary
 from tgdp_jax.train.reparam import LowRank, flat, matrix_shape, nested
 
@@ -64,27 +65,35 @@ def load_adapters(path: str | Path, base: Any) -> tuple[LowRank, Any]:
     """
     path = Path(path)
     tensors = read_tensors(path)
-    with safetensors.safe_open(path, framework="numpy") as file:
-        metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT or not tensors:
-        raise UserError(f"{path} holds no low-rank adapters of tgdp_jax: give a file that save_adapters wrote")
-    try:
-        reparam = LowRank(int(metadata["rank"]), float(metadata["alpha"]), metadata["targets"])
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path} does not say its rank, alpha and targets: write it anew with save_adapters") from error
+    reparam = _reparam(path)
     shapes = {name: tuple(leaf.shape) for name, leaf in flat(base).items()}
     out = {}
     for name, value in tensors.items():
         kernel, _, factor = name.rpartition("/")
-        other = tensors.get(f"{kernel}/{'b' if factor == 'a' else 'a'}")
-        if factor not in ("a", "b") or other is None or kernel not in shapes:
+        other = f"{kernel}/{'b' if factor == 'a' else 'a'}"
+        if factor not in ("a", "b") or other not in tensors or kernel not in shapes:
             raise UserError(f"{path} holds {name}, which fits no kernel of the base: use the source that it is of")
         inputs, outputs = matrix_shape(kernel, shapes[kernel])
-        rank = other.shape[0 if factor == "a" else -1] if other.ndim else 0
+        rank = min(reparam.rank, inputs, outputs)
         if value.shape != ((inputs, rank) if factor == "a" else (rank, outputs)):
             raise UserError(
-                f"{path}: {name} is {list(value.shape)}, which does not fit the base's kernel {list(shapes[kernel])}: "
-                "use the source that it is of"
+                f"{path}: {name} is {list(value.shape)}, which at rank {reparam.rank} does not fit the base's kernel "
+                f"{list(shapes[kernel])}: use the source that it is of"
             )
-        out[name] = value.astype(np.float32)
+        out[name] = finite(value, name, str(path))
     return reparam, nested(out)
+
+
+def _reparam(path: Path) -> LowRank:
+    """What the metadata of a file say."""
+    metadata = read_metadata(path)
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path} holds no low-rank adapters of tgdp_jax: give a file that save_adapters wrote")
+    try:
+        reparam = LowRank(int(metadata["rank"]), float(metadata["alpha"]), metadata["targets"])
+        if reparam.rank < 1 or not abs(reparam.alpha) <= float(np.finfo(np.float32).max):
+            raise ValueError(f"rank {reparam.rank}, alpha {reparam.alpha}")
+        re.compile(reparam.targets)
+    except (KeyError, ValueError, OverflowError, RecursionError, re.error) as error:
+        raise UserError(f"{path} does not say its rank, alpha and targets: write it anew with save_adapters") from error
+    return reparam

@@ -1,8 +1,12 @@
 """Folders that diffusers' `UNet2DModel.save_pretrained` writes: loaded as a source model, and written back.
 
-Neither diffusers nor torch is needed: a folder is `config.json`, `diffusion_pytorch_model.safetensors` and, for the
-process, a scheduler's `scheduler_config.json` beside them, in `../scheduler` or, in a pipeline's folder, in
-`scheduler/` (the net being in `unet/`). Pickled weights are refused, since loading a pickle can run code.
+Neither diffusers nor torch is needed: a folder is `config.json`, `diffusion_pytorch_model.safetensors` (or its parts,
+or a variant such as `diffusion_pytorch_model.fp16.safetensors`) and, for the process, a scheduler's
+`scheduler_config.json` beside them, in `../scheduler` or, in a pipeline's folder, in `scheduler/` (the net being in
+`unet/`). Pickled weights are refused, since loading a pickle can run code.
+
+Whatever can be wrong with a folder is found before anything as large as a config asks for is made: the header of the
+weights is read first, a config must have its sizes, and only where every shape fits are the weights themselves read.
 
 A model of a chain of T steps is called with t * T - 1 as its timestep (`DiscreteTime`), and `DiscreteVP` is the process
 that has the chain's marginals, so that solvers and guidance see a model in continuous time like any other.
@@ -14,24 +18,24 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import safetensors.numpy
 
 from tgdp_jax.errors import UserError, write_remedy
 from tgdp_jax.interop import options, tensors
+from tgdp_jax.interop.files import CONFIG, PICKLES, SCHEDULER, WEIGHTS, pickled, read_json, readable, weight_files
+from tgdp_jax.interop.sizes import check_sizes
 from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.prediction import ScoreFn, network_score, to_eps
 from tgdp_jax.runtime.parallel import is_primary
 from tgdp_jax.sde import DiscreteVP
 
 Array = jax.Array
-CONFIG, WEIGHTS, SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,13 +82,17 @@ def load_unet(
         supported.
     """
     folder = Path(folder)
+    with readable(folder):
+        return _loaded(folder, sde, prediction, dtype)
+
+
+def _loaded(folder: Path, sde: DiscreteVP | None, prediction: str, dtype: Any) -> DiffusersUNet:
     if not folder.is_dir():
         if folder.suffix in PICKLES:
-            raise _pickled(folder)
+            raise pickled(folder)
         raise UserError(f"{folder} is not a folder: give the one that holds {CONFIG} and {WEIGHTS}")
     home = _home(folder)
-    values = _read_json(home / CONFIG)
-    unet, shape = options.unet_of_options(values, str(home / CONFIG))
+    unet, shape = options.unet_of_options(read_json(home / CONFIG), str(home / CONFIG))
     if unet.time_kind == "fourier":
         raise UserError(
             f"{home / CONFIG}: time_embedding_type is 'fourier', whose timesteps are noise scales; a chain's first "
@@ -102,23 +110,50 @@ def load_unet(
         sde, prediction = found
     elif sde is None:
         raise UserError(f"{home} has no {SCHEDULER} beside it or in ../scheduler: add it, or give sde and prediction")
+    files = weight_files(home)
+    where = str(files[0] if len(files) == 1 else home)
+    shapes = _together(files, tensors.read_shapes)
+    check_sizes(unet, shape[-1], shapes, str(home / CONFIG))
     net = DiscreteTime(unet.clone(dtype=dtype), sde.num_steps)
-    side = 2 ** (len(unet.channels) - 1)
-    labels = jnp.zeros((1,), jnp.int32) if unet.num_classes else None
-    x = jnp.zeros((1, side, side, shape[-1]))
-    expected = jax.eval_shape(net.init, jax.random.key(0), x, jnp.ones((1,)), labels)
-    params = tensors.from_tensors(_read_weights(home), expected["params"]["net"], str(home / WEIGHTS))
+    expected = _expected(net, shape[-1])
+    tensors.check_fit(shapes, expected, where)
+    params = tensors.from_tensors(_together(files, tensors.read_tensors), expected, where)
     variables = {"params": {"net": jax.tree.map(jnp.asarray, params)}}
     return DiffusersUNet(net, variables, sde, prediction, shape)
 
 
+def _together(files: list[Path], read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """What `read` finds in all files, by the tensors' names, each of which is in one of them."""
+    out: dict[str, Any] = {}
+    for file in files:
+        found = read(file)
+        twice = out.keys() & found.keys()
+        if twice:
+            raise UserError(f"{file} holds {min(twice)}, as another part of the weights does: fetch the folder again")
+        out |= found
+    return out
+
+
+def _expected(net: DiscreteTime, channels: int) -> Any:
+    """The U-Net's parameters, as shapes alone: nothing is computed, and no image is made."""
+    side = 2 ** (len(net.net.channels) - 1)
+    x, t = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.float32)
+    labels = jax.ShapeDtypeStruct((1,), jnp.int32) if net.num_classes else None
+    made: Any = jax.eval_shape(lambda *inputs: net.init(jax.random.key(0), *inputs), x, t, labels)
+    return made["params"]["net"]
+
+
 def unet_files(folder: str | Path) -> dict[str, Path]:
-    """The files of a U-Net's folder that `load_unet` reads, by name."""
+    """The files of a U-Net's folder that `load_unet` reads, by name.
+
+    Raises:
+      UserError: the folder can not be read, or has no weights or several to choose from.
+    """
     folder = Path(folder)
-    home = _home(folder)
-    files = {name: home / name for name in (CONFIG, WEIGHTS)}
-    schedulers = [(SCHEDULER, place) for place in _scheduler_places(home, folder)]
-    return {name: file for name, file in files.items() if file.exists()} | dict(schedulers[:1])
+    with readable(folder):
+        home = _home(folder)
+        schedulers = [(SCHEDULER, place) for place in _scheduler_places(home, folder)]
+        return {file.name: file for file in (home / CONFIG, *weight_files(home))} | dict(schedulers[:1])
 
 
 def save_unet(folder: str | Path, model: DiffusersUNet) -> None:
@@ -168,38 +203,8 @@ def _scheduler_places(home: Path, folder: Path) -> list[Path]:
 
 def _read_process(home: Path, folder: Path) -> tuple[DiscreteVP, str] | None:
     for place in _scheduler_places(home, folder):
-        return options.process_of_options(_read_json(place), str(place))
+        return options.process_of_options(read_json(place), str(place))
     return None
-
-
-def _read_weights(home: Path) -> dict[str, np.ndarray]:
-    if (home / WEIGHTS).exists():
-        return tensors.read_tensors(home / WEIGHTS)
-    if (home / f"{WEIGHTS}.index.json").exists():
-        raise UserError(f"{home} holds weights in several parts: save them in one, with a larger max_shard_size")
-    for file in sorted(home.iterdir()):
-        if file.suffix in PICKLES:
-            raise _pickled(file)
-    raise UserError(f"{home} has no {WEIGHTS}: fetch it")
-
-
-def _pickled(file: Path) -> UserError:
-    return UserError(
-        f"{file} is a pickle, which can run code when it is loaded: convert it to {WEIGHTS} where you trust it, with "
-        "diffusers' UNet2DModel.from_pretrained(...).save_pretrained(..., safe_serialization=True)"
-    )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: give the folder that holds {CONFIG} and {WEIGHTS}") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can not be read ({error}): fetch it again") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds no JSON object: fetch it again")
-    return value
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

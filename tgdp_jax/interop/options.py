@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tgdp_jax.errors import UserError
+from tgdp_jax.interop.files import named, shown
 from tgdp_jax.nets.blocks import TIME_NORMS
 from tgdp_jax.nets.unet import DOWN_TYPES, SAMPLERS, TIME_KINDS, UP_TYPES, UNet
 from tgdp_jax.sde import BETA_SCHEDULES, DiscreteVP
@@ -56,6 +57,10 @@ _SILENT = frozenset(
 )
 
 
+# A U-Net of as many levels halves images of 2,048 pixels down to one; chains are of 1,000 steps, of 4,000 at most.
+_MAX_LEVELS, _MAX_STEPS = 12, 100_000
+_MAX_WHOLE, _MAX_NUMBER = 2**20, 1e6
+
 Shape = tuple[int | None, int | None, int]  # height and width, None where a config does not say, and channels
 
 
@@ -80,17 +85,18 @@ class Options:
         self._read.add(name)
         value = self._values.get(name, default)
         if not fits(value):
-            raise UserError(f"{self._where}: {name} is {value!r}, which is not supported: {expected} is")
+            raise UserError(f"{self._where}: {name} is {shown(value)}, which is not supported: {expected} is")
         return value
 
     def one_of(self, name: str, choices: tuple) -> Any:
         """The option `name`, one of `choices`, whose first is the default."""
-        return self.take(name, choices[0], lambda v: v in choices, " or ".join(map(repr, choices)))
+        value = self.take(name, choices[0], lambda v: v in choices, " or ".join(map(repr, choices)))
+        return choices[choices.index(value)]  # a file may hold 1.0 for 1
 
-    def whole(self, name: str, default: int | None, *, least: int = 1, or_none: bool = False) -> Any:
-        """The option `name`, an integer of at least `least`, or null where that is allowed."""
-        words = f"an integer of at least {least}" + (" or null" if or_none else "")
-        return self.take(name, default, lambda v: (v is None and or_none) or _is_whole(v, least), words)
+    def whole(self, name: str, default: int | None, *, most: int = _MAX_WHOLE, or_none: bool = False) -> Any:
+        """The option `name`, an integer from 1 to `most`, or null where that is allowed."""
+        words = f"an integer from 1 to {most}" + (" or null" if or_none else "")
+        return self.take(name, default, lambda v: (v is None and or_none) or _is_whole(v, most), words)
 
     def refuse_others(self, silent: frozenset[str] = frozenset()) -> None:
         """Refuses options that were not read and are switched on.
@@ -100,24 +106,25 @@ class Options:
         """
         for name, value in self._values.items():
             if name[:1] != "_" and name not in self._read | silent and value not in (None, False):
-                raise UserError(f"{self._where}: {name} is {value!r}, an option that is not supported")
+                raise UserError(f"{self._where}: {named(name)} is {shown(value)}, an option that is not supported")
 
 
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _is_whole(value: Any, most: int = _MAX_WHOLE) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    # False for NaN, which JSON files of Python may hold.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _MAX_NUMBER
 
 
 def _are_names(known: dict[str, Any]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and all(_block_name(v) in known for v in value)
+    return lambda value: isinstance(value, list) and all(isinstance(v, str) and _block_name(v) in known for v in value)
 
 
-def _block_name(name: Any) -> str:
+def _block_name(name: str) -> str:
     # diffusers' first name of a block: UNetResDownBlock2D.
-    return str(name).removeprefix("UNetRes")
+    return name.removeprefix("UNetRes")
 
 
 def unet_of_options(values: dict[str, Any], where: str) -> tuple[UNet, Shape]:
@@ -131,17 +138,16 @@ def unet_of_options(values: dict[str, Any], where: str) -> tuple[UNet, Shape]:
       UserError: another class, or an option or value that is not supported.
     """
     if values.get("_class_name") != "UNet2DModel":
-        raise UserError(
-            f"{where} is of a {values.get('_class_name', 'model without a class name')}: only UNet2DModel is supported"
-        )
+        kind = named(values["_class_name"]) if "_class_name" in values else "model without a class name"
+        raise UserError(f"{where} is of a {kind}: only UNet2DModel is supported")
     options = Options(values, where)
     for name, allowed in _FIXED.items():
         options.one_of(name, allowed)
     channels = options.take(
         "block_out_channels",
         [224, 448, 672, 896],
-        lambda v: isinstance(v, list) and len(v) > 0 and all(_is_whole(c, 1) for c in v),
-        "a list of channel counts",
+        lambda v: isinstance(v, list) and 0 < len(v) <= _MAX_LEVELS and all(map(_is_whole, v)),
+        f"a list of 1 to {_MAX_LEVELS} channel counts",
     )
     down = ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"]
     up = ["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"]
@@ -176,9 +182,7 @@ def unet_of_options(values: dict[str, Any], where: str) -> tuple[UNet, Shape]:
     size = options.take(
         "sample_size",
         None,
-        lambda v: (
-            v is None or _is_whole(v, 1) or (isinstance(v, list) and len(v) == 2 and all(_is_whole(s, 1) for s in v))
-        ),
+        lambda v: v is None or _is_whole(v) or (isinstance(v, list) and len(v) == 2 and all(map(_is_whole, v))),
         "an integer, a pair of integers or null",
     )
     height, width = size if isinstance(size, list) else (size, size)
@@ -240,7 +244,7 @@ def process_of_options(values: dict[str, Any], where: str) -> tuple[DiscreteVP, 
     options.take(
         "variance_type",
         "fixed_small",
-        lambda v: not str(v).startswith("learned"),
+        lambda v: v is None or (isinstance(v, str) and not v.startswith("learned")),
         "a net that predicts no variance, such as one of variance_type 'fixed_small',",
     )
     kind = options.one_of("beta_schedule", BETA_SCHEDULES)
@@ -249,7 +253,8 @@ def process_of_options(values: dict[str, Any], where: str) -> tuple[DiscreteVP, 
         options.take(name, default, lambda v: _is_number(v) and 0 < v < 1, "a number in (0, 1)")
         for name, default in (("beta_start", 1e-4), ("beta_end", 0.02))
     )
-    return DiscreteVP(kind, start, end, options.whole("num_train_timesteps", 1000)), PREDICTIONS[prediction]
+    steps = options.whole("num_train_timesteps", 1000, most=_MAX_STEPS)
+    return DiscreteVP(kind, start, end, steps), PREDICTIONS[prediction]
 
 
 def options_of_process(sde: DiscreteVP, prediction: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop.tensors import read_tensors
+from tgdp_jax.interop.tensors import finite, read_shapes, read_tensors
 from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.nets.sssd import SSSD
 from tgdp_jax.prediction import ScoreFn, network_score
@@ -61,6 +61,8 @@ from tgdp_jax.sde import DiscreteVP
 LAYER = re.compile(r"residual_layer\.residual_blocks\.(\d+)\.")
 # The chain of the published configuration.
 CHAIN = DiscreteVP("linear", 1e-4, 0.02, 200)
+# The published model has 64; a matrix of as many rows is made to know the shapes.
+_MAX_STATES = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,32 +93,51 @@ class SSSDModel:
 
 
 class _Reader:
-    """Tensors taken by name, so that at the end those that nobody took are known."""
+    """Tensors taken by name, so that at the end those are known that nobody took, are missing or of a wrong shape."""
 
     def __init__(self, path: Path):
-        self.path, self.left, self.missing = path, read_tensors(path), []
+        self.path, self.left = path, read_tensors(path)
+        self.missing: list[str] = []
+        self.wrong: list[str] = []
 
-    def take(self, name: str, *shape: int) -> np.ndarray:
-        """A tensor, in double precision; zeros of the shape in the place of one that is missing."""
-        if name not in self.left:
+    def take(self, name: str, *sizes: int | None) -> np.ndarray:
+        """A tensor with axes of these sizes (None: any), in double precision; zeros in the place of one that is not."""
+        value = self.left.pop(name, None)
+        if value is None:
             self.missing.append(name)
-            return np.zeros(shape)
-        return self.left.pop(name).astype(np.float64)
+        elif value.ndim != len(sizes) or any(s not in (None, n) for s, n in zip(sizes, value.shape, strict=True)):
+            self.wrong.append(f"{name} (is {list(value.shape)}, not {str(list(sizes)).replace('None', '*')})")
+        else:
+            finite(value, name, str(self.path))
+            return value.astype(np.float64)
+        return np.zeros([size or 1 for size in sizes])
 
     def weight(self, name: str) -> np.ndarray:
-        """A layer's weight, weight norm multiplied out."""
+        """A layer's weight, [out, in] or [out, in, window], weight norm multiplied out."""
         for size, direction in (("weight_g", "weight_v"), (f"{_PARAMETRIC}0", f"{_PARAMETRIC}1")):
             if f"{name}.{size}" in self.left:
-                v = self.take(f"{name}.{direction}", 1, 1, 1)
+                v = self.take(f"{name}.{direction}", None, None, *self._last(f"{name}.{direction}"))
                 norm = np.sqrt(np.sum(v**2, tuple(range(1, v.ndim)), keepdims=True))
-                return self.take(f"{name}.{size}") * v / np.where(norm > 0, norm, 1.0)
-        return self.take(f"{name}.weight", 1, 1, 1)
+                return self.take(f"{name}.{size}", *norm.shape) * v / np.where(norm > 0, norm, 1.0)
+        return self.take(f"{name}.weight", None, None, *self._last(f"{name}.weight"))
+
+    def _last(self, name: str) -> tuple[None, ...]:
+        """The third axis of a weight, if it has one."""
+        return (None,) if name in self.left and self.left[name].ndim > 2 else ()
 
     def dense(self, name: str) -> dict[str, np.ndarray]:
         """A dense layer, or a convolution whose windows are one place."""
         weight = self.weight(name)
         kernel = weight.reshape(weight.shape[:2]).T if weight.ndim < 3 or weight.shape[2] == 1 else weight
-        return {"kernel": kernel, "bias": self.take(f"{name}.bias", 1).reshape(-1)}
+        bias = f"{name}.bias"
+        column = (1,) if bias in self.left and self.left[bias].ndim > 1 else ()
+        return {"kernel": kernel, "bias": self.take(bias, None, *column).reshape(-1)}
+
+    def check(self) -> None:
+        """Refuses a file whose tensors were not all taken, each once."""
+        _refuse(self.path, "lacks", self.missing)
+        _refuse(self.path, "holds, beside those of SSSD-ECG,", sorted(self.left))
+        _refuse(self.path, "does not fit together; of other shapes than SSSD-ECG has are", self.wrong)
 
 
 _PARAMETRIC = "parametrizations.weight.original"
@@ -139,12 +160,12 @@ def load_sssd(path: str | Path, *, sde: DiscreteVP = CHAIN, dtype: Any = jnp.flo
             f"{path} is not a .safetensors file: convert the checkpoint, since loading a pickle can run code; "
             "tgdp_jax/interop/sssd.py says how"
         )
+    layers = _num_layers(path)
     reader = _Reader(path)
-    layers = 1 + max((int(found[1]) for name in reader.left if (found := LAYER.match(name))), default=0)
     tree: dict[str, Any] = {"input": reader.dense("init_conv.0.conv")}
     conditional = "embedding.weight" in reader.left
     if conditional:
-        tree["labels"] = {"kernel": reader.take("embedding.weight")}
+        tree["labels"] = {"kernel": reader.take("embedding.weight", None, None)}
     for i in (1, 2):
         tree[f"time{i}"] = reader.dense(f"residual_layer.fc_t{i}")
     lengths = set()
@@ -152,12 +173,13 @@ def load_sssd(path: str | Path, *, sde: DiscreteVP = CHAIN, dtype: Any = jnp.flo
         tree[f"layer{i}"], found = _layer(reader, f"residual_layer.residual_blocks.{i}", conditional)
         lengths |= found
     tree["output1"], tree["output2"] = reader.dense("final_conv.0.conv"), reader.dense("final_conv.2.conv")
-    _refuse(path, "lacks", reader.missing)
-    _refuse(path, "holds, beside those of SSSD-ECG,", sorted(reader.left))
+    reader.check()
     if len(lengths) != 1:
         raise UserError(f"{path} holds state spaces for rows of {sorted(lengths)} places: all must be of one length")
     channels, width = tree["input"]["kernel"].shape
     c = tree["layer0"]["space1"]["space"]["c"]
+    if 2 * c.shape[2] > _MAX_STATES:
+        raise UserError(f"{path} has state spaces of {2 * c.shape[2]} states: at most {_MAX_STATES} are supported")
     net = SSSD(
         layers,
         width,
@@ -174,6 +196,18 @@ def load_sssd(path: str | Path, *, sde: DiscreteVP = CHAIN, dtype: Any = jnp.flo
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), {"net": tree})
     _check_shapes(path, made, params, shape)
     return SSSDModel(made, {"params": params}, sde, shape)
+
+
+def _num_layers(path: Path) -> int:
+    """How many residual layers a file has, by the names in its header."""
+    names = read_shapes(path)
+    if "conv_in.weight" in names:
+        raise UserError(f"{path} is of a U-Net of diffusers: give the folder that holds it and its config.json")
+    found = {int(match[1]) for name in names if (match := LAYER.match(name))}
+    gap = next((i for i in range(len(found)) if i not in found), None)
+    if not found or gap is not None:
+        _refuse(path, "lacks", [f"residual_layer.residual_blocks.{gap or 0}"])
+    return len(found)
 
 
 def _layer(reader: _Reader, prefix: str, conditional: bool) -> tuple[dict[str, Any], set[int]]:
@@ -199,37 +233,51 @@ def _layer(reader: _Reader, prefix: str, conditional: bool) -> tuple[dict[str, A
 def _space(reader: _Reader, prefix: str) -> tuple[dict[str, Any], int]:
     """(an S4 block's parameters, length of the rows that it is for)."""
     kernel = f"{prefix}.s4_layer.kernel.kernel"
-    shape = 1, 1, 1, 2
-    w, roots = reader.take(f"{kernel}.w", *shape[1:]), reader.take(f"{kernel}.omega", 2, 2)
-    p, q = reader.take(f"{kernel}.P", *shape), reader.take(f"{kernel}.Q", *shape)
-    reader.take(f"{kernel}.z")
-    if len(p) != 1 or np.abs(q - p * (1, -1)).max() > 1e-4 * max(np.abs(p).max(), 1e-30):
+    pairs = None, None, 2  # complex numbers of every feature and state
+    w, roots = reader.take(f"{kernel}.w", *pairs), reader.take(f"{kernel}.omega", None, 2)
+    p = reader.take(f"{kernel}.P", 1, *pairs)
+    q = reader.take(f"{kernel}.Q", *p.shape)
+    # Follows from omega, and is infinite where that is -1.
+    if reader.left.pop(f"{kernel}.z", None) is None:
+        reader.missing.append(f"{kernel}.z")
+    if not reader.missing and not reader.wrong and np.abs(q - p * (1, -1)).max() > 1e-4 * max(np.abs(p).max(), 1e-30):
         raise UserError(f"{reader.path}: {kernel}.Q is not the conjugate of one P: only untrained ones are supported")
     if not (w[..., 0] <= 0).all():
         raise UserError(f"{reader.path}: {kernel}.w has positive real parts, of systems that grow without bound")
     space = {
-        "log_dt": reader.take(f"{kernel}.log_dt", 1),
+        "log_dt": reader.take(f"{kernel}.log_dt", None),
         "log_decay": np.log(np.maximum(-w[..., 0], 1e-30)),
         "frequency": w[..., 1],
-        "c": reader.take(f"{kernel}.C", *shape),
+        "c": reader.take(f"{kernel}.C", None, *pairs),
         "p": p[0],
-        "b": reader.take(f"{kernel}.B", *shape)[0],
-        "d": reader.take(f"{prefix}.s4_layer.D", 1, 1)[0],
+        "b": reader.take(f"{kernel}.B", 1, *pairs)[0],
+        "d": reader.take(f"{prefix}.s4_layer.D", 1, None)[0],
     }
     norm = f"{prefix}.norm_layer"
     block = {
         "space": space,
         "mix": reader.dense(f"{prefix}.s4_layer.output_linear"),
-        "norm": {"scale": reader.take(f"{norm}.weight", 1), "bias": reader.take(f"{norm}.bias", 1)},
+        "norm": {"scale": reader.take(f"{norm}.weight", None), "bias": reader.take(f"{norm}.bias", None)},
     }
-    # The first root after 1 is exp(-2 pi i / L).
+    return block, _length(reader.path, f"{kernel}.omega", roots)
+
+
+def _length(path: Path, name: str, roots: np.ndarray) -> int:
+    """L of the roots of unity exp(-2 pi i k / L), k = 0..L/2, [L / 2 + 1, 2]; 0 in the place of missing ones."""
+    if len(roots) < 2:
+        return 0
     angle = math.atan2(-roots[1, 1], roots[1, 0])
-    return block, round(2 * math.pi / angle) if angle > 0 else 0
+    length = 2 * math.pi / angle if angle > 0 else 0.0
+    # Not rounded before it is known to be in proportion to the file.
+    if not 2 * len(roots) - 2.5 < length < 2 * len(roots) - 0.5:
+        raise UserError(f"{path}: {name} is not made of roots of unity of one length: convert the checkpoint again")
+    return round(length)
 
 
 def _check_shapes(path: Path, net: Any, params: Any, shape: tuple[int, int]) -> None:
-    labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
-    made: Any = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, *shape)), jnp.ones((1,)), labels)
+    x, t = jax.ShapeDtypeStruct((1, *shape), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.float32)
+    labels = jax.ShapeDtypeStruct((1,), jnp.int32) if net.num_classes else None
+    made: Any = jax.eval_shape(lambda *inputs: net.init(jax.random.key(0), *inputs), x, t, labels)
     ours: dict[str, Any] = flax.traverse_util.flatten_dict(made["params"], sep="/")
     theirs: dict[str, Any] = flax.traverse_util.flatten_dict(params, sep="/")
     wrong = [

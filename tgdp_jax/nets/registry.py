@@ -47,11 +47,13 @@ class NetworkKind(NamedTuple):
 
     Attributes:
       build: makes the Linen module.
+      settings: fields of `NetworkConfig` that it depends on.
       rows: the rows it is for; None: any.
       dense: whether classifier, guidance network and GAN beside it are made of dense layers alone.
     """
 
     build: Callable[[DenoiserSpec], Any]
+    settings: tuple[str, ...]
     rows: Literal["series", "images"] | None = None
     dense: bool = False
 
@@ -116,9 +118,9 @@ def _sssd(spec: DenoiserSpec) -> EpsSSSD:
 
 
 NETWORKS: dict[str, NetworkKind] = {
-    "mlp": NetworkKind(_mlp, dense=True),
-    "unet": NetworkKind(_unet, rows="images"),
-    "dit": NetworkKind(_dit, rows="images"),
-    "multimodal": NetworkKind(_multimodal, dense=True),
-    "sssd": NetworkKind(_sssd, rows="series"),
+    "mlp": NetworkKind(_mlp, ("features", "embedding"), dense=True),
+    "unet": NetworkKind(_unet, ("channels", "blocks", "attention", "remat"), rows="images"),
+    "dit": NetworkKind(_dit, ("patch", "width", "depth", "heads", "remat"), rows="images"),
+    "multimodal": NetworkKind(_multimodal, ("channels", "width", "depth", "embedding"), dense=True),
+    "sssd": NetworkKind(_sssd, ("sssd", "remat"), rows="series"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 from tgdp_jax.errors import choose
 from tgdp_jax.sde import SDE, VE, VP, CosineVP, DiscreteVP, SubVP
@@ -40,13 +41,22 @@ class ProcessConfig:
 
     def make(self) -> SDE:
         """The process itself."""
-        return PROCESSES[self.kind](self)
+        return PROCESSES[self.kind].make(self)
 
 
-PROCESSES: dict[str, Callable[[ProcessConfig], SDE]] = {
-    "vp": lambda config: VP(config.beta_min, config.beta_max),
-    "cosine": lambda config: CosineVP(),
-    "subvp": lambda config: SubVP(config.beta_min, config.beta_max),
-    "ve": lambda config: VE(config.sigma_min, config.sigma_max),
-    "discrete": lambda config: DiscreteVP("linear", config.beta_start, config.beta_end, config.num_steps),
+class ProcessKind(NamedTuple):
+    """One kind of forward process: how it is made of the settings, and which of them it depends on."""
+
+    make: Callable[[ProcessConfig], SDE]
+    settings: tuple[str, ...]
+
+
+PROCESSES: dict[str, ProcessKind] = {
+    "vp": ProcessKind(lambda c: VP(c.beta_min, c.beta_max), ("beta_min", "beta_max")),
+    "cosine": ProcessKind(lambda c: CosineVP(), ()),
+    "subvp": ProcessKind(lambda c: SubVP(c.beta_min, c.beta_max), ("beta_min", "beta_max")),
+    "ve": ProcessKind(lambda c: VE(c.sigma_min, c.sigma_max), ("sigma_min", "sigma_max")),
+    "discrete": ProcessKind(
+        lambda c: DiscreteVP("linear", c.beta_start, c.beta_end, c.num_steps), ("beta_start", "beta_end", "num_steps")
+    ),
 }

@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cattrs.gen import make_dict_unstructure_fn, override
 from cattrs.preconf.json import make_converter
 from cattrs.strategies import configure_tagged_union
 
+from tgdp_jax.data.images import ImagesConfig
 from tgdp_jax.data.registry import PROBLEMS, ProblemConfig
 from tgdp_jax.errors import UserError
 from tgdp_jax.settings.run import TrainingConfig
@@ -20,6 +22,10 @@ _OF_SAMPLING = ("scale", "interval")
 _converter = make_converter(forbid_extra_keys=True)
 _converter.register_structure_hook(Path, lambda value, _: Path(value))
 _converter.register_unstructure_hook(Path, str)
+# Named only where it is given: settings that were stored before it existed stay what they are.
+_converter.register_unstructure_hook(
+    ImagesConfig, make_dict_unstructure_fn(ImagesConfig, _converter, background=override(omit_if_default=True))
+)
 _NAMES = {entry.config: name for name, entry in PROBLEMS.items()}
 configure_tagged_union(ProblemConfig, _converter, tag_name="problem", tag_generator=lambda kind: _NAMES[kind])
 

@@ -112,11 +112,13 @@ class TransferMethod:
     Attributes:
       name: as on the command line.
       card: what it is, see `cards`.
+      settings: sections of `TrainingConfig` that it depends on, beside those of every run.
       stages: (config, problem) -> its training stages in order.
       generator: (config, problem, trees) -> the trained method.
     """
 
     name: str
     card: Card
+    settings: tuple[str, ...]
     stages: Callable[[TrainingConfig, Problem], tuple[Stage, ...]]
     generator: Callable[[TrainingConfig, Problem, Trees], Generator]

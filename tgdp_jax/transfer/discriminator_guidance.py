@@ -21,6 +21,7 @@ DISCRIMINATOR_GUIDANCE = TransferMethod(
         source_rows=True,
         fails="few target rows, which the classifier learns by heart; little overlap",
     ),
+    ("source", "head", "guidance"),
     lambda config, problem: with_source_stages(config, problem, noisy_classifier_stage(config, problem)),
     guided_generator("noisy_classifier"),
 )

@@ -49,6 +49,7 @@ DOMAIN_GUIDANCE = TransferMethod(
         source_rows=False,
         fails="a fine-tuned model that is right already: pushing it further leaves the target",
     ),
+    ("source", "rival", "domain_guidance"),
     lambda config, problem: (source_stage(config, problem), finetune_stage(config, problem)),
     _generator,
 )

@@ -101,6 +101,7 @@ DREAMBOOTH = TransferMethod(
         source_rows=False,
         fails="few target rows, as fine-tuning does: what is kept of the source does not show under the token",
     ),
+    ("source", "rival", "dreambooth", "lora"),
     lambda config, problem: (
         source_stage(config, problem),
         prior_stage(config, problem),

@@ -25,6 +25,7 @@ FINETUNE = TransferMethod(
         source_rows=False,
         fails="few target rows: it memorises them and forgets what the source knew, unless stopped early",
     ),
+    ("source", "rival"),
     lambda config, problem: (source_stage(config, problem), finetune_stage(config, problem)),
     functools.partial(network_generator, stage="finetune"),
 )

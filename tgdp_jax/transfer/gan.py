@@ -195,6 +195,7 @@ GAN = TransferMethod(
         source_rows=False,
         fails="few target rows: the discriminator learns them by heart, and the generator collapses onto them",
     ),
+    ("gan",),
     _stages,
     _generator,
 )

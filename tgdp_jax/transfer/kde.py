@@ -97,6 +97,7 @@ KDE = TransferMethod(
         source_rows=False,
         fails="many dimensions: kernels wide enough to fill the gaps blur the target",
     ),
+    (),
     lambda config, problem: (_kde_stage(config, problem),),
     _kde_generator,
 )

@@ -62,6 +62,7 @@ LORA = TransferMethod(
         source_rows=False,
         fails="a target that differs from the source by more than a change of low rank",
     ),
+    ("source", "rival", "lora"),
     lambda config, problem: (source_stage(config, problem), _lora_stage(config, problem)),
     _generator,
 )

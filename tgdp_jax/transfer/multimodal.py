@@ -75,6 +75,7 @@ MULTIMODAL = TransferMethod(
         fails="few target rows, as fine-tuning does; and where only the joint is asked for, which other networks know "
         "better",
     ),
+    ("source", "rival"),
     _stages,
     _generator,
 )

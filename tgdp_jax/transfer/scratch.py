@@ -25,6 +25,7 @@ SCRATCH = TransferMethod(
         source_rows=False,
         fails="few target rows, the more so the more dimensions",
     ),
+    ("source", "rival"),
     lambda config, problem: (_scratch_stage(config, problem),),
     functools.partial(network_generator, stage="scratch"),
 )

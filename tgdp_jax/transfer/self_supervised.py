@@ -53,6 +53,7 @@ SELF_SUPERVISED = TransferMethod(
         source_rows=False,
         fails="a source model that can not be trained anew; elsewhere as fine-tuning does",
     ),
+    ("source", "rival", "representation"),
     _stages,
     functools.partial(network_generator, stage=TARGET),
 )

@@ -38,6 +38,7 @@ SIR = TransferMethod(
         source_rows=True,
         fails="little overlap: a handful of source rows is drawn again and again, and no new point is made",
     ),
+    ("head", "classifier"),
     lambda config, problem: with_source_stages(config, problem, classifier_stage(config, problem)),
     _sir_generator,
 )

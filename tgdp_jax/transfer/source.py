@@ -137,6 +137,7 @@ SOURCE = TransferMethod(
         source_rows=False,
         fails="any difference between source and target",
     ),
+    ("source",),
     lambda config, problem: (source_stage(config, problem),),
     functools.partial(network_generator, stage="source"),
 )

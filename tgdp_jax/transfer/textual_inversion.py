@@ -65,6 +65,7 @@ TEXTUAL_INVERSION = TransferMethod(
         source_rows=False,
         fails="a target that the source model can not make whatever it is told",
     ),
+    ("source", "rival", "textual_inversion"),
     lambda config, problem: (source_stage(config, problem), _inversion_stage(config, problem)),
     _generator,
 )

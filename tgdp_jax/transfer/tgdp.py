@@ -94,6 +94,7 @@ TGDP = TransferMethod(
         source_rows=True,
         fails="little overlap: where no source row lies, there is nothing to reweight",
     ),
+    ("source", "head", "classifier", "guidance"),
     _tgdp_stages,
     guided_generator("guidance"),
 )

@@ -15,14 +15,7 @@ from tgdp_jax.app.console import Display, print_line
 from tgdp_jax.app.report.table import Cell, format_cell
 from tgdp_jax.data.arrays import check_pair, read_rows
 from tgdp_jax.errors import FileError
-from tgdp_jax.metrics.overlap import (
-    FAR_AUC,
-    FAR_CROSS_ENTROPY,
-    NEIGHBOUR_QUANTILE,
-    Diagnosis,
-    diagnose,
-    null_auc_error,
-)
+from tgdp_jax.metrics.overlap import FAR_AUC, FAR_CROSS_ENTROPY, NEIGHBOUR_QUANTILE, Diagnosis, diagnose, null_auc_error
 from tgdp_jax.runtime.files import write_json
 from tgdp_jax.settings.checks import check_seed
 

@@ -1,0 +1,120 @@
+"""Model folders of others: which files hold the weights, and configs read within bounds.
+
+Pickled weights are refused, since loading a pickle can run code.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tgdp_jax.data.files import check_regular_file
+from tgdp_jax.errors import FileError, UserError
+
+CONFIG, WEIGHTS, SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"
+INDEX = f"{WEIGHTS}.index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_NAME = re.compile(r"[\w-][\w.-]{0,150}")
+_PART = re.compile(r"-\d+-of-\d+$")
+# Configs have a few kilobytes; the index of the largest models has less than a megabyte.
+_MAX_JSON = 2**20
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlist = _SHORT.maxdict = 12
+_SHORT.maxlevel, _SHORT.maxlong = 2, 20
+_SHORT.maxstring = _SHORT.maxother = 60
+# Short as a value of a file is written into a message, however long or deeply nested it is.
+shown = _SHORT.repr
+
+
+def named(value: Any) -> str:
+    """A name as it is written into a message: as it is where it is one."""
+    return value if isinstance(value, str) and value.isidentifier() and len(value) <= 60 else shown(value)
+
+
+def pickled(file: Path) -> UserError:
+    """What is said of a pickle that was given for weights."""
+    return UserError(
+        f"{file} is a pickle, which can run code when it is loaded: convert it to {WEIGHTS} where you trust it, with "
+        "diffusers' UNet2DModel.from_pretrained(...).save_pretrained(..., safe_serialization=True)"
+    )
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """Says which folder can not be read where the system refuses to look into it.
+
+    Raises:
+      FileError: it refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise FileError(
+            f"{folder} can not be read ({error.strerror or error}): check the path and its permissions"
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object from a config file.
+
+    Raises:
+      UserError: it is missing, no regular file, too large, or holds something else.
+    """
+    if not path.exists():
+        raise UserError(f"{path} is missing: give the folder that holds {CONFIG} and {WEIGHTS}")
+    size = check_regular_file(path)
+    if size > _MAX_JSON:
+        raise UserError(f"{path} has {size} bytes, more than any config: fetch it again")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError as error:
+        raise UserError(f"{path} is nested too deeply for a config: fetch it again") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can not be read ({error}): fetch it again") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds no JSON object: fetch it again")
+    return value
+
+
+def weight_files(home: Path) -> list[Path]:
+    """Finds the safetensors files that together hold a model's weights.
+
+    The plain one goes before the parts that an index lists, and these before a single one of another name, such as
+    `diffusion_pytorch_model.fp16.safetensors`.
+
+    Raises:
+      UserError: there is none, there are several to choose from, or parts are missing.
+    """
+    if (home / WEIGHTS).exists():
+        return [home / WEIGHTS]
+    if (home / INDEX).exists():
+        return _parts(home / INDEX)
+    files = sorted(file for file in home.iterdir() if file.name[0] != ".")
+    found = [file for file in files if file.suffix == ".safetensors"]
+    part = next((file for file in found if _PART.search(file.stem)), None)
+    if part is not None:
+        raise UserError(f"{part} is one part of several and {INDEX}, which lists them, is missing: fetch it too")
+    if len(found) == 1:
+        return found
+    if found:
+        names = ", ".join(file.name for file in found[:4])
+        raise UserError(f"{home} holds {len(found)} files of weights ({names}): rename the one to take to {WEIGHTS}")
+    pickle = next((file for file in files if file.suffix in PICKLES), None)
+    if pickle is not None:
+        raise pickled(pickle)
+    raise UserError(f"{home} has no {WEIGHTS}: fetch it")
+
+
+def _parts(index: Path) -> list[Path]:
+    """Files that an index lists, which must lie beside it."""
+    where = read_json(index).get("weight_map")
+    names = list(where.values()) if isinstance(where, dict) else []
+    if not names or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+        raise UserError(f"{index} does not list files beside it: fetch it again")
+    return [index.with_name(name) for name in sorted(set(names))]

@@ -25,13 +25,40 @@ class FileError(UserError):
     """A file that can not be read or written: no fault of the method that was at work."""
 
 
-def write_remedy(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, as a part of a sentence: the system's words where there are such."""
+    for code in _FULL:
+        if _is_full(error, code):
+            return os.strerror(code)
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return said.splitlines()[0][:200]
+
+
+def write_remedy(error: BaseException) -> str:
     """What helps where this error kept a file from being written: room where the disk or the quota is full."""
-    full = (errno.ENOSPC, errno.EDQUOT)
-    # Storage layers keep the system's words alone.
-    if getattr(error, "errno", None) in full or any(os.strerror(code) in str(error) for code in full):
+    if any(_is_full(error, code) for code in _FULL):
         return "free some space or choose another place"
     return "choose another place"
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def _is_full(error: BaseException, code: int) -> bool:
+    # Storage layers keep the system's words alone.
+    return getattr(error, "errno", None) == code or os.strerror(code) in str(error)
+
+
+# What the system, the storage layer, the threads' library and the compiler say where no more memory is to be had.
+_NO_MEMORY = ("RESOURCE_EXHAUSTED", os.strerror(errno.ENOMEM), "bad_alloc", "can't start new thread", "Out of memory")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this error says that memory ran out, whoever raised it."""
+    if isinstance(error, MemoryError):
+        return True
+    full = any(_is_full(error, code) for code in _FULL)
+    return not full and any(words in str(error) for words in _NO_MEMORY)
 
 
 @contextmanager

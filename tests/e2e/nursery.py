@@ -214,6 +214,8 @@ def _child(request: dict[str, Any]) -> int:
     for number, suffix in ((1, ".out"), (2, ".err")):
         os.dup2(os.open(output.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.environ.update(request["env"])
+    # As a shell starts what it runs in the foreground, however this one was started.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if request["deed"] is not None:
             _prepare(Deed(**request["deed"]))

@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,8 +16,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.e2e.nursery import Deed, Nursery
-from tests.e2e.tools import GAUSSIANS, PowerCut, call, read, refused, snapshot
+from tests.e2e.nursery import ROOT, Deed, Nursery
+from tests.e2e.tools import GAUSSIANS, PowerCut, call, contents, read, refused, snapshot
 from tgdp_jax.app.commands import run as run_command
 from tgdp_jax.errors import UserError
 from tgdp_jax.runtime import preemption
@@ -42,7 +43,7 @@ STAGES = ("source", "classifier", "guidance")
 def digests(folder: Path) -> dict[str, str]:
     """The digest of every finished stage's arrays."""
     return {
-        path.parent.name: json.loads(path.read_text())["digest"]
+        path.parent.name: json.loads(path.read_text())["digest"].split(".")[0]
         for path in (folder / "checkpoints").glob("*/stage.json")
     }
 
@@ -192,14 +193,16 @@ def test_a_run_goes_on_from_its_last_checkpoint_and_not_from_the_start(nursery, 
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_from_there(nursery, whole, tmp_path):
     folder = tmp_path / "run"
     command = (*RUN, *NEVER, "--out", folder)
-    for stage, step in (("source", 6), ("classifier", 10), ("guidance", 4)):
-        code, out, err = nursery.run(*command, deed=Deed(stage, step, "report", "SIGTERM"))
-        assert code == 143 and out == "" and "Traceback" not in err, err
+    ways = (("source", 6, "SIGTERM", 143), ("classifier", 10, "SIGINT", 130), ("guidance", 4, "SIGINT", 130))
+    for stage, step, by, expected in ways:
+        code, out, err = nursery.run(*command, deed=Deed(stage, step, "report", by))
+        assert code == expected and out == "" and "Traceback" not in err, err
         # The launch that was under way when the signal came is finished and saved; no other checkpoint is.
         (partial,) = (folder / "checkpoints").glob(".*")
         (last,) = (int(path.name) for path in (partial / "fit").iterdir())
         assert partial.name.startswith(f".{stage}-") and last in (step, step + 2)
         assert rows(folder)[-1]["step"] == last
+        assert err.splitlines()[-1] == f"tgdp: saved at step {last} of {stage}; run the same command again to go on"
     code, _, err = nursery.run(*command)
     assert code == 0, err
     assert_same_end(folder, whole)
@@ -208,14 +211,15 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_from_there(nursery, whole
     assert len(starts) == 6 and starts[::2] == [2, 2, 2] and all(step > 2 for step in starts[1::2])
 
 
-@pytest.mark.parametrize("point", ["sampling", "page"])
-def test_a_run_that_is_asked_to_stop_after_training_trains_nothing_again(nursery, whole, tmp_path, point):
+@pytest.mark.parametrize(("point", "by", "expected"), [("sampling", "SIGINT", 130), ("page", "SIGTERM", 143)])
+def test_a_run_that_is_asked_to_stop_after_training_trains_nothing_again(nursery, whole, tmp_path, point, by, expected):
     folder = shutil.copytree(whole, tmp_path / "run")
     for name in ("samples.npz", "metrics.json", "report.html"):
         (folder / name).unlink()
     command = (*RUN, *NEVER, "--out", folder)
-    code, out, err = nursery.run(*command, deed=Deed("", 0, point, "SIGTERM"))
-    assert code == 143 and out == "" and "Traceback" not in err, err
+    code, out, err = nursery.run(*command, deed=Deed("", 0, point, by))
+    assert code == expected and out == "" and "Traceback" not in err, err
+    assert err.splitlines()[-1] == "tgdp: stopped; what is finished is kept; run the same command again to go on"
     assert not (folder / "metrics.json").exists() and not list(folder.rglob("*.part*"))
     code, _, err = nursery.run(*command)
     assert code == 0 and err.count("already finished, loaded") == 3
@@ -233,6 +237,60 @@ def test_a_signal_in_code_that_holds_it_back_comes_afterwards():
         order.append("never")
     assert order == [True, "inner done"] and caught.value.code == 143
     assert not preemption.asked()
+
+
+def test_drawing_that_is_asked_to_stop_leaves_no_file_and_says_so(nursery, whole, tmp_path):
+    kept = contents(whole)
+    command = ("sample", whole, "--num", 100, "--out", tmp_path / "more.npz")
+    code, out, err = nursery.run(*command, deed=Deed("", 0, "sampling", "SIGINT"))
+    assert code == 130 and out == "" and "Traceback" not in err, err
+    assert err.splitlines()[-1].startswith("tgdp: stopped; no samples were written; the same command draws them from")
+    assert list(tmp_path.iterdir()) == [] and contents(whole) == kept
+    assert nursery.run(*command)[0] == 0 and len(read(tmp_path / "more.npz")["x"]) == 100
+
+
+def test_what_was_told_while_it_is_asked_to_stop_is_what_was_saved():
+    # The storage layer's end, on the way out, holds signals back as well.
+    with pytest.raises(preemption.Preempted) as caught, preemption.listening():
+        try:
+            with preemption.deferred():
+                os.kill(os.getpid(), signal.SIGINT)
+                raise preemption.Preempted("step 4 of source")
+        finally:
+            with preemption.deferred():
+                pass
+    assert caught.value.code == 130 and caught.value.saved == "step 4 of source"
+
+
+HELD_UP = """
+import hashlib
+from tgdp_jax.runtime import preemption
+with preemption.listening(), preemption.deferred():
+    print("ready", flush=True)
+    # Minutes of compiled code, in which the interpreter's handlers wait.
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+"""
+
+
+def test_a_second_ctrl_c_ends_at_once_whatever_is_held_back():
+    child = subprocess.Popen([sys.executable, "-c", HELD_UP], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    with child:
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        child.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(1)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(30) == 130
+
+
+def test_ctrl_c_that_was_ignored_from_the_start_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with preemption.listening():
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not preemption.asked()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # Damaged checkpoints. From here on within this process: a cut is an exception.

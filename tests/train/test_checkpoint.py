@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.train.checkpoint import Store
+from tgdp_jax.train.checkpoint import Partial, Store
 
 MARK, OTHER = "a" * 64, "b" * 64
 FACTS = {"history": {"step": [1, 2], "loss": [0.5, float("nan")]}, "info": {"best_step": 2}, "seconds": 1.5}
@@ -90,10 +91,6 @@ def test_saving_again_replaces(store):
 
 
 # Damage
-
-
-def largest_file(folder):
-    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
 
 
 def _flip(folder):
@@ -198,21 +195,122 @@ def test_the_remedy_works(store):
     assert_same_bits(store.load("source", MARK)[0], tree())
 
 
-def test_one_flipped_bit_of_an_array_is_noticed(store):
-    # Small arrays are stored nearly as they are: a flip may decode without complaint, the digest must see it.
-    folder = store.path("source", MARK)
-    path = largest_file(folder / "arrays")
-    content = path.read_bytes()
-    noticed = 0
-    for position in range(len(content) // 4, len(content), max(1, len(content) // 8)):
-        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+def flips(folder):
+    """Each file in turn with one bit or one byte changed, at several places; yields its name."""
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or not (content := path.read_bytes()):
+            continue
+        for position in sorted({0, len(content) // 5, len(content) // 2, len(content) * 4 // 5, len(content) - 1}):
+            for mask in (1, 255):
+                changed = bytes([content[position] ^ mask])
+                path.write_bytes(content[:position] + changed + content[position + 1 :])
+                yield path.name
+        path.write_bytes(content)
+
+
+def test_no_changed_byte_of_a_finished_stage_changes_what_is_read(store):
+    folder, noticed = store.path("source", MARK), Counter()
+    for name in flips(folder):
         try:
-            found, _ = store.load("source", MARK)
-        except UserError:
-            noticed += 1
-        else:
-            assert_same_bits(found, tree())  # a byte that nothing depends on
-    assert noticed
+            found, facts = store.load("source", MARK)
+        except UserError as error:
+            assert "is damaged" in str(error) and "\n" not in str(error)
+            noticed[name] += 1
+        else:  # a byte that nothing depends on, such as the time of writing
+            assert_same_bits(found, tree())
+            assert facts["info"] == FACTS["info"] and facts["seconds"] == 1.5
+    assert noticed["stage.json"] == 10 and sum(noticed.values()) > 30
+
+
+KEY, HISTORY = jax.random.key(3), {"step": [5.0, 10.0, 20.0], "loss": [0.5, 0.25, 0.125]}
+
+
+def saved_at(folder, steps=(10, 20)) -> Partial:
+    partial = Partial(folder, seconds=0)
+    for step in steps:
+        partial.save("fit", tree(), KEY, {name: values[: steps.index(step) + 2] for name, values in HISTORY.items()})
+    partial.close()
+    return partial
+
+
+def test_no_changed_byte_of_training_under_way_changes_what_is_read(tmp_path):
+    saved_at(tmp_path / "sound")
+    told, unnoticed = [], Counter()
+    names = list(flips(tmp_path / "sound" / "fit" / "20"))
+    for index, name in enumerate(flips(tmp_path / "sound" / "fit" / "20")):
+        assert names[index] == name
+        folder = shutil.copytree(tmp_path / "sound", tmp_path / "flipped")
+        before = len(told)
+        partial = Partial(folder, seconds=0, warn=told.append)
+        state, history = partial.restore("fit", tree(), KEY)
+        partial.close()
+        assert_same_bits(state, tree())
+        assert history == {key: values[: 3 - (len(told) - before)] for key, values in HISTORY.items()}
+        unnoticed[name] += len(told) == before
+        shutil.rmtree(folder)
+    assert all("is damaged" in text and "going on from the one before" in text for text in told) and len(told) > 30
+    assert not any("\n" in text for text in told)
+    # The facts are all in "metadata".
+    assert names.count("metadata") == 10 and not unnoticed["metadata"]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"history": {"step": [5, 10, 9020]}},
+        {"history": {"step": []}},
+        {"history": [20]},
+        {"history": None},
+        {"seconds": None},
+        {"seconds": "long"},
+        {"digest": 3},
+        {"digest": None},
+        {"key": "3"},
+    ],
+)
+def test_facts_of_training_under_way_that_are_not_what_was_written_are_damage(tmp_path, facts):
+    """Also where an earlier version wrote them, whose record is of the arrays alone."""
+    saved_at(tmp_path)
+    path = tmp_path / "fit" / "20" / "facts" / "metadata"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps({**stored, "digest": stored["digest"].split(".")[0], **facts}))
+    told = []
+    partial = Partial(tmp_path, seconds=0, warn=told.append)
+    assert partial.restore("fit", tree(), KEY)[1]["step"] == [5, 10] and len(told) == 1
+    partial.close()
+
+
+def test_checkpoints_of_earlier_versions_are_read(store, tmp_path):
+    def arrays_alone(path):
+        stored = json.loads(path.read_text())
+        path.write_text(json.dumps(stored | {"digest": stored["digest"].split(".")[0]}))
+
+    arrays_alone(store.path("source", MARK) / "stage.json")
+    assert_same_bits(store.load("source", MARK)[0], tree())
+    saved_at(tmp_path / "way")
+    arrays_alone(tmp_path / "way" / "fit" / "20" / "facts" / "metadata")
+    partial = Partial(tmp_path / "way", seconds=0)
+    assert partial.restore("fit", tree(), KEY)[1] == HISTORY
+    partial.close()
+
+
+def test_a_sound_checkpoint_is_not_damaged_because_memory_is_short(store, tmp_path, monkeypatch):
+    saved_at(tmp_path / "way")
+
+    def no_memory(*args, **kwargs):
+        raise RuntimeError("can't start new thread")
+
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    partial = Partial(tmp_path / "way", seconds=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.StandardCheckpointer, "restore", no_memory)
+        patch.setattr(ocp.CheckpointManager, "restore", no_memory)
+        with pytest.raises(RuntimeError, match="new thread"):
+            store.load("source", MARK)
+        with pytest.raises(RuntimeError, match="new thread"):
+            partial.restore("fit", tree(), KEY)
+    partial.close()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 # A place that can not be written

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from tgdp_jax import __version__
 from tgdp_jax.app.arguments import nearest, prepared
@@ -24,12 +27,30 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. A `UserError`, and what is `explained`, print as one sentence and exit with code 2."""
+    _hush()
     try:
         with explained():
             _dispatch(prepared(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
         print(f"tgdp: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # before or after the work, which `running` ends
+        print("tgdp: stopped", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+def _hush() -> None:
+    """Keeps the storage layer's threads from printing tracebacks of what is raised here too, and said in a sentence."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    others = sys.unraisablehook
+
+    def hook(found: Any) -> None:
+        # A read that failed is over; parts of it that arrive afterwards find nobody.
+        if str(found.exc_value) != "Event loop is closed":
+            others(found)
+
+    sys.unraisablehook = hook
 
 
 def _dispatch(words: list[str]) -> None:

@@ -83,7 +83,7 @@ def sample(
     """
     from tgdp_jax.app.commands.run import sample_run
 
-    with running(engine):
+    with running(engine, stopped="stopped; no samples were written; the same command draws them from the start"):
         sample_run(run, num, out, modality=modality, given=given, scale=scale)
 
 

@@ -69,10 +69,17 @@ class EngineConfig:
 
 
 @contextmanager
-def running(config: EngineConfig) -> Iterator[None]:
+def running(
+    config: EngineConfig, *, stopped: str = f"stopped; what is finished is kept; {preemption.AGAIN}"
+) -> Iterator[None]:
     """Everything within runs on the devices asked for, and ends cleanly when asked to.
 
+    Args:
+      config: how it is carried out.
+      stopped: what is said where that ends work of which nothing needs saving.
+
     Raises:
+      Preempted: the process was asked to stop; what it goes on from has been said.
       UserError: too many devices, or the other processes do not come.
     """
     if config.compile_cache and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -84,6 +91,9 @@ def running(config: EngineConfig) -> Iterator[None]:
             yield
             parallel.barrier("all is done")  # at its exit a process waits for the others no longer than LAST_WORDS
     except BaseException as error:
+        if isinstance(error, preemption.Preempted) and parallel.is_primary():
+            said = f"saved at {error.saved}; {preemption.AGAIN}" if error.saved else stopped
+            print(f"tgdp: {said}", file=sys.stderr)
         _End.code = 2 if isinstance(error, UserError) else error.code if isinstance(error, SystemExit) else 1
         raise
     finally:
@@ -154,7 +164,7 @@ def _join(config: EngineConfig) -> None:
         except Exception as error:
             problem[0] = (str(error).splitlines() or [type(error).__name__])[0][:150]
 
-    # SIGTERM is `preemption`'s.
+    # Signals are `preemption`'s.
     jax.config.update("jax_enable_preemption_service", False)
     # JAX aborts the process where its own patience ends: ours, on another thread, ends before.
     thread = threading.Thread(target=connect, daemon=True)

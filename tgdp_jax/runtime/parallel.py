@@ -141,7 +141,7 @@ def _replicate(tree: Tree, on: tuple[Any, ...]) -> Tree:
 
 
 class Stoppable(NamedTuple):
-    """Result of a mapped call, and whether any process had asked to stop when it was made."""
+    """Result of a mapped call, and whether any process had been asked to stop when it was done."""
 
     out: Tree
     stop: bool
@@ -160,7 +160,11 @@ def _pmapped(fn: Callable[..., Tree], static: Any, tree: Any, donated: int, on: 
 
 
 def mapped(
-    fn: Callable[..., Tree], *args: Tree, static: dict[str, Hashable], donate: bool = False, stop: bool = False
+    fn: Callable[..., Tree],
+    *args: Tree,
+    static: dict[str, Hashable],
+    donate: bool = False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Stoppable:
     """Runs fn(*args, place=..., **static) on every device; arguments and result are the same on all of them.
 
@@ -169,7 +173,7 @@ def mapped(
       args: trees of arrays; those of `replicate` are not copied.
       static: arguments that programs are compiled for.
       donate: whether the first argument's memory may be reused; it must not be touched afterwards.
-      stop: this process wishes to stop; the result tells whether any does.
+      stop: whether this process wishes to stop, asked when the call is done; the result tells whether any does.
     """
     on = devices()
     mine = [i for i, d in enumerate(on) if d.process_index == jax.process_index()]
@@ -179,7 +183,7 @@ def mapped(
     # Waited for: on CPU a second sum over devices, in the same program or the next, can overtake the first and meet it
     # in another order on another device. So the processes ask each other afterwards.
     out = jax.block_until_ready(call(np.asarray(mine, np.int32), *leaves))
-    return Stoppable(out, anyone(stop))
+    return Stoppable(out, anyone(stop()))
 
 
 # One program for one device, run on each. `pmap` over several compiles another one, which rounds differently.

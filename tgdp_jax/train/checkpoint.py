@@ -20,7 +20,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from tgdp_jax.errors import FileError, write_remedy
-from tgdp_jax.runtime import parallel
+from tgdp_jax.errors import FileError, first_line, out_of_memory, write_remedy
+from tgdp_jax.runtime import parallel, preemption
 
 Array = jax.Array
 Tree = Any
@@ -56,8 +56,50 @@ def _alone() -> Any:
     )
 
 
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+def _record(tree: Any, facts: dict[str, Any]) -> str:
+    """What a checkpoint must agree with: the digest of its arrays, and that of the facts beside them."""
+    text = json.dumps(json.loads(json.dumps(facts)), sort_keys=True)
+    return f"{_digest(tree)}.{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _check_record(tree: Any, facts: Any) -> None:
+    """Raises ValueError where arrays or facts are not those that were written."""
+    rest = dict(facts)
+    record = rest.pop("digest")
+    # Earlier versions recorded the arrays alone.
+    if record not in (_digest(tree), _record(tree, rest)):
+        raise ValueError("its contents do not match its record")
+
+
+@contextmanager
+def _intact(said: Callable[[str], Exception]) -> Iterator[None]:
+    """Raises `said(reason)` in the place of whatever a damaged file makes the storage layer raise.
+
+    A sound file is not damaged because there was no memory to read it.
+    """
+    try:
+        with preemption.deferred():  # an interrupt in the middle leaves the storage layer's loops closed
+            yield
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise said(first_line(error)) from error
+
+
+@contextmanager
+def _written(what: str, kept: str) -> Iterator[None]:
+    """Says what the disk refuses: orbax reports that as an OSError or, from its storage layer, as a ValueError."""
+    try:
+        with preemption.deferred():
+            yield
+    except (OSError, ValueError) as error:
+        if out_of_memory(error):
+            raise
+        raise FileError(f"{what} can not be written ({first_line(error)}): {write_remedy(error)}; {kept}") from error
+
+
+class _Damaged(Exception):
+    """A checkpoint that can be done without."""
 
 
 class Store:
@@ -89,19 +131,15 @@ class Store:
         tree = jax.tree.map(np.asarray, tree)
         shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         try:
-            part.mkdir(parents=True)
-            with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
-                checkpointer.save(part / "arrays", tree)
-            text = json.dumps({"stage": name, "fingerprint": fingerprint, "digest": _digest(tree), **facts})
-            (part / "stage.json").write_text(text)
-            if final.exists():
-                shutil.rmtree(final)
-            os.replace(part, final)
-        # Orbax reports a full disk as an OSError or, from its storage layer, as a ValueError.
-        except (OSError, ValueError) as error:
-            raise FileError(
-                f"checkpoint {final} can not be written ({error}): {write_remedy(error)}; finished stages are kept"
-            ) from error
+            with _written(f"checkpoint {final}", "finished stages are kept"):
+                part.mkdir(parents=True)
+                with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
+                    checkpointer.save(part / "arrays", tree)
+                facts = {"stage": name, "fingerprint": fingerprint, **facts}
+                (part / "stage.json").write_text(json.dumps(facts | {"digest": _record(tree, facts)}))
+                if final.exists():
+                    shutil.rmtree(final)
+                os.replace(part, final)
         finally:
             # Gone already where all went well; an interrupt leaves nothing half-written either.
             shutil.rmtree(part, ignore_errors=True)
@@ -115,19 +153,20 @@ class Store:
         folder = self.path(name, fingerprint)
         if not parallel.agree(folder.exists()):
             return None
-        try:
+        with _intact(lambda reason: self._damaged(folder, reason)):
             facts = json.loads((folder / "stage.json").read_text())
             with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
                 tree = jax.tree.map(np.asarray, checkpointer.restore(folder / "arrays"))
-            if facts["fingerprint"] != fingerprint or facts["digest"] != _digest(tree):
-                raise ValueError("its contents do not match its record")
-        # Whatever a damaged file makes the storage layer raise, the remedy is the same.
-        except Exception as error:
-            raise FileError(
-                f"checkpoint {folder} is damaged ({_reason(error)}): delete that folder and run again to train "
-                "this stage anew"
-            ) from error
+            _check_record(tree, facts)
+            if facts["fingerprint"] != fingerprint:
+                raise ValueError("it is of another stage")
         return tree, facts
+
+    @staticmethod
+    def _damaged(folder: Path, reason: str) -> FileError:
+        return FileError(
+            f"checkpoint {folder} is damaged ({reason}): delete that folder and run again to train this stage anew"
+        )
 
     def under_way(self, name: str, fingerprint: str) -> Partial:
         """Checkpoints of a stage while it trains."""
@@ -179,12 +218,12 @@ class Partial:
         history = {name: list(values) for name, values in history.items()}
         step = int(history["step"][-1])
         spent = self.earlier + time.monotonic() - self._start
-        facts = {"digest": _digest(leaves), "key": jax.random.key_data(key).tolist(), "history": history}
-        facts["seconds"] = spent
+        facts = {"key": jax.random.key_data(key).tolist(), "history": history, "seconds": spent}
+        facts["digest"] = _record(leaves, facts)
         # Orbax waits for items by name and gives up at the first that fails. The facts come after the arrays, so that
         # nothing is still being written when they find the disk full and the error is heard.
         items = ocp.args.Composite(arrays=ocp.args.StandardSave(leaves), facts=ocp.args.JsonSave(facts))
-        with self._told():
+        with self._written():
             manager = self._manager(part)
             manager.save(step, args=items, force=True)
             if now:
@@ -198,25 +237,29 @@ class Partial:
         """
         if not parallel.agree((self.folder / part).exists()):
             return None
-        manager = self._manager(part)
+        with self._written():
+            manager = self._manager(part)
         for step in sorted(manager.all_steps(), reverse=True):
             folder = self.folder / part / str(step)
             try:
-                items = ocp.args.Composite(arrays=ocp.args.StandardRestore(), facts=ocp.args.JsonRestore())
-                found = manager.restore(step, args=items)
-                facts = found["facts"]
-                leaves = {name: np.asarray(leaf) for name, leaf in sorted(found["arrays"].items())}
-                if facts["digest"] != _digest(leaves) or facts["key"] != jax.random.key_data(key).tolist():
-                    raise ValueError("its contents do not match its record")
-                if [leaf.shape for leaf in leaves.values()] != [leaf.shape for leaf in jax.tree.leaves(like)]:
-                    raise ValueError("it was written by another version")
+                with _intact(_Damaged):
+                    items = ocp.args.Composite(arrays=ocp.args.StandardRestore(), facts=ocp.args.JsonRestore())
+                    found = manager.restore(step, args=items)
+                    facts = found["facts"]
+                    leaves = {name: np.asarray(leaf) for name, leaf in sorted(found["arrays"].items())}
+                    _check_record(leaves, facts)
+                    if facts["key"] != jax.random.key_data(key).tolist():
+                        raise ValueError("it is of another run")
+                    if facts["history"]["step"][-1] != step:
+                        raise ValueError(f"it is of step {facts['history']['step'][-1]}")
+                    if [leaf.shape for leaf in leaves.values()] != [leaf.shape for leaf in jax.tree.leaves(like)]:
+                        raise ValueError("it was written by another version")
                 # Parts are trained one after the other: the last one restored knows of all.
                 self.earlier = max(self.earlier, facts["seconds"])
                 return jax.tree.unflatten(jax.tree.structure(like), leaves.values()), facts["history"]
-            # Whatever a damaged file makes the storage layer raise, the remedy is the same.
-            except Exception as error:
+            except _Damaged as error:
                 if self.warn is not None:
-                    self.warn(f"checkpoint {folder} is damaged ({_reason(error)}): going on from the one before")
+                    self.warn(f"checkpoint {folder} is damaged ({error}): going on from the one before")
                 shutil.rmtree(folder, ignore_errors=True)
                 manager.reload()
         return None
@@ -229,20 +272,12 @@ class Partial:
         """
         managers = list(self._managers.values())
         self._managers.clear()
-        with self._told():
+        with self._written():
             for manager in managers:
                 manager.close()
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Says what the disk refuses. Orbax reports it as an OSError or, from its storage layer, as a ValueError."""
-        try:
-            yield
-        except (OSError, ValueError) as error:
-            raise FileError(
-                f"a checkpoint in {self.folder} can not be written ({_reason(error)}): free some space and run again; "
-                "the last good checkpoint is kept"
-            ) from error
+    def _written(self) -> AbstractContextManager[None]:
+        return _written(f"a checkpoint in {self.folder}", "the last good checkpoint is kept")
 
     def discard(self) -> None:
         """Removes all checkpoints: the stage is finished."""

@@ -282,7 +282,7 @@ def fit(
                 keys,
                 static={**static, "steps": length},
                 donate=True,
-                stop=session.stop_asked(),
+                stop=session.stop_asked,
             )
             step += length
             row = {"step": step, **{name: float(value) for name, value in jax.device_get(terms).items()}}

@@ -22,6 +22,7 @@ Tree = Any
 Progress = Callable[[int, int, float, float], None]
 # (part, row) after each launch, and (part, step) where everything after that step is taken back.
 Log = Callable[[str, dict[str, float]], None]
+FIT = "fit"  # the part of a stage that has only one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +34,14 @@ class Session:
       partial: checkpoints of training that is under way; None: nothing is saved.
       log: called as (part, row of numbers) after each launch.
       name: of this part of the stage, in files.
+      stage: its name, for messages.
     """
 
     progress: Progress | None = None
     partial: Partial | None = None
     log: Log | None = None
-    name: str = "fit"
+    name: str = FIT
+    stage: str = ""
 
     def part(self, name: str, *, index: int = 0, parts: int = 1) -> Session:
         """The session of one of several training loops of a stage, whose steps count as one of `parts` equal shares."""
@@ -57,7 +60,7 @@ class Session:
             self.progress(int(row["step"]), steps, row["loss"], row["validation"])
 
     def stop_asked(self) -> bool:
-        """Whether this process was asked to stop (SIGTERM)."""
+        """Whether this process was asked to stop (SIGTERM, Ctrl-C)."""
         return preemption.asked()
 
     def restore(self, like: Tree, key: Array) -> tuple[Tree, dict[str, list[float]]] | None:
@@ -76,7 +79,8 @@ class Session:
         if self.partial is not None:
             self.partial.save(self.name, state, key, history, now=now)
         if now:
-            raise preemption.Preempted
+            of = self.stage if self.name == FIT else f"{self.stage}, {self.name}"
+            raise preemption.Preempted(f"step {history['step'][-1]:.0f} of {of}" if self.partial is not None else "")
 
 
 QUIET = Session()

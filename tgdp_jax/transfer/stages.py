@@ -203,7 +203,7 @@ def run_stage(
         return Finished(tree, StageReport(history, facts["info"]), cost)
     meter = Meter()
     partial = store.under_way(name, identity)
-    session = Session(progress, partial, None if log is None else log(name))
+    session = Session(progress, partial, None if log is None else log(name), stage=name)
     try:
         result = run(session)
     finally:

@@ -19,7 +19,7 @@ from tgdp_jax.app.commands.run import FLOOR, stage_warnings
 from tgdp_jax.app.console import Display
 from tgdp_jax.app.evaluation import draw_samples, evaluate_samples, ideal_metrics, image_features
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.errors import FileError, UserError
+from tgdp_jax.errors import FileError, UserError, out_of_memory
 from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.runtime.cost import Meter
@@ -60,7 +60,7 @@ def fill_cell(
         reason = str(error)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         # With several processes the others wait for this one: it must end, and they with it.
-        if not _out_of_memory(error) or jax.process_count() > 1:
+        if not out_of_memory(error) or jax.process_count() > 1:
             raise
         reason = f"out of memory ({(str(error).splitlines() or ['no more is known'])[0][:200]})"
     display.warn(f"{method} failed: {reason}")
@@ -70,10 +70,6 @@ def fill_cell(
 def samples_path(out: Path, method: str, n: int) -> Path:
     """Where samples of the first seed are kept, for pictures."""
     return out / "samples" / f"{method}-n{n}-seed0.npz"
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _cell(values: dict[str, Value], **facts: Any) -> Cell:

@@ -223,8 +223,8 @@ def evaluate(
     Returns:
       Name in `METRICS` to (value, spread). The spread is the bootstrap standard error (subsamples for w2, coverage
       and density), NaN where there are too few rows to tell; coverage and density themselves are NaN where the
-      reference (or a class of it) has no more than five rows, and so is memorisation where half of the reference
-      repeats training rows, as discrete rows do. The training rows are held fixed.
+      reference (or a class of it) has no more than five rows, and so is memorisation where every row of the reference
+      repeats a training row, as discrete rows may. The training rows are held fixed.
 
     Raises:
       UserError: bad arrays, or labels without reference labels.
@@ -314,15 +314,15 @@ def _mean_over_classes(shares: list[float], found: list[dict[str, Value]]) -> di
 
 
 def memorisation_value(samples: Any, reference: Any, train: Any, *, seed: int) -> Value:
-    """Median distance of samples to the nearest training row over that of the reference; NaN where the latter is 0."""
+    """`ratio_of_medians` of distances to the nearest training row; NaN where all of the reference's are zero."""
     near = nearest_training_distance(samples, train), nearest_training_distance(reference, train)
     return Value(_safe_ratio(*near), bootstrap(_safe_ratio, *near, num=COPIES, seed=seed))
 
 
 def _safe_ratio(distance: np.ndarray, reference: np.ndarray) -> float:
-    # Of discrete or repeated rows fresh data are copies too, and a copy says nothing; a resampled reference may consist
-    # of training rows where the whole does not.
-    return ratio_of_medians(distance, reference) if np.median(reference) else math.nan
+    # Of discrete rows fresh data may all be copies, and then a copy says nothing; a resampled reference may consist of
+    # training rows where the whole does not.
+    return ratio_of_medians(distance, reference) if reference.any() else math.nan
 
 
 def _by_class(

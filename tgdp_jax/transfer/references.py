@@ -5,6 +5,8 @@ Kernel density estimate of the target rows, isotropic Gaussian kernel, bandwidth
 
     q_h(x) = 1/n sum_i N(x; x_i, h^2 I),     h = argmax_h 1/n sum_i log [ 1/(n-1) sum_{j != i} N(x_i; x_j, h^2 I) ].
 
+Of a conditional problem every class is a density of its own, q(x | y), with a bandwidth of its own.
+
 Sampling importance resampling (Rubin 1988): source rows drawn with probability proportional to r = q/p. It shows what
 the ratio alone gives, with no new points.
 """
@@ -76,12 +78,44 @@ def kde_fit(x: Any) -> float:
     return math.exp(log_h)
 
 
+def kde_fit_classes(x: Any, y: Any, num_classes: int) -> np.ndarray:
+    """A bandwidth for every class [num_classes], in units of x: `kde_fit` of its rows.
+
+    A class of one row, or of repeated rows alone, fixes none: it gets the median of the others' bandwidths, or where no
+    class has one, that of all rows together.
+
+    Args:
+      x: rows [n, *D].
+      y: their classes [n], integers in [0, num_classes).
+      num_classes: classes; some may have no row.
+
+    Raises:
+      UserError: bad rows, or nothing that a bandwidth could be fitted to.
+    """
+    x, y = np.asarray(x), np.asarray(y)
+    found = {c: kde_fit(x[y == c]) for c in range(num_classes) if _occurs_once(x[y == c])}
+    other = float(np.median(list(found.values()))) if found else kde_fit(x)
+    return np.array([found.get(c, other) for c in range(num_classes)])
+
+
+def _occurs_once(x: np.ndarray) -> bool:
+    """Whether among several rows some are not repeated."""
+    return len(x) > 1 and bool(np.unique(x.reshape(len(x), -1), axis=0, return_counts=True)[1].min() == 1)
+
+
 @dataclasses.dataclass(frozen=True)
 class ReferenceGenerator:
-    """Draws by id from kernels around rows: sample i is row `choose(u_i, cond_i)` plus noise, both of its own key."""
+    """Draws by id from kernels around rows: sample i is row `choose(u_i, cond_i)` plus noise, both of its own key.
+
+    Attributes:
+      rows: [n, *D].
+      bandwidth: standard deviation of the kernels, one for all rows or one a row [n].
+      choose: (u [N] in [0, 1), cond) -> row numbers [N].
+      score: none.
+    """
 
     rows: np.ndarray
-    bandwidth: float
+    bandwidth: float | np.ndarray
     choose: Callable[[np.ndarray, Any], np.ndarray]
     score: None = None
 
@@ -90,12 +124,13 @@ class ReferenceGenerator:
     ) -> np.ndarray:
         ids = jnp.asarray(np.asarray(ids, np.uint32).reshape(-1))
         uniform = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, i), 0)))(ids)
-        chosen = self.rows[self.choose(np.asarray(uniform, np.float64), cond)]
+        chosen = self.choose(np.asarray(uniform, np.float64), cond)
         shape = self.rows.shape[1:]
         noise = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, i), 1), shape))(ids)
         if progress is not None:
             progress(len(ids))
-        return chosen + np.float32(self.bandwidth) * np.asarray(noise)
+        width = np.broadcast_to(np.asarray(self.bandwidth, np.float32), len(self.rows))[chosen]
+        return self.rows[chosen] + width.reshape(-1, *(1 for _ in shape)) * np.asarray(noise)
 
 
 def _weighted_choice(weights: np.ndarray, labels: np.ndarray | None) -> Callable[[np.ndarray, Any], np.ndarray]:
@@ -121,16 +156,21 @@ def _weighted_choice(weights: np.ndarray, labels: np.ndarray | None) -> Callable
 
 def _kde_stage(config: TrainingConfig, problem: Problem) -> Stage:
     def run(key: Array, problem: Problem, trees: Trees, session: Session) -> StageResult:
-        bandwidth = kde_fit(problem.target.x)
+        data = problem.target
+        if problem.conditional:
+            bandwidths = kde_fit_classes(data.x, data.y, problem.num_classes)
+            return StageResult({"bandwidth": np.float32(bandwidths)}, {}, {"bandwidth": bandwidths.tolist()})
+        bandwidth = kde_fit(data.x)
         return StageResult({"bandwidth": np.float32(bandwidth)}, {}, {"bandwidth": bandwidth})
 
-    return Stage("kde", (), {}, uses_target=True, run=run)
+    return Stage("kde", (), {"bandwidth": "by class"} if problem.conditional else {}, uses_target=True, run=run)
 
 
 def _kde_generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ReferenceGenerator:
-    data = problem.target
-    choose = _weighted_choice(np.ones(len(data)), data.y if problem.conditional else None)
-    return ReferenceGenerator(data.x, float(trees["kde"]["bandwidth"]), choose)
+    data, labels = problem.target, problem.target.y if problem.conditional else None
+    bandwidth = np.asarray(trees["kde"]["bandwidth"])
+    choose = _weighted_choice(np.ones(len(data)), labels)
+    return ReferenceGenerator(data.x, bandwidth if labels is None else bandwidth[labels], choose)
 
 
 def _sir_generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ReferenceGenerator:

@@ -49,14 +49,14 @@ samples fall as those of the n rows do, by which the source's numbers depend on 
 With fifty records TGDP reads half the Frechet distance of training from scratch, and its samples raise the AUC of a classifier of
 the fifty records from 0.796 to 0.865, those from scratch to 0.830, a lead of nearly four standard errors. Most of that is the source's
 merit, whose samples as they are read 50.2 and 0.863. What TGDP adds to the source is seen in Frechet distance (13, 8 and 8 less; an error
-of the difference is 4 to 5), label accuracy and spectra (2.1, 1.5 and 1.4 dB for 2.3; fine-tuning 1.3, 1.7 and 1.2; a standard
+of the difference is 4 to 5), label accuracy and spectra (2.1, 1.5 and 1.4 dB versus 2.3; fine-tuning 1.3, 1.7 and 1.2; a standard
 error is 0.03 to 0.07), not in AUC. Fine-tuning raises it to 0.886 and is ahead of both in heart rates at every n; its Frechet distance is no
 better than the source's, its recall lower. From 200 records on samples of every model lower the AUC of a classifier instead of raising it: half of each
 batch is then not as good as what it displaces.
 
 How much depends on the source model's luck: on one that was trained by the same steps on the same records with other rounding (one
 thread) the four methods read 27.6, 26.7, 70.3 and 27.7 in Frechet distance at n = 50, 14.4, 14.0, 59.8 and 14.5 at 200, 17.8, 18.4, 59.6
-and 16.9 at 690. What both runs show: TGDP ahead of training from scratch in Frechet distance and AUC (.852 for .839 there), its
+and 16.9 at 690. What both runs show: TGDP ahead of training from scratch in Frechet distance and AUC (.852 versus .839 there), its
 spectra nearer than the source's, fine-tuning's AUC higher at fifty. What they do not agree on is the standing of TGDP, fine-tuning and
 source among each other in Frechet distance.
 
@@ -67,7 +67,7 @@ None comes near fine-tuning the source's classifier, and no sample set near real
 rhythms are uneven (sets of the source's weights are 6 to 14 bpm off), and there is more to learn for a source model than fits this
 size.
 
-The domain classifier starts from a classifier of the source's labels: its held-out cross-entropy at n = 50 is 0.49 nats for 0.54 from
+The domain classifier starts from a classifier of the source's labels: its held-out cross-entropy at n = 50 is 0.49 nats versus 0.54 from
 a fresh start, with the same (other) source model, and Frechet distances are the same (25.8, 26.8). With all heads on the frozen features of
 that classifier it is 0.55 (26.4). The consistency term is a mean over 4,000 numbers: with a weight of 300, as for images, guidance
 learns nothing (TGDP reads what the source reads), with 300,000 what is shown; weight and steps were chosen on this seed and n = 50.
@@ -105,7 +105,7 @@ unconditional
      690  source      53.0   0.82    0.35   0.52    0.11  0.96     1.42  2.7  17.5        0
 
 Without labels there are no utilities, and samples show the source's mix of classes, which is not the target's: all Frechet distances
-are larger. TGDP brings spectra nearer (2.0, 1.9 and 1.7 dB for 2.7) and the distance by less than its error (4); fine-tuning brings
+are larger. TGDP brings spectra nearer (2.0, 1.9 and 1.7 dB versus 2.7) and the distance by less than its error (4); fine-tuning brings
 both nearer, and all are ahead of training from scratch. 38 minutes of one core, the source model included.
 
 table --data-dir, with 500 records of PTB-XL (347 of them to train on) and all 200 of LUDB; superclasses; the rest as above

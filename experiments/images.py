@@ -21,8 +21,8 @@ for discriminator_guidance, 1.33 for finetune and scratch. Minutes of the whole 
 discriminator_guidance 4, finetune 12, scratch 26, sampling 13.
 
 Guidance had 300 steps then, at a rate of 3e-3, and a stiffer network; today's is free to move every pixel and has 1,000 steps at
-5e-3. On seed 0 TGDP reads 50.9, 49.2 and 47.7 with it for 52.3, 50.5 and 50.4, and on the source's features (`heads`) 49.6, 43.4
-and 42.3 for 49.4, 46.3 and 48.7; the sources read 58.5 and 58.6 for 59.3. `experiments.methods_images` has three seeds of the latter.
+5e-3. On seed 0 TGDP reads 50.9, 49.2 and 47.7 with it versus 52.3, 50.5 and 50.4, and on the source's features (`heads`) 49.6, 43.4
+and 42.3 versus 49.4, 46.3 and 48.7; the sources read 58.5 and 58.6 versus 59.3. `experiments.methods_images` has three seeds of the latter.
 
 table
 
@@ -63,7 +63,7 @@ conditional
      200  tgdp         42.9 +- 2.6    0.49 +- 0.02    0.91 +- 0.04    0.22 +- 0.02  0.057 +- 0.004    0.77 +- 0.01  0.011 +- 0.001    1.48 +- 0.03    0.81 +- 0.02    0.94 +- 0.00    0.02 +- 0.00
      200  source       55.2 +- 3.1    0.48 +- 0.01    0.87 +- 0.04    0.21 +- 0.02  0.049 +- 0.003    0.82 +- 0.01  0.019 +- 0.001    1.54 +- 0.04    0.84 +- 0.03    0.94 +- 0.00    0.02 +- 0.00
 
-With labels TGDP is ahead of the source in Frechet distance on every seed (102.2, 88.3, 73.4 for 111.0, 89.3, 80.6 at n = 10)
+With labels TGDP is ahead of the source in Frechet distance on every seed (102.2, 88.3, 73.4 versus 111.0, 89.3, 80.6 at n = 10)
 and in recall, C2ST and MMD^2 at every n, as without; level in density and coverage, and in precision (ahead from 50 images
 on). Its samples show the class asked for a little less often (the judge is MNIST's classifier, which knows the source's hand),
 and a classifier of USPS gains as much from the source's samples as from TGDP's: .14 in accuracy at ten images, .12 at fifty,
@@ -90,7 +90,7 @@ heads (seed 0; "own" is the table's first seed)
      200  source                                    59.3      0.44      0.88     0.176     0.043      0.83     0.021      1.69         0
 
 Classifier and guidance network on the frozen source's features are better in nearly everything at every n, the more so with few
-images, with a third fewer weights to train: held-out AUC .84, .88 and .90 for .73, .81 and .88 of classifiers of their own.
+images, with a third fewer weights to train: held-out AUC .84, .88 and .90 versus .73, .81 and .88 of classifiers of their own.
 TGDP on them is ahead of the source in every measure at every n, but for the memorisation ratio at n = 10 (density and coverage are equal
 there); discriminator guidance too, but for density there. Training took 1.1 to 2.4 times as long, on a machine with other work;
 sampling, when it was quiet at last, as long.

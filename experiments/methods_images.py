@@ -122,7 +122,7 @@ source), dreambooth 334, gan 132. Of processor time the nine methods other than 
 
 How to read it. TGDP, adapters, fine-tuning with and without a representation, and domain guidance can not be told apart by three
 draws of ten images (50 to 61) or of fifty (32 to 36); with ten TGDP's draws are the most even. With two hundred they are within 18 to
-22, TGDP's samples less precise (.86 for .92 to .94) and the farthest from single target images (memorisation ratio 1.22 for 1.06 to 1.10). Its
+22, TGDP's samples less precise (.86 versus .92 to .94) and the farthest from single target images (memorisation ratio 1.22 versus 1.06 to 1.10). Its
 ratio says nothing here: all is done by the consistency term, with guidance that is free to move every pixel and up to 1,500 steps of
 it (on seed 0 at two hundred a stiffer network read 41.6 after 400 steps and 25.5 after 2,000). DreamBooth is held back by the
 source's own samples, which are nothing like the target; textual inversion can not name what the source has never seen; discriminator

@@ -2,8 +2,8 @@
 # # A diffusers folder as the source model
 #
 # A folder of `UNet2DModel.save_pretrained` with its scheduler can be the source. Neither diffusers nor torch is needed.
-# So that this example needs no download, it first trains a small U-Net on scikit-learn's digits and writes such a folder.
-# If you have one, begin at "Read the folder". `--small` trains for a few steps only.
+# So that this example needs no download, it first trains a small U-Net on scikit-learn's digits and writes such a
+# folder. If you have one, begin at "Read the folder". `--small` trains for a few steps only.
 
 # %%
 import subprocess

@@ -71,7 +71,7 @@ print("process", model.sde)
 # %%
 picture = model.plot()
 picture.save(out / "samples.png")
-picture
+picture  # noqa: B018 (a notebook shows it)
 
 # %% [markdown]
 # The command line does the same, and its output says what was changed:

@@ -10,8 +10,8 @@ from tests.data.ecg.writers import SECONDS, signals, write_cpsc, write_ludb, wri
 from tgdp_jax.data.ecg.databases import open_database
 from tgdp_jax.data.ecg.leads import LEADS, TWELVE, eight
 from tgdp_jax.data.ecg.records import Signal, to_row
-from tgdp_jax.data.ecg.records import wfdb as the_package
 from tgdp_jax.data.ecg.statements import NOT_STATED, STATEMENTS
+from tgdp_jax.data.ecg.wfdb_files import wfdb as the_package
 from tgdp_jax.errors import UserError
 
 CODES = [{"NORM": 100.0, "SR": 0.0}, {"IMI": 80.0, "NORM": 15.0}, {"AFIB": 0.0}]

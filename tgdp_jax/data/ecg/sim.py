@@ -13,6 +13,7 @@ from tgdp_jax.errors import UserError
 
 # Target rows to be had, and rows to judge by.
 AVAILABLE, NUM_REFERENCE = 2000, 1000
+MAX_SOURCE = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class EcgSimConfig:
         check_length(self.seconds, self.rate)
         if self.num_source < 100:
             raise UserError(f"num-source is {self.num_source}: a source model needs at least 100 records")
+        if self.num_source > MAX_SOURCE:
+            raise UserError(f"num-source is {self.num_source}: at most {MAX_SOURCE} records are simulated")
 
 
 def load(config: EcgSimConfig, *, n_target: int | None, seed: int, source_seed: int | None = None) -> Problem:

@@ -55,8 +55,8 @@ def test_what_is_damaged_is_made_again_and_said_so(kde, finished_kde, name, how)
     if (name, how) == ("complete.json", "gone"):  # as an earlier version left it
         assert "already complete" in out
         return
-    (said,) = [line for line in err.splitlines() if line.startswith("damaged or gone: ")]
-    assert name == "complete.json" or said == f"damaged or gone: {name}; made again from what is trained"
+    (said,) = [line for line in err.splitlines() if line.startswith("warning: damaged or gone: ")]
+    assert name == "complete.json" or said == f"warning: damaged or gone: {name}; made again from what is trained"
     assert "kde: already finished, loaded" in err
     np.testing.assert_array_equal(read(kde / "samples.npz")["x"], read(finished_kde / "samples.npz")["x"])
     measured = [without_times(strict_json(folder / "metrics.json")) for folder in (kde, finished_kde)]
@@ -290,3 +290,14 @@ def test_the_files_of_a_run_are_known_to_be_its_own(finished_kde):
     assert own <= set(folder_file.OWN)
     with pytest.raises(UserError, match="belongs to the run in"):
         folder_file.check_not_own(finished_kde / "report.html")
+
+
+def test_quiet_shows_results_alone_and_verbose_what_is_compiled(kde, tmp_path, caplog):
+    (kde / "report.html").unlink()
+    (kde / "complete.json").unlink()
+    out, err = call(*KDE, "--quiet", "--out", kde)
+    assert err == "" and f"run folder: {kde}" in out and "| kde" in out
+    assert call("sample", kde, "--num", "3", "--out", tmp_path / "a.npz", "--quiet")[1] == ""
+    assert "Compiling" not in caplog.text
+    call("sample", kde, "--num", "5", "--out", tmp_path / "a.npz", "--verbose")
+    assert "Finished XLA compilation" in caplog.text

@@ -84,7 +84,7 @@ def _fill(
     todo = [(method, n, seed) for n, seed in _grid(config) for method in _names(config, problems)]
     cells: Cells = {}
     identity = problem_identity(config.problem)  # of files read whole: once for all cells
-    with Display() as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
+    with Display(quiet=engine.quiet) as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
         display.say(f"devices: {describe()}")
         for note in next(iter(problems.values())).notes:
             display.say(note)

@@ -101,10 +101,14 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
             print(f"already complete: {out}")
         return
     start = time.perf_counter()
-    with locked(out), Display() as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
+    with (
+        locked(out),
+        Display(quiet=engine.quiet) as display,
+        closing(Journal(out, tensorboard=engine.tensorboard)) as journal,
+    ):
         claim_folder(*home, resume=engine.resume)
         if lost:
-            display.say(made_again(lost))
+            display.warn(made_again(lost))
         display.say(f"probe on {problem.name}: {len(problem.source)} source rows to train, {len(sets.test)} to judge")
         display.say(f"devices: {describe()}")
         store = Store(out / "checkpoints", seconds=engine.checkpoint_seconds, warn=display.warn)

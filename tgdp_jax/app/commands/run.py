@@ -93,10 +93,14 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         return
     start = time.perf_counter()
     identity = problem_identity(config.problem)
-    with locked(out), Display() as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
+    with (
+        locked(out),
+        Display(quiet=engine.quiet) as display,
+        closing(Journal(out, tensorboard=engine.tensorboard)) as journal,
+    ):
         claim_folder(*home, resume=engine.resume)
         if lost:
-            display.say(made_again(lost))
+            display.warn(made_again(lost))
         display.say(f"{config.method} on {problem.name}: {_counts(problem)}")
         for note in problem.notes:
             display.say(note)
@@ -259,11 +263,19 @@ def load_run(folder: Path, watch: Watch) -> tuple[RunConfig, Problem, Trained]:
 
 
 def sample_run(
-    folder: Path, num: int, out: Path, *, modality: Sequence[str] = (), given: Sequence[str] = (), scale: float = 1.0
+    folder: Path,
+    num: int,
+    out: Path,
+    *,
+    modality: Sequence[str] = (),
+    given: Sequence[str] = (),
+    scale: float = 1.0,
+    quiet: bool = False,
 ) -> None:
     """`tgdp sample`: draws `num` samples from a finished run; sample i is the same for every num.
 
-    With modalities to draw or given the file has those by name, see `draw_modalities`.
+    With modalities to draw or given the file has those by name, see `draw_modalities`. `quiet` shows no
+    progress.
 
     Raises:
       UserError: not a finished run, a damaged checkpoint, or a place that can not be written.
@@ -275,7 +287,7 @@ def sample_run(
         raise UserError(f"{out} does not end in .npz: samples are written as .npz")
     check_not_own(out)
     check_place(out)
-    with Display() as display:
+    with Display(quiet=quiet) as display:
         config, problem, trained = load_run(folder, display)
         if modality or given or scale != 1.0:
             parts = draw_modalities(

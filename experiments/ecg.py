@@ -24,7 +24,7 @@ beside other work, `regularisers` on the source model of another run (see below)
 
 table
 
-       n  method   Frechet  prec.  recall  dens.  cover.  C2ST  novelty   dB   bpm  label  AUC gen  AUC both  F2 gen  F2 both  G2 gen  G2 both  trained
+       n  method   Frechet  prec.  recall  dens.  cover.  C2ST   memor.   dB   bpm  label  AUC gen  AUC both  F2 gen  F2 both  G2 gen  G2 both  trained
       50  tgdp        37.1   0.76    0.63   0.53    0.23  0.90     1.21  2.1  13.1   0.70    0.828     0.865    0.48     0.54    0.32     0.36   59,624
       50  finetune    50.8   0.83    0.45   0.57    0.26  0.87     1.21  1.3  10.4   0.62    0.845     0.886    0.49     0.54    0.34     0.38  512,224
       50  scratch     74.2   0.83    0.30   0.46    0.15  0.96     1.33  5.4  11.5   0.52    0.752     0.830    0.37     0.51    0.23     0.34  512,224
@@ -74,7 +74,7 @@ learns nothing (TGDP reads what the source reads), with 300,000 what is shown; w
 
 regularisers
 
-       n  terms    Frechet  prec.  recall  dens.  cover.  C2ST  novelty   dB   bpm  label  AUC gen  AUC both  F2 gen  F2 both  G2 gen  G2 both  trained
+       n  terms    Frechet  prec.  recall  dens.  cover.  C2ST   memor.   dB   bpm  label  AUC gen  AUC both  F2 gen  F2 both  G2 gen  G2 both  trained
       50  plain       27.8   0.80    0.68   0.53    0.28  0.90     1.23  2.4  12.4   0.80    0.823     0.866    0.48     0.57    0.31     0.38   59,624
      200  plain       14.4   0.80    0.62   0.51    0.25  0.88     1.30  2.3   9.0   0.74    0.848     0.898    0.48     0.67    0.31     0.47   37,782
      690  plain       17.0   0.76    0.44   0.48    0.24  0.88     1.28  2.3  13.8   0.78    0.828     0.903    0.51     0.61    0.30     0.45   37,782
@@ -88,7 +88,7 @@ ones, says next to nothing, and what guidance learns it learns from the consiste
 
 unconditional
 
-       n  method   Frechet  prec.  recall  dens.  cover.  C2ST  novelty   dB   bpm  trained
+       n  method   Frechet  prec.  recall  dens.  cover.  C2ST   memor.   dB   bpm  trained
       50  tgdp        50.8   0.82    0.39   0.54    0.13  0.95     1.42  2.0  16.9   55,592
       50  finetune    41.6   0.74    0.42   0.47    0.13  0.94     1.50  0.9  20.3  486,944
       50  scratch     66.1   0.75    0.13   0.49    0.12  0.97     1.55  5.4  11.7  486,944
@@ -110,7 +110,7 @@ both nearer, and all are ahead of training from scratch. 38 minutes of one core,
 
 table --data-dir, with 500 records of PTB-XL (347 of them to train on) and all 200 of LUDB; superclasses; the rest as above
 
-       n  method   Frechet  prec.  recall  dens.  cover.  C2ST  novelty   dB   bpm  label  AUC gen  AUC both  F2 gen  F2 both  G2 gen  G2 both
+       n  method   Frechet  prec.  recall  dens.  cover.  C2ST   memor.   dB   bpm  label  AUC gen  AUC both  F2 gen  F2 both  G2 gen  G2 both
       50  tgdp         2.2   0.94    0.80   1.01    0.83  0.81     1.02  3.0   5.4   0.14    0.528     0.629    0.19     0.25    0.08     0.12
       50  finetune     1.9   0.97    0.77   1.06    0.87  0.84     1.01  2.6   5.2   0.13    0.552     0.682    0.21     0.32    0.10     0.16
       50  scratch      3.1   0.97    0.37   1.15    0.75  0.91     1.01  3.0   5.4   0.14    0.539     0.676    0.17     0.28    0.08     0.13

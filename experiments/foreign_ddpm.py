@@ -36,9 +36,9 @@ from tgdp_jax.data.image_files import read_images
 from tgdp_jax.data.pixels import to_model
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import log_ratio_guidance
-from tgdp_jax.metrics.evaluate import METRICS
 from tgdp_jax.metrics.features import fit_features
 from tgdp_jax.metrics.images import evaluate_images
+from tgdp_jax.metrics.registry import METRICS
 from tgdp_jax.nets import ClassifierHead, GuidanceHead
 from tgdp_jax.prediction import network_score
 from tgdp_jax.runtime.files import write_json

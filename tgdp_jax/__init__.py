@@ -1,7 +1,134 @@
 """Transfer guided diffusion in JAX: carry a pretrained diffusion model over to a small target data set.
 
-The pieces, from the ground up: `sde`, `prediction`, `guidance`, `density_ratio`, `losses`, `nets`, `sampling`, `data`,
-`train`, `transfer` (the registry of methods is `transfer.METHODS`), `metrics`, `diagnose`.
+Every public name is reachable from here and imported when it is first used:
+
+    import tgdp_jax as tg
+
+    model = tg.transfer.run("tgdp", source_rows, target_rows)
+    samples = model.sample(1000).x
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+_MODULES = (
+    "data",
+    "density_ratio",
+    "errors",
+    "guidance",
+    "interop",
+    "losses",
+    "metrics",
+    "nets",
+    "prediction",
+    "sampling",
+    "sde",
+    "settings",
+    "train",
+    "transfer",
+)
+# Name -> the module that has it.
+_NAMES = {
+    "METHODS": "transfer.registry",
+    "PROBLEMS": "data.registry",
+    "CompareConfig": "settings.run",
+    "RunConfig": "settings.run",
+    "TrainingConfig": "settings.run",
+    "UserError": "errors",
+    "compare": "app.commands.compare",
+    "diagnose": "metrics.overlap",
+    "domain_guidance": "guidance",
+    "fit_denoiser": "train.denoiser",
+    "fit_guidance": "train.guidance",
+    "fit_log_ratio": "train.classifier",
+    "load": "app.model",
+    "log_likelihood": "sampling",
+    "log_ratio_guidance": "guidance",
+    "network_score": "prediction",
+    "sample": "sampling",
+}
+__all__ = ["__version__", *_MODULES, *_NAMES]
+
+if TYPE_CHECKING:
+    from tgdp_jax import (
+        data as data,
+    )
+    from tgdp_jax import (
+        density_ratio as density_ratio,
+    )
+    from tgdp_jax import (
+        errors as errors,
+    )
+    from tgdp_jax import (
+        guidance as guidance,
+    )
+    from tgdp_jax import (
+        interop as interop,
+    )
+    from tgdp_jax import (
+        losses as losses,
+    )
+    from tgdp_jax import (
+        metrics as metrics,
+    )
+    from tgdp_jax import (
+        nets as nets,
+    )
+    from tgdp_jax import (
+        prediction as prediction,
+    )
+    from tgdp_jax import (
+        sampling as sampling,
+    )
+    from tgdp_jax import (
+        sde as sde,
+    )
+    from tgdp_jax import (
+        settings as settings,
+    )
+    from tgdp_jax import (
+        train as train,
+    )
+    from tgdp_jax import (
+        transfer as transfer,
+    )
+    from tgdp_jax.app.commands.compare import compare as compare
+    from tgdp_jax.app.model import load as load
+    from tgdp_jax.data.registry import PROBLEMS as PROBLEMS
+    from tgdp_jax.errors import UserError as UserError
+    from tgdp_jax.guidance import domain_guidance as domain_guidance
+    from tgdp_jax.guidance import log_ratio_guidance as log_ratio_guidance
+    from tgdp_jax.metrics.overlap import diagnose as diagnose
+    from tgdp_jax.prediction import network_score as network_score
+    from tgdp_jax.sampling import log_likelihood as log_likelihood
+    from tgdp_jax.sampling import sample as sample
+    from tgdp_jax.settings.run import (
+        CompareConfig as CompareConfig,
+    )
+    from tgdp_jax.settings.run import (
+        RunConfig as RunConfig,
+    )
+    from tgdp_jax.settings.run import (
+        TrainingConfig as TrainingConfig,
+    )
+    from tgdp_jax.train.classifier import fit_log_ratio as fit_log_ratio
+    from tgdp_jax.train.guidance import fit_guidance as fit_guidance
+    from tgdp_jax.transfer.registry import METHODS as METHODS
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"tgdp_jax.{name}")
+    if name in _NAMES:
+        value = getattr(importlib.import_module(f"tgdp_jax.{_NAMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"tgdp_jax has no {name!r}: it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import inspect
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(Exception):
@@ -90,6 +93,59 @@ def choose(kind: str, name: str, options) -> None:
     if name not in options:
         known = ", ".join(sorted(options))
         raise UserError(f"unknown {kind} {name!r}: choose one of {known}")
+
+
+def named_or_own(kind: str, given: Any, options: Mapping[str, T], own: str | type[T]) -> T:
+    """The option of a registered name, or the caller's own in its place.
+
+    Args:
+      kind: what it is, for the message, such as "time grid".
+      given: a name in `options`, or the thing itself.
+      options: the registry.
+      own: what the thing itself is: a type, or the arguments of a function, such as "(sde, num_steps)".
+
+    Raises:
+      UserError: an unknown name, or something else than `own`.
+    """
+    if isinstance(given, str):
+        choose(kind, given, options)
+        return options[given]
+    if isinstance(own, str) and callable(given):
+        check_takes(given, f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}", own)
+        return given  # type: ignore[return-value]
+    if not isinstance(own, str) and isinstance(given, own):
+        return given
+    form = f"a function of {own}" if isinstance(own, str) else f"a {own.__name__}"
+    raise UserError(f"{kind} is {given!r}: give one of {', '.join(sorted(options))}, or {form}")
+
+
+def check_takes(fn: Callable[..., Any], what: str, arguments: str) -> None:
+    """Refuses a function that can not be called with the positional arguments that are named.
+
+    Args:
+      fn: the function.
+      what: what it is, with an article, such as "a score".
+      arguments: such as "(x, t, cond)".
+
+    Raises:
+      UserError: its signature does not fit.
+    """
+    if not takes(fn, arguments.count(",") + 1):
+        name = getattr(fn, "__name__", type(fn).__name__)
+        raise UserError(f"{what} takes {arguments}, but {name} takes {inspect.signature(fn)}: change its arguments")
+
+
+def takes(fn: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with so many positional arguments; true where it does not say."""
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def check_finite(value: Any, name: str = "") -> None:

@@ -17,12 +17,14 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.prediction import ScoreFn, as_pytree
+from tgdp_jax.prediction import ScoreFn, as_score
 from tgdp_jax.sde import expand
 
 Array = jax.Array
 LogRatioFn = Callable[[Array, Array, Any], Array]  # (x [B, *D], t [B], cond) -> log h [B]; never h itself
 Transform = Callable[[ScoreFn], ScoreFn]
+# A time of a grid that is an end of an interval but for rounding in float32 lies in it.
+ROUNDING = 1e-6
 
 
 def grad_log_ratio(log_h: LogRatioFn, x: Array, t: Array, cond: Any = None) -> Array:
@@ -49,7 +51,7 @@ class GuidedScore:
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
         guidance = self.scale * grad_log_ratio(self.log_h, x, t, cond)
         if self.interval is not None:
-            on = (t >= self.interval[0]) & (t <= self.interval[1])
+            on = (t >= self.interval[0] - ROUNDING) & (t <= self.interval[1] + ROUNDING)
             guidance = jnp.where(expand(on, x), guidance, 0.0)
         return self.score(x, t, cond) + guidance
 
@@ -69,7 +71,7 @@ def log_ratio_guidance(
     """
     if interval is not None and not interval[0] < interval[1]:
         raise UserError(f"the guidance interval must be an increasing pair of times, got {interval}")
-    return lambda score: GuidedScore(as_pytree(score), as_pytree(log_h), scale, interval)
+    return lambda score: GuidedScore(as_score(score), as_score(log_h, "a log-ratio"), scale, interval)
 
 
 @jax.tree_util.register_dataclass
@@ -88,7 +90,7 @@ class CombinedScore:
 
 def combine_scores(first: ScoreFn, second: ScoreFn, *, scale: float) -> ScoreFn:
     """first + scale (second - first): the common form of classifier-free and domain guidance."""
-    return CombinedScore(as_pytree(first), as_pytree(second), scale)
+    return CombinedScore(as_score(first), as_score(second), scale)
 
 
 def domain_guidance(tuned: ScoreFn, *, scale: float) -> Transform:

@@ -19,60 +19,71 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
-from tgdp_jax.errors import choose
+from tgdp_jax.errors import UserError, check_takes, named_or_own, takes
 from tgdp_jax.sde import SDE, expand
 
 Array = jax.Array
 # (x [B, *D], t [B], cond) -> score [B, *D]. `cond` is None, or labels [B], or any tree of arrays with leading axis B.
 ScoreFn = Callable[[Array, Array, Any], Array]
 
-PREDICTIONS = ("eps", "x0", "v", "score")
+
+class Prediction(NamedTuple):
+    """What a network may predict, by what it says of the noise. Arrays are [B, *D]; alpha and sigma broadcast to them.
+
+    Attributes:
+      to_eps: (out, x, alpha, sigma) -> the noise that an output implies.
+      from_eps: (eps, x, alpha, sigma) -> its inverse, the output that stands for a noise.
+    """
+
+    to_eps: Callable[[Array, Array, Array, Array], Array]
+    from_eps: Callable[[Array, Array, Array, Array], Array]
 
 
-def to_eps(kind: str, out: Array, x: Array, t: Array, sde: SDE) -> Array:
+PREDICTIONS: dict[str, Prediction] = {
+    "eps": Prediction(lambda out, x, alpha, sigma: out, lambda eps, x, alpha, sigma: eps),
+    "x0": Prediction(
+        lambda out, x, alpha, sigma: (x - alpha * out) / sigma,
+        lambda eps, x, alpha, sigma: (x - sigma * eps) / alpha,
+    ),
+    "v": Prediction(
+        lambda out, x, alpha, sigma: (alpha * out + sigma * x) / (alpha**2 + sigma**2),
+        lambda eps, x, alpha, sigma: alpha * eps - sigma * (x - sigma * eps) / alpha,
+    ),
+    "score": Prediction(
+        lambda out, x, alpha, sigma: -sigma * out,
+        lambda eps, x, alpha, sigma: -eps / sigma,
+    ),
+}
+
+
+def to_eps(kind: str | Prediction, out: Array, x: Array, t: Array, sde: SDE) -> Array:
     """Converts a prediction `out` [B, *D] of the given kind at x [B, *D], t [B] into the noise it implies.
 
     Raises:
-      UserError: `kind` is not one of `PREDICTIONS`.
+      UserError: `kind` is neither a name in `PREDICTIONS` nor a `Prediction`.
     """
-    choose("prediction", kind, PREDICTIONS)
-    alpha, sigma = expand(sde.alpha(t), x), expand(sde.sigma(t), x)
-    match kind:
-        case "eps":
-            return out
-        case "x0":
-            return (x - alpha * out) / sigma
-        case "v":
-            return (alpha * out + sigma * x) / (alpha**2 + sigma**2)
-        case _:
-            return -sigma * out
+    return _prediction(kind).to_eps(out, x, expand(sde.alpha(t), x), expand(sde.sigma(t), x))
 
 
-def from_eps(kind: str, eps: Array, x: Array, t: Array, sde: SDE) -> Array:
+def from_eps(kind: str | Prediction, eps: Array, x: Array, t: Array, sde: SDE) -> Array:
     """Inverse of `to_eps`: what a network of the given kind would have to output, [B, *D].
 
     Raises:
-      UserError: `kind` is not one of `PREDICTIONS`.
+      UserError: `kind` is neither a name in `PREDICTIONS` nor a `Prediction`.
     """
-    choose("prediction", kind, PREDICTIONS)
-    alpha, sigma = expand(sde.alpha(t), x), expand(sde.sigma(t), x)
-    match kind:
-        case "eps":
-            return eps
-        case "x0":
-            return (x - sigma * eps) / alpha
-        case "v":
-            return alpha * eps - sigma * (x - sigma * eps) / alpha
-        case _:
-            return -eps / sigma
+    return _prediction(kind).from_eps(eps, x, expand(sde.alpha(t), x), expand(sde.sigma(t), x))
 
 
-def convert(out: Array, x: Array, t: Array, sde: SDE, *, source: str, target: str) -> Array:
-    """Converts between any two kinds of `PREDICTIONS`; all arrays [B, *D], t [B]."""
+def _prediction(kind: str | Prediction) -> Prediction:
+    return named_or_own("prediction", kind, PREDICTIONS, Prediction)
+
+
+def convert(out: Array, x: Array, t: Array, sde: SDE, *, source: str | Prediction, target: str | Prediction) -> Array:
+    """Converts between any two kinds of prediction; all arrays [B, *D], t [B]."""
     return from_eps(target, to_eps(source, out, x, t, sde), x, t, sde)
 
 
@@ -94,6 +105,33 @@ def as_pytree(fn: Callable[..., Any]) -> Any:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Unconditional:
+    """A function of (x, t) alone, called as (x, t, cond)."""
+
+    fn: Any
+
+    def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
+        if cond is not None:
+            raise UserError("this score takes (x, t) and no labels: give none, or one that takes (x, t, cond)")
+        return self.fn(x, t)
+
+
+def as_score(fn: Callable[..., Any], what: str = "a score") -> Any:
+    """A score function of (x, t, cond), or of (x, t) where there are no labels, as a pytree of (x, t, cond).
+
+    Raises:
+      UserError: it takes other arguments.
+    """
+    if not callable(fn):
+        raise UserError(f"{what} takes (x, t, cond), but {type(fn).__name__} is no function: give one")
+    if takes(fn, 3) or not takes(fn, 2):
+        check_takes(fn, what, "(x, t, cond)")
+        return as_pytree(fn)
+    return Unconditional(as_pytree(fn))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class NetworkScore:
     """A Linen network and its parameters as a score function (x [B, *D], t [B], cond) -> [B, *D].
 
@@ -103,25 +141,30 @@ class NetworkScore:
     params: Any
     net: Any = dataclasses.field(metadata={"static": True})
     sde: SDE = dataclasses.field(metadata={"static": True})
-    prediction: str = dataclasses.field(default="eps", metadata={"static": True})
+    prediction: str | Prediction = dataclasses.field(default="eps", metadata={"static": True})
 
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
+        if t.ndim > 1 and not hasattr(self.net, "modalities"):
+            raise UserError(
+                f"times of shape {t.shape} are for a network with modalities, as nets.protocols.HasModalities says, "
+                f"and {type(self.net).__name__} has none: give one time a row"
+            )
         out = self.net.apply(self.params, x, t, cond)
         t = t if t.ndim == 1 else self.net.modalities.spread(t, x.shape[1:])
         return convert(out, x, t, self.sde, source=self.prediction, target="score")
 
 
-def network_score(net: Any, params: Any, sde: SDE, *, prediction: str = "eps") -> ScoreFn:
+def network_score(net: Any, params: Any, sde: SDE, *, prediction: str | Prediction = "eps") -> ScoreFn:
     """Closes `net.apply(params, x, t, cond)` over its parameters: nothing downstream knows a network.
 
     Args:
       net: a Linen module (hashable), called as (x [B, *D], t [B], cond) -> [B, *D].
       params: its variables.
       sde: the process it was trained on.
-      prediction: what it outputs, one of `PREDICTIONS`.
+      prediction: what it outputs, a name in `PREDICTIONS` or a `Prediction`.
 
     Raises:
       UserError: `prediction` is unknown.
     """
-    choose("prediction", prediction, PREDICTIONS)
+    _prediction(prediction)
     return NetworkScore(params=params, net=net, sde=sde, prediction=prediction)

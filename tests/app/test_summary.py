@@ -64,7 +64,7 @@ def test_ranks_and_recommendations_are_those_of_the_numbers():
         assert f"With {n} target rows use good" in found.recommendations[n].sentence
 
 
-def test_novelty_reaches_the_recommendation():
+def test_memorisation_reaches_the_recommendation():
     copies = GOOD | {"memorisation": (0.1, 0.1, 0.1)}
     found = summary(table(good=lambda s: cell(s, copies), bad=lambda s: cell(s, BAD)))
     assert found.recommendations[10].best == "bad" and "good reads" in found.recommendations[10].sentence

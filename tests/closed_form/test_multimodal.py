@@ -191,10 +191,10 @@ def test_a_trained_network_comes_near_the_least_loss(rows):
 
     @jax.jit
     def judged(rows):
-        held, weights = task.held(rows, None)
+        held, weights = task.held_out(rows, None)
         exact = denoising_task(Exact(), SDE, "eps", config.batch_size, (4,))
-        fresh = task.judge(task.init(jax.random.key(0)), None, held)
-        return jnp.sum(weights * fresh), jnp.sum(weights * exact.judge(jnp.zeros(4), None, held))
+        fresh = task.evaluate(task.init(jax.random.key(0)), None, held)
+        return jnp.sum(weights * fresh), jnp.sum(weights * exact.evaluate(jnp.zeros(4), None, held))
 
     # Held-out rows are few: the exact prediction's loss on the same draws is what to come near.
     start, least = map(float, judged(rows))

@@ -11,15 +11,15 @@ from tgdp_jax.app import evaluation
 from tgdp_jax.app.commands import pages
 from tgdp_jax.app.report import plots
 from tgdp_jax.data import gaussians
-from tgdp_jax.metrics.evaluate import evaluate_closed_form
+from tgdp_jax.metrics import downstream, utility
+from tgdp_jax.metrics.evidence import Evidence
 
 
 @pytest.fixture(scope="module", autouse=True)
 def light_metrics():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gaussians, "NUM_REFERENCE", 300)
-        light = functools.partial(evaluate_closed_form, num_path=500, num_likelihood=20)
-        patch.setattr(evaluation, "evaluate_closed_form", light)
+        patch.setattr(evaluation, "Evidence", functools.partial(Evidence, num_path=500, num_likelihood=20))
         yield
 
 
@@ -27,8 +27,8 @@ def light_metrics():
 def light_features():
     """Classifiers of images after a few steps: how good they are is another test's affair."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("fit_features", "utility", "downstream"):
-            patch.setattr(evaluation, name, functools.partial(getattr(evaluation, name), optimiser=tiny.OPTIMISER))
+        for place, name in ((evaluation, "fit_features"), (utility, "utility"), (downstream, "downstream")):
+            patch.setattr(place, name, functools.partial(getattr(place, name), optimiser=tiny.OPTIMISER))
         yield
 
 

@@ -17,7 +17,7 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.train.session import Session
 
 KDE = (*GAUSSIANS, "--method", "kde")
-OWN_FILES = ("samples.npz", "metrics.json", "report.html")
+OWN_FILES = ("samples.npz", "metrics.json", "report.html", "model.npz")
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from tgdp_jax.data.ecg.populations import AFIB, SOURCE
 from tgdp_jax.data.ecg.simulate import simulate
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.diagnosis import diagnosis, diagnosis_value
-from tgdp_jax.metrics.ecg import evaluate_ecg
+from tgdp_jax.metrics.evidence import Evidence
 from tgdp_jax.metrics.heart_rate import beats, heart_rate_distance, heart_rates
+from tgdp_jax.metrics.registry import measure
 from tgdp_jax.metrics.spectra import log_spectral_distance_value, periodograms
 
 
@@ -44,6 +45,20 @@ def test_white_noise_is_nearer_to_white_noise_than_to_a_random_walk():
     near = log_spectral_distance_value(noise(50, 1), noise(50, 2))
     assert near.value == pytest.approx(10 / np.log(10) * np.sqrt(2 / 50), rel=0.2) and near.spread > 0
     assert log_spectral_distance_value(noise(50, 1).cumsum(1), noise(50, 2)).value > 5
+
+
+@pytest.mark.parametrize("length", [7, 100, 450, 1000])
+def test_flat_lines_of_different_heights_have_the_same_spectrum(length):
+    flat, high = np.full((5, length, 2), 0.1), np.full((4, length, 2), 3.7)
+    assert log_spectral_distance_value(flat, high) == (0.0, 0.0)
+    # One channel with a wave, one without.
+    wave = np.stack([np.sin(np.arange(length)), np.full(length, 0.1)], -1)[None] + np.zeros((6, 1, 1))
+    assert log_spectral_distance_value(wave, wave + np.array([0.0, 3.0])).value == pytest.approx(0, abs=1e-9)
+
+
+def test_records_too_short_to_beat_are_refused():
+    with pytest.raises(UserError, match="at least two samples in time"):
+        heart_rates(np.zeros((3, 1, 8)), rate=100)
 
 
 def test_rates_of_simulated_records_are_found_with_noise_and_offsets():
@@ -102,7 +117,12 @@ def test_measures_agree_with_scikit_learn_and_with_the_challenge():
 
 def test_records_of_one_population_are_near_each_other_and_keep_relations_between_leads():
     first, second = (simulate([seed], SOURCE, 60).x for seed in (1, 2))
-    found = evaluate_ecg(first, second, rate=100)
+
+    def found_in(samples, reference):
+        evidence = Evidence(samples=samples, reference=reference, train=first, ecg_rate=100)
+        return measure(evidence, ("spectrum", "heart_rate", "einthoven"))
+
+    found = found_in(first, second)
     assert found["spectrum"].value < 2.5 and found["heart_rate"].value < 10 and found["einthoven"].value < 1e-6
-    faster = evaluate_ecg(first[:, ::2], second[:, :500], rate=100)  # played at twice the speed
+    faster = found_in(first[:, ::2], second[:, :500])  # played at twice the speed
     assert faster["heart_rate"].value > 50 and faster["spectrum"].value > found["spectrum"].value

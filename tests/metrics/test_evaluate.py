@@ -8,20 +8,19 @@ import numpy as np
 import pytest
 
 from tests.helpers import paper_pair
+from tests.metrics import tied
 from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.errors import UserError
-from tgdp_jax.metrics.coverage import density_coverage
-from tgdp_jax.metrics.downstream import KINDS
-from tgdp_jax.metrics.evaluate import METRICS, evaluate, evaluate_closed_form
+from tgdp_jax.metrics.coverage import density_coverage, expected_coverage
+from tgdp_jax.metrics.evaluate import evaluate, evaluate_closed_form
+from tgdp_jax.metrics.evidence import Evidence
 from tgdp_jax.metrics.memorisation import memorisation_ratio
+from tgdp_jax.metrics.registry import METRICS, measure
 from tgdp_jax.metrics.two_sample import median_bandwidth, mmd2_value, sliced_wasserstein2, wasserstein2_value
 from tgdp_jax.sde import VP
 
 DATA_ONLY = {"sw2", "w2", "mmd2", "memorisation", "coverage", "density"}
 CLOSED_FORM = {"avg_density", "mode_balance", "path_kl", "nll"}
-IMAGES = {"frechet", "c2st", "precision", "recall", "label_accuracy", "utility", "utility_gain"}
-DOWNSTREAM = {f"{measure}_{kind}" for measure in ("auc", "f2", "g2") for kind in KINDS}
-ECG = {"spectrum", "heart_rate", "einthoven"} | DOWNSTREAM
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +36,28 @@ def problem():
     return {name: tuple(map(np.asarray, pair)) for name, pair in drawn.items()}
 
 
-def test_registry_names_what_is_computed():
-    assert set(METRICS) == DATA_ONLY | CLOSED_FORM | IMAGES | ECG
-    for metric in METRICS.values():
-        assert metric.better in {"lower", "higher", "target", "none"}
-        assert metric.label and metric.description.endswith(".")
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_says_how_it_is_shown_and_when_it_applies(name):
+    metric = METRICS[name]
+    assert metric.better in {"lower", "higher", "target", "none"}
+    assert metric.label and metric.description.endswith(".")
+    # Of samples alone nothing is known.
+    assert not metric.applies(Evidence(samples=np.zeros((4, 2))))
+
+
+def test_what_metrics_share_is_computed_once(problem):
+    x, y, train = (problem[name][0] for name in ("fresh", "reference", "train"))
+    seen = []
+
+    def shared(e):
+        seen.append(e)
+        return len(seen)
+
+    evidence = Evidence(samples=x, reference=y, train=train)
+    assert [evidence.once(shared), evidence.once(shared)] == [1, 1] and seen == [evidence]
+    both = measure(evidence, ("density", "coverage"))
+    alone = [measure(Evidence(samples=x, reference=y, train=train), (name,))[name] for name in both]
+    assert list(both.values()) == alone
 
 
 def test_values_are_those_of_the_single_metrics(problem):
@@ -104,6 +120,17 @@ def test_discrete_rows_have_every_metric_but_memorisation():
     got = evaluate(x, y, train)
     assert math.isnan(got["memorisation"].value)
     assert all(math.isfinite(got[name].value) for name in DATA_ONLY - {"memorisation"})
+    assert got["density"].value == pytest.approx(1, abs=0.01)
+    assert got["coverage"].value == pytest.approx(expected_coverage(200, 200), abs=0.01)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in tied.KINDS if kind != "binary"])
+def test_fresh_data_read_well_however_they_tie(kind):
+    rng = np.random.default_rng(0)
+    got = evaluate(*(tied.KINDS[kind](rng, n, 3) for n in (400, 400, 100)))
+    assert all(math.isfinite(v.value) and math.isfinite(v.spread) for v in got.values())
+    for name, ideal in (("density", 1), ("coverage", expected_coverage(400, 400)), ("memorisation", 1), ("mmd2", 0)):
+        assert abs(got[name].value - ideal) < 5 * got[name].spread + 0.005, name
 
 
 def test_images_are_accepted():

@@ -31,7 +31,7 @@ def test_losses_at_the_exact_prediction_are_those_of_the_closed_form(name, std):
     @jax.jit
     def measured(x0, eps, t):
         params, batch = plain.init(jax.random.key(0)), (sde.perturb(x0, eps, t), t, eps, None)
-        return plain.judge(params, None, batch), edm.judge(params, None, batch)
+        return plain.evaluate(params, None, batch), edm.evaluate(params, None, batch)
 
     for at in TIMES:
         t = jnp.full(NUM, at)

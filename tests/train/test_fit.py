@@ -50,7 +50,7 @@ def _distance(params, frozen, batch):
     return (params["w"] - batch) ** 2
 
 
-MARCH = Task(init=_init, draw=_no_draw, loss=_march, held=_goal, judge=_distance)
+MARCH = Task(init=_init, draw=_no_draw, loss=_march, held_out=_goal, evaluate=_distance)
 
 
 def _random_init(key):
@@ -70,7 +70,7 @@ def _everything(data, member):
 
 
 # Everything random: start and batches.
-RANDOM = Task(init=_random_init, draw=_random_draw, loss=_square, held=_everything, judge=_distance)
+RANDOM = Task(init=_random_init, draw=_random_draw, loss=_square, held_out=_everything, evaluate=_distance)
 DATA = {"x": jnp.linspace(-1.0, 3.0, 17)}
 
 march = functools.partial(fit, KEY, MARCH)
@@ -208,7 +208,7 @@ def _layer(key):
     return {"kernel": jnp.ones((2, 3)), "bias": jnp.ones((3,))}
 
 
-FLAT = Task(init=_layer, draw=_no_draw, loss=_flat, held=_nothing, judge=_same)
+FLAT = Task(init=_layer, draw=_no_draw, loss=_flat, held_out=_nothing, evaluate=_same)
 
 
 def test_weight_decay_is_a_members_own_and_spares_biases():
@@ -233,7 +233,7 @@ def test_frozen_weights_are_seen_and_not_moved():
         return (params["w"] - frozen["w"]) ** 2 + batch
 
     frozen = {"w": jnp.asarray(2.0)}
-    task = Task(init=_init, draw=_no_draw, loss=loss, held=_nothing, judge=judge)
+    task = Task(init=_init, draw=_no_draw, loss=loss, held_out=_nothing, evaluate=judge)
     fitted = fit(KEY, task, replaced(ema=0.9), data={}, frozen=frozen)
     np.testing.assert_allclose(fitted.params["w"], 2.0, atol=0.1)
     assert frozen["w"] == 2.0
@@ -244,7 +244,7 @@ def _explode(params, frozen, batch, step, member):
 
 
 def test_divergence_is_reported_with_its_step_and_a_remedy():
-    task = Task(init=_init, draw=_no_draw, loss=_explode, held=_nothing, judge=_same)
+    task = Task(init=_init, draw=_no_draw, loss=_explode, held_out=_nothing, evaluate=_same)
     with pytest.raises(UserError, match=r"diverged.*at step 5; lower the learning rate \(now 1e\+06\)"):
         fit(KEY, task, replaced(learning_rate=1e6), data={})
 
@@ -253,7 +253,7 @@ def test_one_diverging_member_is_enough():
     def loss(params, frozen, batch, step, member):
         return {"linear": params["w"] * member["size"] * batch}
 
-    task = Task(init=_init, draw=_no_draw, loss=loss, held=_nothing, judge=_same)
+    task = Task(init=_init, draw=_no_draw, loss=loss, held_out=_nothing, evaluate=_same)
     with pytest.raises(UserError, match="diverged"):
         fit(KEY, task, PLAIN, data={}, members={"size": jnp.asarray([1.0, jnp.nan])})
 
@@ -307,7 +307,7 @@ def test_what_a_task_monitors_is_in_its_curves():
 
 def test_a_course_that_cross_validation_cuts_off_has_a_warm_up_still():
     # The goal is left behind at once, so that one step is chosen.
-    task = dataclasses.replace(MARCH, held=lambda data, member: (jnp.zeros(1), jnp.ones(1)))
+    task = dataclasses.replace(MARCH, held_out=lambda data, member: (jnp.zeros(1), jnp.ones(1)))
     config = replaced(steps=6, steps_per_launch=1, schedule="cosine", warmup=5)
     found = fit_cross_validated(KEY, task, config, data={"x": jnp.zeros(4)}, learning_rates=(RATE,), folds=2)
     assert found.info["steps"] <= 5

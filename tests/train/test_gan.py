@@ -121,8 +121,8 @@ def test_frozen_layers_are_used_and_stay():
 def test_what_is_held_out_is_judged_by_its_energy_score(num_classes):
     task, data = gan_task(players(num_classes), Game(), 8, (2,)), rows(num_classes=num_classes)
     params = started(task)
-    (x, y), weights = task.held(data, None)
-    scores = jax.jit(task.judge)(params, {}, (x, y))
+    (x, y), weights = task.held_out(data, None)
+    scores = jax.jit(task.evaluate)(params, {}, (x, y))
     assert scores.shape == (10,) and float(weights.sum()) == pytest.approx(1.0)
     # By its definition, with the same latent vectors for each class' own samples.
     each = 512 // max(num_classes, 1)

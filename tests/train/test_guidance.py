@@ -27,7 +27,7 @@ SOURCE, TARGET = paper_pair()
 LOG_H = ExactLogRatio(SOURCE, TARGET, SDE)
 NUM, ROWS = 20_000, 40_000
 ETA = {"cycle": 0.5, "consistency": 0.25}
-TERMS = ("guidance", "cycle", "consistency", "judge")
+TERMS = ("guidance", "cycle", "consistency", "evaluate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +58,8 @@ def slopes(terms, etas=(ETA["cycle"], ETA["consistency"])):
     def at(a, data, member):
         batch = task.draw(jax.random.key(0, impl="rbg"), data, member)
         found = jax.jacfwd(lambda a: task.loss({"params": a}, frozen, batch, 0, member))(a)
-        held, _ = task.held(data, member)
-        return found | {"judge": jax.jacfwd(lambda a: task.judge({"params": a}, frozen, held))(a)}
+        held, _ = task.held_out(data, member)
+        return found | {"evaluate": jax.jacfwd(lambda a: task.evaluate({"params": a}, frozen, held))(a)}
 
     return {a: at(jnp.asarray(a), data, member) for a in (0.5, 1.0, 1.5)}
 
@@ -68,7 +68,7 @@ def slopes(terms, etas=(ETA["cycle"], ETA["consistency"])):
     ("name", "pooled"), [("logistic", True), ("logistic", False), ("kl", True), ("classification", False)]
 )
 def test_every_term_and_the_judge_are_least_at_log_h(name, pooled):
-    found = slopes(GuidanceLoss(name=name, pooled=pooled, use_cycle=True))
+    found = slopes(GuidanceLoss(loss=name, pooled=pooled, use_cycle=True))
     for term in TERMS:
         assert standard_errors(found[1.0][term], 0.0) < 4.5, term
         assert np.mean(found[0.5][term]) < 0 < np.mean(found[1.5][term]), term
@@ -108,7 +108,7 @@ def problem():
 @pytest.fixture(scope="module")
 def trees(problem):
     """What stages leave, weights as they fall."""
-    source = METHODS["source"].stages(tiny.TRAINING, problem)[0].run(jax.random.key(0), problem, {}, QUIET).tree
+    source = METHODS["source"].stages(tiny.TRAINING, problem)[0].run(jax.random.key(0), {}, QUIET).artefact.to_tree()
     log_h, *_ = ensemble([0.3, 0.7])
     net = GuidanceMLP(SDE, tiny.TRAINING.guidance.features, data_std=problem.data_std)
     made = [spread_params(net.init, jnp.ones((1, 2)), jnp.ones(1), seed=seed) for seed in range(2)]
@@ -121,8 +121,8 @@ def test_samples_are_guided_by_scale_within_the_interval(problem, trees):
     x, t = jnp.asarray(problem.source.x[:40]), jnp.linspace(0.05, 0.95, 40)
 
     def score(**settings):
-        sampling = dataclasses.replace(tiny.TRAINING.sampling, **settings)
-        config = dataclasses.replace(tiny.TRAINING, sampling=sampling)
+        guidance = dataclasses.replace(tiny.TRAINING.guidance, **settings)
+        config = dataclasses.replace(tiny.TRAINING, guidance=guidance)
         return np.asarray(evaluate(TGDP.generator(config, problem, trees).score, x, t, None))
 
     plain, guided, twice = score(scale=0.0), score(), score(scale=2.0)
@@ -145,7 +145,7 @@ def test_the_stage_hands_the_ratios_of_the_classifier_on(problem, trees, monkeyp
 
     monkeypatch.setattr("tgdp_jax.transfer.tgdp.fit_guidance", record)
     with pytest.raises(InterruptedError):
-        guidance_stage(tiny.TRAINING, problem).run(jax.random.key(0), problem, trees, QUIET)
+        guidance_stage(tiny.TRAINING, problem).run(jax.random.key(0), trees, QUIET)
     for name, values in trees["classifier"].items():
         np.testing.assert_allclose(handed[name], values, rtol=1e-6)
     assert handed["consistency"] == tiny.TRAINING.guidance.consistency

@@ -165,8 +165,8 @@ def regression(reparam):
         init=lambda key: None,
         draw=lambda key, data, member: jax.random.normal(key, (64, INPUTS)),
         loss=loss,
-        held=lambda data, member: (jnp.eye(INPUTS), jnp.full(INPUTS, 1 / INPUTS)),
-        judge=lambda trainable, frozen, x: loss(trainable, frozen, x, 0, None)["square"],
+        held_out=lambda data, member: (jnp.eye(INPUTS), jnp.full(INPUTS, 1 / INPUTS)),
+        evaluate=lambda trainable, frozen, x: loss(trainable, frozen, x, 0, None)["square"],
     )
 
 

@@ -44,7 +44,7 @@ def trained():
     problem = tiny.problem()
     learned = RepresentationConfig(objective="masked", width=8)
     config = self_supervised(dataclasses.replace(tiny.TRAINING, representation=learned))
-    return config, problem, source_stage(config, problem).run(jax.random.key(0), problem, {}, QUIET)
+    return config, problem, source_stage(config, problem).run(jax.random.key(0), {}, QUIET)
 
 
 def test_what_is_left_is_a_plain_network_that_learned_the_objective_too(trained):

@@ -48,19 +48,19 @@ ON_LABELS = dataclasses.replace(TRAINING, head=dataclasses.replace(TRAINING.head
 PRETRAINED = dataclasses.replace(TRAINING, classifier=dataclasses.replace(TRAINING.classifier, pretrain=True))
 
 
-def run(stage, problem, trees):
-    return stage.run(jax.random.key(0), problem, trees, QUIET)
+def run(stage, trees):
+    return stage.run(jax.random.key(0), trees, QUIET)
 
 
 @pytest.fixture(scope="module")
 def labels():
-    return run(label_stage(TRAINING, PROBLEM), PROBLEM, {})
+    return run(label_stage(TRAINING, PROBLEM), {})
 
 
 def test_it_tells_the_classes_of_rows_that_it_has_not_seen(labels):
     assert labels.info["accuracy"] > 0.9
     fresh = waves(100, 5)
-    _, logits = label_net(TRAINING, PROBLEM).apply(labels.tree["params"], fresh.x)
+    _, logits = label_net(TRAINING, PROBLEM).apply(labels.artefact.to_tree()["params"], fresh.x)
     assert (np.argmax(logits, -1) == fresh.y).mean() > 0.9
 
 
@@ -107,15 +107,15 @@ def test_methods_train_it_first(config):
 
 
 def test_heads_on_it_train_and_leave_it_as_it_is(labels):
-    before = jax.tree.map(np.array, labels.tree)
-    source = run(source_stage(ON_LABELS, CONDITIONAL), CONDITIONAL, {})
-    trees = {"label_classifier": labels.tree, "source": source.tree}
-    trees["classifier"] = run(classifier_stage(ON_LABELS, CONDITIONAL), CONDITIONAL, trees).tree
-    guidance = run(guidance_stage(ON_LABELS, CONDITIONAL), CONDITIONAL, trees)
+    before = jax.tree.map(np.array, labels.artefact.to_tree())
+    source = run(source_stage(ON_LABELS, CONDITIONAL), {})
+    trees = {"label_classifier": labels.artefact.to_tree(), "source": source.artefact.to_tree()}
+    trees["classifier"] = run(classifier_stage(ON_LABELS, CONDITIONAL), trees).artefact.to_tree()
+    guidance = run(guidance_stage(ON_LABELS, CONDITIONAL), trees)
     assert np.isfinite(guidance.history["loss"]).all()
-    for tree in (trees["classifier"], guidance.tree):
+    for tree in (trees["classifier"], guidance.artefact.to_tree()):
         assert not any("XResNet1d" in path for path in flat(tree["params"]))  # no layers of their own
-    jax.tree.map(np.testing.assert_array_equal, labels.tree, before)
+    jax.tree.map(np.testing.assert_array_equal, labels.artefact.to_tree(), before)
 
 
 def test_a_start_from_it_is_not_a_fresh_one(labels):
@@ -123,9 +123,9 @@ def test_a_start_from_it_is_not_a_fresh_one(labels):
     classifiers = {}
     for name, config in (("fresh", TRAINING), ("pretrained", PRETRAINED)):
         still = dataclasses.replace(config, classifier=dataclasses.replace(config.classifier, optimiser=optimiser))
-        found = run(classifier_stage(still, PROBLEM), PROBLEM, {"label_classifier": labels.tree})
-        classifiers[name] = found.tree["params"]["params"]["XResNet1d_0"]["Conv_0"]["kernel"]
-    known = labels.tree["params"]["params"]["XResNet1d_0"]["Conv_0"]["kernel"]
+        found = run(classifier_stage(still, PROBLEM), {"label_classifier": labels.artefact.to_tree()})
+        classifiers[name] = found.artefact.to_tree()["params"]["params"]["XResNet1d_0"]["Conv_0"]["kernel"]
+    known = labels.artefact.to_tree()["params"]["params"]["XResNet1d_0"]["Conv_0"]["kernel"]
     np.testing.assert_allclose(classifiers["pretrained"][0], known, atol=1e-6)
     assert np.abs(classifiers["fresh"][0] - known).max() > 0.1
 
@@ -133,11 +133,11 @@ def test_a_start_from_it_is_not_a_fresh_one(labels):
 def test_guidance_on_its_features_takes_them_from_it(labels):
     net, x, t = guidance_net(ON_LABELS, PROBLEM), jnp.asarray(PROBLEM.source.x[:3]), jnp.full(3, 0.3)
     variables = spread_params(net.init, x, t)
-    given = shared_variables(ON_LABELS, {"label_classifier": labels.tree})
+    given = shared_variables(ON_LABELS, {"label_classifier": labels.artefact.to_tree()})
     assert jax.tree.structure(given["source"]) == jax.tree.structure(variables["source"])
-    (seen,) = label_net(ON_LABELS, PROBLEM).apply(labels.tree["params"], x, t, method="encode")
+    (seen,) = label_net(ON_LABELS, PROBLEM).apply(labels.artefact.to_tree()["params"], x, t, method="encode")
     # Constant features leave nothing but the time: a network that looked elsewhere would still see the rows.
-    blank = frozen(jax.tree.map(jnp.zeros_like, labels.tree["params"]))
+    blank = frozen(jax.tree.map(jnp.zeros_like, labels.artefact.to_tree()["params"]))
     moved, still = (net.apply({"params": variables["params"], **part}, x, t) for part in (given, blank))
     assert np.ptp(still) < 1e-6 < np.ptp(moved) and pooled(seen).shape == (3, 8)
 

@@ -18,7 +18,7 @@ from tgdp_jax.app.identity import problem_identity
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
-from tgdp_jax.metrics.evaluate import METRICS
+from tgdp_jax.metrics.registry import METRICS
 from tgdp_jax.settings.methods import DomainGuidanceConfig
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.train.checkpoint import Store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,13 +12,10 @@ from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.closed_form import expected_density
-from tgdp_jax.metrics.downstream import downstream
-from tgdp_jax.metrics.ecg import evaluate_ecg
-from tgdp_jax.metrics.evaluate import evaluate, evaluate_closed_form
+from tgdp_jax.metrics.evidence import Evidence
 from tgdp_jax.metrics.features import Features, fit_features
-from tgdp_jax.metrics.images import evaluate_images
+from tgdp_jax.metrics.registry import measure
 from tgdp_jax.metrics.spread import Value
-from tgdp_jax.metrics.utility import utility
 from tgdp_jax.nets.features import FeatureCNN
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import fingerprint
@@ -84,47 +82,25 @@ def evaluate_samples(
     features: Features | None = None,
 ) -> dict[str, Value]:
     """Every metric that the problem allows; empty where there is nothing to judge by."""
-    out: dict[str, Value] = {}
     reference = problem.reference
-    # A single sample is no distribution.
-    if reference is not None and len(samples) > 1:
-        rows = samples, reference.x, problem.target.x
-        if features is None:
-            known = labels is not None and reference.y is not None
-            asked, truth = (labels, reference.y) if known else (None, None)
-            out |= evaluate(*rows, seed=seed, labels=asked, reference_labels=truth)
-        else:
-            out |= evaluate_images(*rows, features, seed=seed, labels=labels)
-            out |= _utility_values(problem, samples, labels, seed, features)
-        if problem.ecg_rate is not None:
-            in_mv = (problem.scaler.to_user(x) for x in (samples, reference.x))
-            out |= evaluate_ecg(*in_mv, rate=problem.ecg_rate, seed=seed)
-    if problem.exact is not None:
-        sde = forward_process(config)
-        out |= evaluate_closed_form(
-            samples,
-            score,
-            problem.exact.target,
-            sde if score is not None else None,
-            key=named_key(seed, "metrics"),
-            conditional=problem.conditional,
-        )
-    return out
-
-
-def _utility_values(
-    problem: Problem, samples: np.ndarray, labels: np.ndarray | None, seed: int, features: Features
-) -> dict[str, Value]:
-    """What classifiers of target rows gain from samples; empty where samples or rows have no labels."""
-    reference = problem.reference
-    if labels is None or reference is None or reference.y is None or problem.target.y is None:
-        return {}
-    real, fresh = (problem.target.x, problem.target.y), (reference.x, reference.y)
-    key = named_key(seed, "utility")
-    if problem.ecg_rate is not None:
-        return downstream(key, real, (samples, labels), fresh, features)
-    found = utility(key, real, (samples, labels), fresh, num_classes=problem.num_classes)
-    return {"utility": found.augmented, "utility_gain": found.gain}
+    evidence = Evidence(
+        samples=samples,
+        labels=labels,
+        reference=None if reference is None else reference.x,
+        reference_labels=None if reference is None else reference.y,
+        train=problem.target.x,
+        train_labels=problem.target.y,
+        num_classes=problem.num_classes,
+        features=features,
+        target=None if problem.exact is None else problem.exact.target,
+        score=score,
+        sde=forward_process(config),
+        to_user=problem.scaler.to_user,
+        ecg_rate=problem.ecg_rate,
+        seed=seed,
+        key=functools.partial(named_key, seed),
+    )
+    return measure(evidence)
 
 
 def ideal_metrics(config: TrainingConfig, problem: Problem, seed: int) -> dict[str, Value]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tgdp_jax.data.copies import copy_groups, copy_notes, judging_notes
 from tgdp_jax.data.labels import LabelFile, Matched, match_labels
@@ -12,6 +16,9 @@ from tgdp_jax.data.npz import npz_names, read_npz
 from tgdp_jax.data.problem import Data, Problem, check_rows, split_target
 from tgdp_jax.data.standardise import Standardised
 from tgdp_jax.errors import UserError
+
+# What rows in memory are called in sentences.
+NAMES = {"source": "the source", "target": "the target", "reference": "the reference"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,19 +75,62 @@ def load(config: ArraysConfig, *, n_target: int | None, seed: int, source_seed: 
     if config.reference is not None:
         paths["reference"] = config.reference
     files = {name: read_rows(path) for name, path in paths.items()}
+    names = {name: str(path) for name, path in paths.items()}
+    return rows_problem(files, n_target=n_target, seed=seed, conditional=config.conditional, names=names)
+
+
+def rows_in_memory(rows: Any, what: str) -> Data:
+    """Rows [N, *D], or {"x": rows, "y": labels [N]}, checked but not scaled.
+
+    Raises:
+      UserError: bad values, or a dict without rows.
+    """
+    given = rows if isinstance(rows, Mapping) else {"x": rows}
+    if "x" not in given:
+        raise UserError(f"{what} has no rows under 'x': pass rows, or {{'x': rows, 'y': labels}}")
+    y = given.get("y")
+    return Data(check_rows(np.asarray(given["x"]), what), None if y is None else np.asarray(y))
+
+
+def rows_problem(
+    files: Mapping[str, Data],
+    *,
+    n_target: int | None,
+    seed: int,
+    conditional: bool,
+    names: Mapping[str, str] = NAMES,
+    all_to_learn: bool = False,
+) -> Problem:
+    """Checks, matches labels, standardises and splits.
+
+    Args:
+      files: "source", "target" and perhaps "reference" to rows.
+      n_target: target rows to learn from.
+      seed: of the split.
+      conditional: models see the labels.
+      names: what each is called in sentences.
+      all_to_learn: judge nothing: all target rows are learned from where n_target is None.
+
+    Raises:
+      UserError: shapes or labels that do not match, too few rows, or rows that can not be standardised.
+    """
     for name in [name for name in files if name != "source"]:
         check_pair(files["source"], files[name], name)
     # Labels that nobody asked for are not looked at, whatever they are.
     labels = Matched((), {}, ())
-    if config.conditional:
-        given = {name: LabelFile(data.y, len(data), str(paths[name])) for name, data in files.items()}
+    if conditional:
+        given = {name: LabelFile(data.y, len(data), names[name]) for name, data in files.items()}
         labels = match_labels(given, required=True)
     standardised = Standardised(files["source"].x)
-    scaled = {name: Data(standardised(data.x, str(paths[name])), labels.y.get(name)) for name, data in files.items()}
+    scaled = {name: Data(standardised(data.x, names[name]), labels.y.get(name)) for name, data in files.items()}
     source, pool, reference = scaled["source"], scaled["target"], scaled.get("reference")
     groups = copy_groups(pool.x)
-    notes = [*labels.notes, *standardised.notes, *copy_notes(groups, "rows", split=reference is None)]
-    learned, spare = split_target(groups, n_target, all_to_learn=reference is not None, seed=seed)
+    notes = [
+        *labels.notes,
+        *standardised.notes,
+        *copy_notes(groups, "rows", split=reference is None and not all_to_learn),
+    ]
+    learned, spare = split_target(groups, n_target, all_to_learn=all_to_learn or reference is not None, seed=seed)
     target, reference = pool.take(learned), reference if spare is None else pool.take(spare)
     if reference is not None:
         notes += judging_notes(reference.x, "rows", source=source.x, target=target.x)

@@ -150,6 +150,11 @@ class Problem:
         """
         return float(f"{self.source.x.std():.2g}")
 
+    @property
+    def num_labels(self) -> int:
+        """One more than the source's largest label, whether models see labels or not; 0 where it has none."""
+        return 0 if self.source.y is None else int(self.source.y.max()) + 1
+
     def target_labels(self, key: Any, ids: np.ndarray) -> np.ndarray | None:
         """Labels [N] for sample ids, drawn from the target rows' label distribution, one key a sample; None if
         unconditional."""

@@ -22,7 +22,7 @@ from tgdp_jax.data.mixture import ExactScore, GaussianMixture
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.inputs import positive, rows
 from tgdp_jax.metrics.spread import Value
-from tgdp_jax.prediction import ScoreFn, as_pytree
+from tgdp_jax.prediction import ScoreFn, as_score
 from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.sde import SDE
 
@@ -119,7 +119,7 @@ def path_kl(
     values = in_chunks(
         _path_integrand,
         (x0, eps, u, labels if conditional else None),
-        as_pytree(score_fn),
+        as_score(score_fn),
         target,
         chunk=chunk,
         static={"sde": sde},

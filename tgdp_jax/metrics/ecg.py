@@ -8,29 +8,26 @@ from typing import Any
 import numpy as np
 
 from tgdp_jax.data.ecg.leads import residual, twelve
-from tgdp_jax.metrics.evaluate import COPIES
+from tgdp_jax.metrics.evidence import COPIES, Evidence
 from tgdp_jax.metrics.heart_rate import heart_rate_distance
 from tgdp_jax.metrics.spectra import log_spectral_distance_value
 from tgdp_jax.metrics.spread import Value
 
 
-def evaluate_ecg(samples: Any, reference: Any, *, rate: float, seed: int = 0) -> dict[str, Value]:
-    """Metrics of ECGs: spectrum, heart_rate and einthoven, see `METRICS`.
+def spectrum(e: Evidence) -> Value:
+    return log_spectral_distance_value(*e.once(millivolts), num=COPIES, seed=e.seed)
 
-    Args:
-      samples: leads I, II, V1..V6 in mV, [N, L, 8].
-      reference: held-out target records [M, L, 8].
-      rate: samples a second.
-      seed: of resampling.
 
-    Returns:
-      Name to (value, spread).
+def heart_rate(e: Evidence) -> Value:
+    assert e.ecg_rate is not None
+    return heart_rate_distance(*e.once(millivolts), rate=e.ecg_rate, num=COPIES, seed=e.seed)
 
-    Raises:
-      UserError: bad arrays.
-    """
-    return {
-        "spectrum": log_spectral_distance_value(samples, reference, num=COPIES, seed=seed),
-        "heart_rate": heart_rate_distance(samples, reference, rate=rate, num=COPIES, seed=seed),
-        "einthoven": Value(residual(twelve(np.asarray(samples, np.float32))), math.nan),
-    }
+
+def einthoven(e: Evidence) -> Value:
+    samples, _ = e.once(millivolts)
+    return Value(residual(twelve(np.asarray(samples, np.float32))), math.nan)
+
+
+def millivolts(e: Evidence) -> tuple[Any, Any]:
+    """Samples and reference [., L, 8], leads I, II, V1..V6."""
+    return e.to_user(e.samples), e.to_user(e.reference)

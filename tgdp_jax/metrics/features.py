@@ -177,14 +177,14 @@ def classifier_task(net: Any, batch_size: int, shape: tuple[int, ...]) -> Task:
         return augment(shift_key, x, kind="shift"), y
 
     def loss(params: Any, frozen: Any, batch: Any, step: Array, member: Any) -> dict[str, Array]:
-        return {"classification": judge(params, frozen, batch)}
+        return {"classification": evaluate(params, frozen, batch)}
 
-    def held(data: Any, member: Any) -> tuple[Any, Array]:
+    def held_out(data: Any, member: Any) -> tuple[Any, Array]:
         x, y = data["held"]["x"], data["held"]["y"]
         return (x, y), jnp.full(len(y), 1 / len(y))
 
-    def judge(params: Any, frozen: Any, batch: Any) -> Array:
+    def evaluate(params: Any, frozen: Any, batch: Any) -> Array:
         x, y = batch
         return optax.softmax_cross_entropy_with_integer_labels(net.apply(params, x)[1], y)
 
-    return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
+    return Task(init=init, draw=draw, loss=loss, held_out=held_out, evaluate=evaluate)

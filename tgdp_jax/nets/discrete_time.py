@@ -28,6 +28,10 @@ class DiscreteTime(nn.Module):
     def num_classes(self) -> int:
         return self.net.num_classes
 
+    @property
+    def new_token(self) -> bool:
+        return self.net.new_token
+
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
         return self.net(x, t * self.num_steps - 1.0, cond)
 

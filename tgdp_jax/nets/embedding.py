@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tgdp_jax.errors import UserError, choose
+from tgdp_jax.errors import UserError, named_or_own
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
 EMBEDDINGS = ("compact", "sinusoidal", "fourier")
+Embedding = Callable[[Array, SDE], Array]  # (t [B], sde) -> [B, F]
 
 
 class TimeFeatures(nn.Module):
@@ -22,17 +24,23 @@ class TimeFeatures(nn.Module):
     Attributes:
       sde: process, for its log-SNR.
       kind: "compact" (t, log-SNR/5, one sine and cosine: enough for small networks), "sinusoidal" (the transformer's,
-        of 1000 t, width `dim`) or "fourier" (random frequencies of log-SNR, fixed at initialisation, width `dim`).
+        of 1000 t, width `dim`) or "fourier" (random frequencies of log-SNR, fixed at initialisation, width `dim`); or a
+        function (t [B], sde) -> [B, F].
       dim: width of the last two.
     """
 
     sde: SDE
-    kind: str = "compact"
+    kind: str | Embedding = "compact"
     dim: int = 64
 
     @nn.compact
     def __call__(self, t: Array) -> Array:
-        choose("time embedding", self.kind, EMBEDDINGS)
+        given = named_or_own("time embedding", self.kind, dict.fromkeys(EMBEDDINGS), "(t, sde)")
+        if given is not None:
+            features = given(t, self.sde)
+            if features.ndim != 2 or features.shape[0] != t.shape[0]:
+                raise UserError(f"a time embedding of times {t.shape} returned {features.shape}: it must be [B, F]")
+            return features
         log_snr = self.sde.log_snr(t) / 5.0
         if self.kind == "compact":
             return jnp.stack([t, log_snr, jnp.sin(2 * math.pi * t), jnp.cos(2 * math.pi * t)], -1)
@@ -47,7 +55,7 @@ class TimeFeatures(nn.Module):
 
 
 class Prompt(NamedTuple):
-    """What a network with a new token is told of rows of which only some carry it.
+    """What a network with a new token is conditioned on, where only some of the rows carry it.
 
     Labels alone (or None) say that all do: who asks such a network for samples asks for the new domain.
 

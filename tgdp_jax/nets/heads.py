@@ -21,6 +21,7 @@ from tgdp_jax.nets.layers import pooled
 from tgdp_jax.nets.mlp import MLP, silu
 from tgdp_jax.nets.norm import GroupNorm
 from tgdp_jax.nets.precondition import scaled_input, signal_share
+from tgdp_jax.nets.protocols import HasFeatures, require
 from tgdp_jax.nets.xresnet import XResNet1d
 from tgdp_jax.sde import SDE
 
@@ -154,7 +155,7 @@ class SourceFeatures(nn.Module):
     """Feature maps of a frozen network, [B, ..., C] each.
 
     Attributes:
-      net: network with a method encode(x, t, cond) -> list of [B, ..., C]. Its variables are the collection "source".
+      net: network with a method `encode` (`protocols.HasFeatures`). Its variables are the collection "source".
     """
 
     net: nn.Module
@@ -164,6 +165,7 @@ class SourceFeatures(nn.Module):
         def fresh() -> Any:
             return self.net.init(jax.random.key(0), x[:1], t[:1], None if cond is None else cond[:1])["params"]
 
+        require(self.net, HasFeatures, "a head on another network's features")
         params = self.variable("source", "params", fresh).value
         maps: Any = self.net.apply({"params": params}, x, t, cond, method="encode")
         return maps

@@ -26,7 +26,10 @@ def with_layers(net: Any, params: Any, x: Array, t: Array, cond: Any = None) -> 
     out, state = net.apply(params, x, t, cond, mutable="intermediates")
     found = _layers(state.get("intermediates", {}))
     if not found:
-        raise UserError(f"network {type(net).__name__} does not show its layers: use an mlp, unet or dit")
+        raise UserError(
+            f"network {type(net).__name__} does not show its layers: use an mlp, unet or dit, or sow them "
+            "as nets.layers says"
+        )
     return out, found
 
 

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tgdp_jax.nets.embedding import TimeFeatures, TokenEmbedding, label_features
+from tgdp_jax.nets.embedding import Embedding, TimeFeatures, TokenEmbedding, label_features
 from tgdp_jax.nets.layers import LAYERS
 from tgdp_jax.nets.precondition import checked_std, noise_of_residual, scaled_input, signal_share
 from tgdp_jax.sde import SDE
@@ -70,7 +70,7 @@ class EpsMLP(nn.Module):
 
     sde: SDE
     features: tuple[int, ...] = (128, 128, 128)
-    embedding: str = "compact"
+    embedding: str | Embedding = "compact"
     num_classes: int = 0
     data_std: float | tuple[float, ...] = 1.0
     dtype: Any = jnp.float32
@@ -105,7 +105,7 @@ class GuidanceMLP(nn.Module):
 
     sde: SDE
     features: tuple[int, ...] = (64, 64, 64)
-    embedding: str = "compact"
+    embedding: str | Embedding = "compact"
     num_classes: int = 0
     data_std: float | tuple[float, ...] = 1.0
     dtype: Any = jnp.float32

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.nets.blocks import ResnetBlock, double
 from tgdp_jax.nets.conv import Conv
-from tgdp_jax.nets.embedding import TimeFeatures, TokenEmbedding, label_features
+from tgdp_jax.nets.embedding import Embedding, TimeFeatures, TokenEmbedding, label_features
 from tgdp_jax.nets.mlp import silu
 from tgdp_jax.nets.norm import GroupNorm
 from tgdp_jax.nets.precondition import noise_of_residual, scaled_input
@@ -59,8 +59,8 @@ class ImageEncoder(nn.Module):
 class ImageDecoder(nn.Module):
     """(kept, known [B, F]) of an `ImageEncoder`, back to the finest level and to `features` channels.
 
-    What is known is told to every place of the coarsest level by itself, beside scaling channels of all levels: strokes
-    that go on from one half of a digit to the other end in a place.
+    Every place of the coarsest level is conditioned on what is known by itself, beside scaling channels of all levels:
+    strokes that go on from one half of a digit to the other end in a place.
     """
 
     features: int
@@ -69,8 +69,8 @@ class ImageDecoder(nn.Module):
     @nn.compact
     def __call__(self, kept: list[Array], known: Array) -> Array:
         coarsest = kept[-1]
-        told = nn.Dense(coarsest[0].size, dtype=self.dtype)(silu(known)).reshape(coarsest.shape)
-        h = jnp.concatenate([coarsest, told], -1)
+        conditioned = nn.Dense(coarsest[0].size, dtype=self.dtype)(silu(known)).reshape(coarsest.shape)
+        h = jnp.concatenate([coarsest, conditioned], -1)
         h = _block(coarsest.shape[-1], h, self.dtype)(h, known)
         for level in reversed(kept[:-1]):
             h = jnp.concatenate([double(h), level], -1)
@@ -108,7 +108,7 @@ class EpsMultimodal(nn.Module):
     channels: tuple[int, ...] = (16, 32)
     width: int = 128
     depth: int = 2
-    embedding: str = "compact"
+    embedding: str | Embedding = "compact"
     num_classes: int = 0
     data_std: float = 1.0
     dtype: Any = jnp.float32

@@ -170,6 +170,10 @@ class EpsSSSD(nn.Module):
     def num_classes(self) -> int:
         return self.net.num_classes
 
+    @property
+    def new_token(self) -> bool:
+        return self.net.new_token
+
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
         std = checked_std(self.data_std, x, "a series", "channels")
         residual = self.net(scaled_input(x, t, self.sde, std), 1000.0 * t, cond)

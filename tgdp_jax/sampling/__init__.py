@@ -4,11 +4,12 @@ from tgdp_jax.sampling.grids import GRIDS
 from tgdp_jax.sampling.likelihood import log_likelihood
 from tgdp_jax.sampling.loop import sample
 from tgdp_jax.sampling.modal import sample_modalities
-from tgdp_jax.sampling.steps import SOLVERS, Solver, ddim, predictor_corrector
+from tgdp_jax.sampling.steps import SOLVERS, Point, Solver, ddim, predictor_corrector
 
 __all__ = [
     "GRIDS",
     "SOLVERS",
+    "Point",
     "Solver",
     "ddim",
     "log_likelihood",

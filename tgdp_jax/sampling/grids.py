@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from tgdp_jax.errors import UserError, choose
+from tgdp_jax.errors import UserError, named_or_own
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
@@ -43,7 +45,8 @@ def edm(sde: SDE, num_steps: int, *, rho: float = 7.0) -> Array:
     return grid.at[0].set(1.0).at[-1].set(sde.t_min)
 
 
-GRIDS: dict[str, Callable[[SDE, int], Array]] = {
+Grid = Callable[[SDE, int], Array]  # (sde, num_steps) -> times [num_steps + 1]
+GRIDS: dict[str, Grid] = {
     "uniform": uniform,
     "quadratic": quadratic,
     "log_snr": log_snr,
@@ -51,18 +54,34 @@ GRIDS: dict[str, Callable[[SDE, int], Array]] = {
 }
 
 
-def make_grid(name: str, sde: SDE, num_steps: int) -> Array:
-    """The named grid, [num_steps + 1], float32, from 1 down to `sde.t_min`.
+def make_grid(grid: str | Grid, sde: SDE, num_steps: int) -> Array:
+    """Times [num_steps + 1], float32, from 1 down to `sde.t_min`.
+
+    Args:
+      grid: a name in `GRIDS`, or a function (sde, num_steps) -> times.
+      sde: the process.
+      num_steps: steps.
 
     Raises:
-      UserError: unknown name, or fewer than one step.
+      UserError: unknown name, fewer than one step, or a function that does not return decreasing times from 1 to t_min.
     """
-    choose("time grid", name, GRIDS)
+    make = named_or_own("time grid", grid, GRIDS, "(sde, num_steps)")
     if num_steps < 1:
         raise UserError(f"num_steps must be at least 1, got {num_steps}")
-    return _grid(name, sde, num_steps)
+    return _grid(make, sde, num_steps) if isinstance(grid, str) else _checked(make(sde, num_steps), sde, num_steps)
+
+
+def _checked(times: Any, sde: SDE, num_steps: int) -> Array:
+    times = np.asarray(times, np.float32)
+    wanted = f"a time grid of {num_steps} steps is {num_steps + 1} decreasing times from 1 to t_min = {sde.t_min:g}"
+    if times.shape != (num_steps + 1,):
+        raise UserError(f"{wanted}, not an array of shape {times.shape}")
+    ends = np.isclose(times[[0, -1]], [1.0, sde.t_min], rtol=1e-4, atol=0).all()
+    if not (ends and (np.diff(times) < 0).all()):
+        raise UserError(f"{wanted}, not from {times[0]:g} to {times[-1]:g} with steps up to {np.diff(times).max():g}")
+    return jnp.asarray(times)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _grid(name: str, sde: SDE, num_steps: int) -> Array:
-    return GRIDS[name](sde, num_steps)
+def _grid(make: Grid, sde: SDE, num_steps: int) -> Array:
+    return make(sde, num_steps)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.prediction import ScoreFn, as_pytree
+from tgdp_jax.prediction import ScoreFn, as_score
 from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.sampling.grids import quadratic
 from tgdp_jax.sde import SDE, expand
@@ -64,7 +64,7 @@ def log_likelihood(
         _chunk,
         (np.arange(len(x), dtype=np.uint32), x, cond),
         key,
-        as_pytree(score_fn),
+        as_score(score_fn),
         quadratic(sde, num_steps)[::-1],
         chunk=chunk,
         static={"sde": sde, "divergence": divergence},

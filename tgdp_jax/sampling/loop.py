@@ -8,6 +8,7 @@ solver's last prediction), nothing is stacked.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,26 +16,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tgdp_jax.errors import UserError, choose
-from tgdp_jax.prediction import ScoreFn, as_pytree
+from tgdp_jax.errors import UserError
+from tgdp_jax.prediction import NetworkScore, ScoreFn, as_score
 from tgdp_jax.runtime.parallel import in_chunks
-from tgdp_jax.sampling.grids import make_grid
-from tgdp_jax.sampling.steps import SOLVERS, Point, Solver
+from tgdp_jax.sampling.grids import Grid, make_grid
+from tgdp_jax.sampling.steps import Point, Solver, Step, make_solver
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
 CHUNK = 1024
+RUNAWAY = 1000.0  # times the scale of data and prior: no sample any more
 
 
 def checked_ids(ids: Any, cond: Any) -> np.ndarray:
-    """Sample identities [N] as they are folded into keys, uint32.
+    """Sample identities [N] as they are folded into keys, uint32; a single number is a count, of samples 0, 1, ...
 
     Raises:
       UserError: not integers in [0, 2^32), or a cond that does not match them.
     """
-    ids = np.asarray(ids).reshape(-1)
+    ids = np.asarray(ids)
+    if not ids.ndim and np.issubdtype(ids.dtype, np.integer) and ids >= 0:
+        ids = np.arange(ids)
+    ids = ids.reshape(-1)
     if ids.size and not (np.issubdtype(ids.dtype, np.integer) and ids.min() >= 0 and ids.max() < 2**32):
-        raise UserError("ids must be integers in [0, 2^32): give each sample a number of its own, such as range(n)")
+        raise UserError("ids must be integers in [0, 2^32): give each sample a number of its own, or a count")
     for leaf in jax.tree.leaves(cond):
         if np.shape(leaf)[:1] != ids.shape:
             raise UserError(f"cond has leading shape {np.shape(leaf)[:1]} but {ids.size} samples were asked for")
@@ -48,25 +53,29 @@ def sample(
     ids: Any,
     shape: tuple[int, ...],
     *,
-    solver: str | Solver = "dpmpp_2m",
-    grid: str = "log_snr",
+    solver: str | Solver | Step = "dpmpp_2m",
+    grid: str | Grid = "log_snr",
     num_steps: int = 25,
     cond: Any = None,
     clip: float | None = None,
     chunk: int = CHUNK,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Draws one sample per id by integrating the reverse process from t = 1 to `sde.t_min`.
+    """Draws samples by integrating the reverse process from t = 1 to `sde.t_min`.
+
+    Warns of samples that ran away: not finite, or a thousand times the scale of data and prior.
 
     Args:
       key: typed PRNG key of the run.
-      score_fn: (x [B, *D], t [B], cond) -> score [B, *D]. A function that is a pytree (everything this library
-        returns; `jax.tree_util.Partial(fn, params)`) is compiled once for all its parameter values.
+      score_fn: (x [B, *D], t [B], cond) -> score [B, *D]; or of (x, t), where there is no cond. A function that is a
+        pytree (everything this library returns; `jax.tree_util.Partial(fn, params)`) is compiled once for all its
+        parameter values.
       sde: the forward process of the score.
-      ids: sample identities [N], integers in [0, 2^32); sample i depends on (key, ids[i], cond[i]) alone.
+      ids: how many samples, N; or their identities [N], integers in [0, 2^32). Sample i depends on (key, ids[i],
+        cond[i]) alone, and those of a count are 0, 1, ..., N - 1.
       shape: shape *D of one sample.
-      solver: name in `SOLVERS`, or a `Solver` such as `ddim(eta=0.5)`.
-      grid: name in `GRIDS`.
+      solver: name in `SOLVERS`, a `Solver` such as `ddim(eta=0.5)`, or a step of your own, see `Solver`.
+      grid: name in `GRIDS`, or a function (sde, num_steps) -> times.
       num_steps: steps; the cost is num_steps * solver.evaluations score evaluations.
       cond: None, or a tree of arrays with leading axis N, handed to the score.
       clip: if given, the predicted x_0 is clipped to [-clip, clip].
@@ -79,24 +88,45 @@ def sample(
     Raises:
       UserError: unknown solver or grid, bad counts, or a cond that does not match ids.
     """
-    if isinstance(solver, str):
-        choose("solver", solver, SOLVERS)
-        solver = SOLVERS[solver]
+    solver = make_solver(solver)
     if chunk < 1:
         raise UserError(f"chunk must be at least 1, got {chunk}")
     ids = checked_ids(ids, cond)
     if not ids.size:
         return np.empty((0, *shape), np.float32)
-    return in_chunks(
+    score = as_score(score_fn)
+    x = in_chunks(
         sample_chunk,
         (ids, cond),
         key,
-        as_pytree(score_fn),
+        score,
         make_grid(grid, sde, num_steps),
         chunk=chunk,
         static={"sde": sde, "shape": tuple(shape), "solver": solver, "clip": clip},
         progress=progress,
     )
+    _warn_of_runaways(x, _scale(score, sde))
+    return x
+
+
+def _scale(score: Any, sde: SDE) -> float:
+    """The larger of the prior's scale and of the data's, where the score's networks know that."""
+    nodes = jax.tree.leaves(score, is_leaf=lambda node: isinstance(node, NetworkScore))
+    nets = [node.net for node in nodes if isinstance(node, NetworkScore)]
+    return max([sde.prior_scale, *(float(np.max(getattr(net, "data_std", 1.0))) for net in nets)])
+
+
+def _warn_of_runaways(x: np.ndarray, scale: float) -> None:
+    # The largest number of a row is NaN where one is.
+    largest = np.abs(x).reshape(len(x), -1).max(1)
+    away = ~(largest <= RUNAWAY * scale)
+    if away.any():
+        infinite = int((~np.isfinite(largest)).sum())
+        warnings.warn(
+            f"{int(away.sum())} of {len(x)} samples ran away ({infinite} are not finite, the others lie beyond "
+            f"{RUNAWAY * scale:g}): take more steps, less guidance, another solver or clip",
+            stacklevel=3,
+        )
 
 
 def sample_chunk(

@@ -24,7 +24,7 @@ import numpy as np
 from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import combine_scores
-from tgdp_jax.prediction import ScoreFn, as_pytree
+from tgdp_jax.prediction import ScoreFn, as_score
 from tgdp_jax.sampling.loop import checked_ids, sample
 from tgdp_jax.sde import SDE
 
@@ -133,7 +133,7 @@ def sample_modalities(
         return jnp.array([name in group for name in modalities.names])
 
     def held(known: Container[str]) -> HeldScore:
-        return HeldScore(as_pytree(score), among(names), among(known), modalities, sde)
+        return HeldScore(as_score(score), among(names), among(known), modalities, sde)
 
     guided: ScoreFn = held(given) if scale == 1.0 else combine_scores(held(()), held(given), scale=scale)
     x = sample(key, guided, sde, ids, shape, cond=cond, progress=progress, **options)

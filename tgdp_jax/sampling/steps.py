@@ -15,11 +15,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import UserError, named_or_own
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
 Predict = Callable[[Array, Array], tuple[Array, Array]]
+STEP = "(sde, predict, point, x, memory, noise)"  # arguments of a step
 
 
 class Point(NamedTuple):
@@ -38,6 +39,9 @@ class Point(NamedTuple):
     first: Array
 
 
+Step = Callable[[SDE, Predict, Point, Array, Array, Callable[[int], Array]], tuple[Array, Array]]
+
+
 class Solver(NamedTuple):
     """step(sde, predict, point, x, memory, noise) -> (x, memory).
 
@@ -46,8 +50,8 @@ class Solver(NamedTuple):
       evaluations: score evaluations a step.
     """
 
-    step: Callable[[SDE, Predict, Point, Array, Array, Callable[[int], Array]], tuple[Array, Array]]
-    evaluations: int
+    step: Step
+    evaluations: int = 1
 
 
 def _velocity(sde: SDE, predict: Predict, x: Array, t: Array, share: float) -> tuple[Array, Array]:
@@ -183,3 +187,16 @@ SOLVERS: dict[str, Solver] = {
     "euler_maruyama": EULER_MARUYAMA,
     "predictor_corrector": predictor_corrector(),
 }
+
+
+def make_solver(solver: str | Solver | Step) -> Solver:
+    """The solver of a name in `SOLVERS`, or one's own: a `Solver`, or its step alone.
+
+    Raises:
+      UserError: unknown name, or a step with other arguments.
+    """
+    if isinstance(solver, str):
+        return named_or_own("solver", solver, SOLVERS, Solver)
+    made = solver if isinstance(solver, Solver) else Solver(solver)
+    named_or_own("solver", made.step, {name: known.step for name, known in SOLVERS.items()}, STEP)
+    return made

@@ -16,17 +16,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from scipy import stats
 
 from tgdp_jax import losses
-from tgdp_jax.data.augment import augment
+from tgdp_jax.data.augment import Augmentation, augment
 from tgdp_jax.density_ratio import Calibration, calibrate, shrinkage
+from tgdp_jax.errors import named_or_own
 from tgdp_jax.nets import ClassifierMLP
+from tgdp_jax.nets.protocols import check_call, data_std, first_labels, num_classes, sees_labels
 from tgdp_jax.runtime.parallel import in_chunks
-from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, mean_weights, num_folds
+from tgdp_jax.train.batches import Rows, as_rows, draw_rows, fold_rows, mean_weights, num_folds
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.fit import Task, candidate_weights, fit
-from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.optimiser import OptimiserConfig, as_config
 from tgdp_jax.train.reparam import carried_over
 from tgdp_jax.train.session import QUIET, Session
 
@@ -53,18 +56,26 @@ REGULARISERS: dict[str, Regulariser] = {
 }
 
 
+OPTIMISER = OptimiserConfig(steps=1500, batch_size=256, steps_per_launch=50)
+
+
 @functools.cache
-def classifier_task(net: Any, batch_size: int, dim: tuple[int, ...], augmentation: str = "none") -> Task:
+def classifier_task(
+    net: Any, batch_size: int, dim: tuple[int, ...], augmentation: str | Augmentation = "none", labelled: bool = False
+) -> Task:
     """Balanced logistic regression; frozen: the network's variables that are not trained, or None; data {"source":
-    {"x", "y"?}, "target": {...}, "noise_scale": [] or [D]}."""
+    {"x", "y"?}, "target": {...}, "noise_scale": [] or [D]}; `labelled` says whether there is a "y"."""
+    check_call(net, "a domain classifier", "(x, cond)")
 
     def init(key: Array) -> Any:
-        labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
-        return {"params": net.init(key, jnp.zeros((1, *dim)), labels)["params"]}
+        return {"params": net.init(key, jnp.zeros((1, *dim)), first_labels(net, labelled))["params"]}
 
     def inputs(part: Any, rows: Array) -> tuple[Array, Any]:
-        labels = jax.nn.one_hot(part["y"][rows], net.num_classes) if net.num_classes else None
-        return part["x"][rows], labels
+        if not sees_labels(net, labelled):
+            return part["x"][rows], None
+        y = part["y"][rows]
+        # Mixup mixes one-hot labels; a network that does not say how many there are gets numbers.
+        return part["x"][rows], jax.nn.one_hot(y, num_classes(net)) if num_classes(net) else y
 
     def draw(key: Array, data: Any, member: Any) -> Any:
         source_key, target_key, order_key, share_key, noise_key = jax.random.split(key, 5)
@@ -77,6 +88,8 @@ def classifier_task(net: Any, batch_size: int, dim: tuple[int, ...], augmentatio
         share = jax.random.choice(share_key, member["mixup_shares"], (2 * half,))
 
         def mix(a: Array) -> Array:
+            if jnp.issubdtype(a.dtype, jnp.integer):
+                return a  # the label of the row with the larger share
             s = share.reshape((-1,) + (1,) * (a.ndim - 1))
             return s * a + (1.0 - s) * a[order]
 
@@ -85,19 +98,19 @@ def classifier_task(net: Any, batch_size: int, dim: tuple[int, ...], augmentatio
         return x, y, is_target
 
     def loss(params: Any, frozen: Any, batch: Any, step: Array, member: Any) -> dict[str, Array]:
-        return {"classification": judge(params, frozen, batch)}
+        return {"classification": evaluate(params, frozen, batch)}
 
-    def held(data: Any, member: Any) -> tuple[Any, Array]:
+    def held_out(data: Any, member: Any) -> tuple[Any, Array]:
         parts = [(member[f"{name}_held"], data[name], float(name == "target")) for name in ("source", "target")]
         batches = [(*inputs(part, rows.index), jnp.full(rows.index.shape, label)) for rows, part, label in parts]
         weights = [0.5 * mean_weights(rows) for rows, _, _ in parts]
         return jax.tree.map(lambda *a: jnp.concatenate(a), *batches), jnp.concatenate(weights)
 
-    def judge(params: Any, frozen: Any, batch: Any) -> Array:
+    def evaluate(params: Any, frozen: Any, batch: Any) -> Array:
         x, y, is_target = batch
         return losses.domain_classification(net.apply({**params, **(frozen or {})}, x, y), is_target)
 
-    return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
+    return Task(init=init, draw=draw, loss=loss, held_out=held_out, evaluate=evaluate)
 
 
 class FittedRatio(NamedTuple):
@@ -107,7 +120,7 @@ class FittedRatio(NamedTuple):
       log_ratio: the function.
       calibration: held-out quality.
       shrinkage: what the averaged logits were multiplied by, see `density_ratio.shrinkage`.
-      candidate_weights: each regulariser's weight in the average.
+      candidate_weights: each regulariser's weight in the average, by its name (or what it is made of).
       source_log_r: values at the source rows [m].
       target_log_r: values at the target rows [n].
       history: curves.
@@ -124,39 +137,41 @@ class FittedRatio(NamedTuple):
 
 def fit_log_ratio(
     key: Array,
-    source: dict[str, Array],
-    target: dict[str, Array],
+    source: dict[str, Array] | Array,
+    target: dict[str, Array] | Array,
     *,
     net: Any = ClassifierMLP(),
     variables: Any = None,
     known: Any = None,
-    augmentation: str = "none",
+    augmentation: str | Augmentation = "none",
     folds: int = 5,
-    regularisers: tuple[str, ...] = tuple(REGULARISERS),
-    optimiser: OptimiserConfig = OptimiserConfig(steps=1500, batch_size=256, steps_per_launch=50),
+    regularisers: tuple[str | Regulariser, ...] = tuple(REGULARISERS),
+    optimiser: OptimiserConfig | optax.GradientTransformation = OPTIMISER,
     session: Session = QUIET,
 ) -> FittedRatio:
-    """Learns log q/p from source {"x" [m, *D], "y"?} and target {"x" [n, *D], "y"?} rows.
+    """Learns log q/p from source and target rows.
 
     Args:
       key: PRNG key.
-      source: source rows.
-      target: target rows.
-      net: Linen network (x [B, *D], cond) -> logit [B], with the attributes `num_classes` and `data_std`.
+      source: source rows {"x" [m, *D], "y"?}, or x alone.
+      target: target rows {"x" [n, *D], "y"?}, or x alone.
+      net: Linen network (x [B, *D], cond) -> logit [B], see `nets.protocols`.
       variables: collections of its variables that are not trained, such as a frozen source's weights.
       known: variables to start from wherever they fit (`carried_over`): those of a classifier of labels.
       augmentation: of the rows that train, see `augment`.
       folds: splits of the rows, see `num_folds`.
-      regularisers: names in `REGULARISERS`, trained side by side.
-      optimiser: optimiser and length.
+      regularisers: candidates, trained side by side: names in `REGULARISERS`, or a `Regulariser` each.
+      optimiser: optimiser and length, or an optax optimiser in the place of Adam.
       session: what training reports to and continues from.
 
     Raises:
       UserError: fewer than two rows on either side, or training that diverged.
     """
+    source, target = as_rows(source), as_rows(target)
     n, m = len(target["x"]), len(source["x"])
     folds = num_folds(folds, min(n, m))
-    candidates = [REGULARISERS[name] for name in regularisers]
+    optimiser = as_config(optimiser, OPTIMISER)
+    candidates = [named_or_own("regulariser", given, REGULARISERS, Regulariser) for given in regularisers]
     target_train, target_held = fold_rows(n, folds, seed=0)
     source_train, source_held = fold_rows(m, folds, seed=1)
 
@@ -175,8 +190,8 @@ def fit_log_ratio(
         "mixup_shares": [_mixup_shares(c.mixup) for c in candidates],
     }
     members |= {name: jnp.repeat(jnp.asarray(np.array(c), jnp.float32), folds, axis=0) for name, c in columns.items()}
-    task = classifier_task(net, optimiser.batch_size, tuple(source["x"].shape[1:]), augmentation)
-    data = {"source": source, "target": target, "noise_scale": jnp.asarray(net.data_std)}
+    task = classifier_task(net, optimiser.batch_size, tuple(source["x"].shape[1:]), augmentation, "y" in source)
+    data = {"source": source, "target": target, "noise_scale": jnp.asarray(data_std(net))}
     initial = None if known is None else carried_over(known, jax.jit(task.init)(jax.random.fold_in(key, 1)))
     fitted = fit(
         key,
@@ -193,8 +208,9 @@ def fit_log_ratio(
     kept = np.flatnonzero(np.repeat(weights, folds))
     member_weights = jnp.asarray(np.repeat(weights, folds)[kept] / folds, jnp.float32)
     ratio = EnsembleLogRatio(jax.tree.map(lambda a: a[kept], fitted.params), member_weights, net, variables or {})
+    labels = sees_labels(net, "y" in source)
     source_logits, target_logits = (
-        in_chunks(_member_logits, (part["x"], part.get("y")), ratio, chunk=CHUNK, static={}).T
+        in_chunks(_member_logits, (part["x"], part.get("y") if labels else None), ratio, chunk=CHUNK, static={}).T
         for part in (source, target)
     )
     fold_of = np.tile(np.arange(folds), len(candidates))[kept]
@@ -208,7 +224,7 @@ def fit_log_ratio(
         ratio,
         calibrate(share * held_target, share * held_source),
         share,
-        {name: float(w) for name, w in zip(regularisers, weights, strict=True)},
+        {str(given): float(w) for given, w in zip(regularisers, weights, strict=True)},
         ratio.weights @ source_logits,
         ratio.weights @ target_logits,
         fitted.history,

@@ -18,24 +18,29 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from tgdp_jax import losses
-from tgdp_jax.data.augment import augment
+from tgdp_jax.data.augment import Augmentation, augment
 from tgdp_jax.data.modalities import Modalities
+from tgdp_jax.errors import UserError, check_takes, named_or_own
 from tgdp_jax.nets.embedding import Prompt
 from tgdp_jax.nets.precondition import residual_weight
-from tgdp_jax.prediction import to_eps
-from tgdp_jax.sde import SDE
+from tgdp_jax.nets.protocols import check_call, data_std, first_labels
+from tgdp_jax.prediction import Prediction, to_eps
+from tgdp_jax.sde import SDE, expand
 from tgdp_jax.train.batches import Rows, draw_rows, mean_weights, modal_times, stratified_times
 from tgdp_jax.train.fit import Task
 from tgdp_jax.train.reparam import Reparam
 
 Array = jax.Array
-WEIGHTINGS = ("eps", "edm")
+# (x_t [B, *D], t [B], sde, data_std) -> positive weights of the squared error, [B, *D] or [B, 1...]; None: all alike.
+Weighting = Callable[[Array, Array, SDE, Any], Array | None]
+WEIGHTINGS: dict[str, Weighting] = {"eps": lambda x, t, sde, data_std: None, "edm": residual_weight}
 
 
 def noised_rows(
@@ -45,7 +50,7 @@ def noised_rows(
     sde: SDE,
     *,
     times: Array | None = None,
-    augmentation: str = "none",
+    augmentation: str | Augmentation = "none",
     modalities: Modalities | None = None,
 ):
     """(x_t, t, eps, labels or None) for the given row numbers of data {"x": [N, *D], "y": [N] (optional)}.
@@ -93,34 +98,47 @@ def held_out_rows(
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batch), weights
 
 
-def fresh_params(key: Array, net: Any, dim: tuple[int, ...]) -> Any:
-    """Parameters of a noise prediction network of rows [B, *dim] before training."""
-    labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
-    return net.init(key, jnp.zeros((1, *dim)), jnp.ones((1,)), labels)
+def fresh_params(key: Array, net: Any, dim: tuple[int, ...], *, labelled: bool = False) -> Any:
+    """Parameters of a noise prediction network of rows [B, *dim] before training.
+
+    Args:
+      key: PRNG key.
+      net: the network.
+      dim: *D.
+      labelled: whether the rows have labels, see `nets.protocols.sees_labels`.
+    """
+    return net.init(key, jnp.zeros((1, *dim)), jnp.ones((1,)), first_labels(net, labelled))
 
 
 @functools.cache
 def denoising_task(
     net: Any,
     sde: SDE,
-    prediction: str,
+    prediction: str | Prediction,
     batch_size: int,
     dim: tuple[int, ...],
     validation_rows: int = 4096,
-    augmentation: str = "none",
+    augmentation: str | Augmentation = "none",
     reparam: Reparam | None = None,
-    weighting: str = "eps",
+    weighting: str | Weighting = "eps",
+    labelled: bool = False,
+    loss: Callable[[Array, Array], Array] | None = None,
 ) -> Task:
     """Trains `net` on data {"x", "y"?, "train": Rows, "held": Rows}; a member's own "train"/"held" take precedence.
 
     What is trained are the net's parameters, or with a `reparam` what is merged with its base, the frozen tree; it then
     starts from what `reparam.init` makes of that. A net with an attribute `modalities` is trained with a time for each.
-    `weighting` is one of `WEIGHTINGS`.
+    `weighting` is a name in `WEIGHTINGS` or such a function, and `labelled` says whether there is a "y". The loss is
+    `losses.denoising`, or one's own (eps_hat [B, *D], eps [B, *D]) -> [B], of which a row counts by its mean weight.
     """
+    check_call(net, "a denoising network", "(x, t, cond)")
+    weigh = named_or_own("weighting", weighting, WEIGHTINGS, "(x, t, sde, data_std)")
+    if loss is not None:
+        check_takes(loss, "a denoising loss", "(eps_hat, eps)")
     modalities = getattr(net, "modalities", None)
 
     def init(key: Array) -> Any:
-        return fresh_params(key, net, dim)
+        return fresh_params(key, net, dim, labelled=labelled)
 
     def rows(data: Any, member: Any, name: str) -> Rows:
         return data[name] if member is None else member[name]
@@ -130,20 +148,39 @@ def denoising_task(
         drawn = draw_rows(row_key, rows(data, member, "train"), batch_size)
         return noised_rows(noise_key, data, drawn, sde, augmentation=augmentation, modalities=modalities)
 
-    def loss(params: Any, frozen: Any, batch: Any, step: Array, member: Any) -> dict[str, Array]:
-        return {"denoising": judge(params, frozen, batch)}
+    def terms(params: Any, frozen: Any, batch: Any, step: Array, member: Any) -> dict[str, Array]:
+        return {"denoising": evaluate(params, frozen, batch)}
 
-    def held(data: Any, member: Any) -> tuple[Any, Array]:
+    def held_out(data: Any, member: Any) -> tuple[Any, Array]:
         return held_out_rows(data, rows(data, member, "held"), sde, validation_rows, modalities)
 
-    def judge(params: Any, frozen: Any, batch: Any) -> Array:
+    def evaluate(params: Any, frozen: Any, batch: Any) -> Array:
         x, t, eps, y = batch
         out = net.apply(params if reparam is None else reparam.merge(frozen, params), x, t, y)
         at = t if modalities is None else modalities.spread(t, x.shape[1:])
-        weight = None if weighting == "eps" else residual_weight(x, at, sde, jnp.asarray(getattr(net, "data_std", 1.0)))
-        return losses.denoising(to_eps(prediction, out, x, at, sde), eps, weight)
+        weight = weigh(x, at, sde, jnp.asarray(data_std(net)))
+        eps_hat = to_eps(prediction, _checked_output(net, out, x), x, at, sde)
+        if weight is not None:
+            weight = expand(weight, x) if weight.ndim == 1 else weight
+        if loss is None:
+            return losses.denoising(eps_hat, eps, weight)
+        value = loss(eps_hat, eps)
+        if jnp.shape(value) != x.shape[:1]:
+            raise UserError(
+                f"a denoising loss of {x.shape[0]} rows returned shape {jnp.shape(value)}: it must be [B], not reduced"
+            )
+        return value if weight is None else jnp.mean(weight.reshape(weight.shape[0], -1), -1) * value
 
-    return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
+    return Task(init=init, draw=draw, loss=terms, held_out=held_out, evaluate=evaluate)
+
+
+def _checked_output(net: Any, out: Array, x: Array) -> Array:
+    if jnp.shape(out) != x.shape:
+        raise UserError(
+            f"{type(net).__name__} returned shape {jnp.shape(out)} for rows {x.shape}: a denoising network returns "
+            "rows of their shape"
+        )
+    return out
 
 
 @functools.cache
@@ -170,7 +207,7 @@ def prior_preservation_task(plain: Task, weight: float) -> Task:
         num = batch[0][0].shape[0]
         x, t, eps, labels = jax.tree.map(lambda *kinds: jnp.concatenate(kinds), *batch)
         prompt = Prompt(labels, jnp.arange(2 * num) < num)
-        errors = plain.judge(params, frozen, (x, t, eps, prompt))
+        errors = plain.evaluate(params, frozen, (x, t, eps, prompt))
         return {"denoising": errors[:num], "prior": weight * errors[num:]}
 
     return dataclasses.replace(plain, draw=draw, loss=loss)

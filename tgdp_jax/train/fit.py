@@ -42,8 +42,8 @@ class Task:
       init: key -> trainable.
       draw: (key, data, member) -> batch, every leaf with the same leading axis U. All that is random is drawn here.
       loss: (trainable, frozen, batch, step, member) -> named terms, each [U]; the loss is the mean of their sum.
-      held: (data, member) -> (batch, weights [V]): what is held out, the same at every call; weights sum to one.
-      judge: (trainable, frozen, held-out batch) -> [V]; lower is better.
+      held_out: (data, member) -> (batch, weights [V]): what is held out, the same at every call; weights sum to one.
+      evaluate: (trainable, frozen, held-out batch) -> [V]; lower is better.
       optimiser: (config, weight decay or None) -> what makes updates of gradients. One with a part for each of several
         players, whose losses hold one another's weights constant, plays a game in place of descending a loss.
       monitor: (averaged trainable, frozen, data, held-out batch with weights) -> further numbers by name, added to the
@@ -53,8 +53,8 @@ class Task:
     init: Callable[[Array], Tree]
     draw: Callable[[Array, Tree, Tree], Tree]
     loss: Callable[[Tree, Tree, Tree, Array, Tree], Parts]
-    held: Callable[[Tree, Tree], tuple[Tree, Array]]
-    judge: Callable[[Tree, Tree, Tree], Array]
+    held_out: Callable[[Tree, Tree], tuple[Tree, Array]]
+    evaluate: Callable[[Tree, Tree, Tree], Array]
     optimiser: Callable[[OptimiserConfig, Array | None], optax.GradientTransformation] = _adam
     monitor: Callable[[Tree, Tree, Tree, tuple[Tree, Array]], Parts] | None = None
 
@@ -133,7 +133,7 @@ def _step(
 
 def _validation(task: Task, params: Tree, frozen: Tree, held: tuple[Tree, Array], place: Place) -> Array:
     (own, weights), real = parallel.own_rows(held, place)
-    return parallel.total(jnp.sum(jnp.where(real, weights * task.judge(params, frozen, own), 0.0)), place)
+    return parallel.total(jnp.sum(jnp.where(real, weights * task.evaluate(params, frozen, own), 0.0)), place)
 
 
 def start(
@@ -165,8 +165,10 @@ def start(
 
 
 def hold_out(data: Tree, members: Tree, *, task: Task, place: Place = ALONE) -> tuple[Tree, Array]:
-    """`task.held` of every member, once for all launches; a per-device function, the same on all devices."""
-    return task.held(data, None) if members is None else parallel.over_members(task.held, (None, 0))(data, members)
+    """`task.held_out` of every member, once for all launches; a per-device function, the same on all devices."""
+    return (
+        task.held_out(data, None) if members is None else parallel.over_members(task.held_out, (None, 0))(data, members)
+    )
 
 
 def launch(

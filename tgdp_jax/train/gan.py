@@ -26,7 +26,9 @@ import numpy as np
 import optax
 
 from tgdp_jax import losses
-from tgdp_jax.data.augment import augment
+from tgdp_jax.data.augment import Augmentation, augment
+from tgdp_jax.errors import named_or_own
+from tgdp_jax.nets.protocols import HasClasses, HasLatent, data_std, first_labels, num_classes, require
 from tgdp_jax.train.batches import Rows, draw_rows, mean_weights
 from tgdp_jax.train.fit import Task
 from tgdp_jax.train.optimiser import OptimiserConfig, make_optimiser
@@ -101,30 +103,33 @@ class Game:
     """The rules. Static.
 
     Attributes:
-      loss: one of `losses.ADVERSARIAL_LOSSES`.
+      loss: a name in `losses.ADVERSARIAL_LOSSES`, or an `AdversarialLoss`.
       penalty: weight of the penalty on the discriminator's slope.
       discriminator_steps: steps of the discriminator for one of the generator.
     """
 
-    loss: str = "non_saturating"
+    loss: str | losses.AdversarialLoss = "non_saturating"
     penalty: float = 1.0
     discriminator_steps: int = 1
 
 
 @functools.cache
-def gan_task(players: Players, game: Game, batch_size: int, dim: tuple[int, ...], augmentation: str = "none") -> Task:
+def gan_task(
+    players: Players, game: Game, batch_size: int, dim: tuple[int, ...], augmentation: str | Augmentation = "none"
+) -> Task:
     """Trains both players.
 
     Trainable: {"generator", "discriminator"}; frozen: the discriminator's layers that stay as they are, {} for none.
     Data {"x", "y"?, "shown": row numbers for `spread`, "train": Rows, "held": Rows}; a member's own "train"/"held" take
     precedence.
     """
-    rule = losses.ADVERSARIAL_LOSSES[game.loss]
+    rule = named_or_own("adversarial loss", game.loss, losses.ADVERSARIAL_LOSSES, losses.AdversarialLoss)
     net = players.generator
+    require(net, HasLatent, "a generator")
 
     def init(key: Array) -> Any:
         keys = jax.random.split(key)
-        labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
+        labels = first_labels(net, False)
         return {
             GENERATOR: net.init(keys[0], jnp.zeros((1, net.latent)), labels)["params"],
             DISCRIMINATOR: players.discriminator.init(keys[1], jnp.zeros((1, *dim)), labels)["params"],
@@ -137,7 +142,10 @@ def gan_task(players: Players, game: Game, batch_size: int, dim: tuple[int, ...]
         return data[name] if member is None else member[name]
 
     def labels(data: Any, index: Array) -> Array | None:
-        return data["y"][index] if "y" in data else None
+        if "y" not in data:
+            return None
+        require(net, HasClasses, "a GAN of rows with labels")
+        return data["y"][index]
 
     def draw(key: Array, data: Any, member: Any) -> Any:
         row_key, latent_key, share_key, augment_key = jax.random.split(key, 4)
@@ -155,25 +163,26 @@ def gan_task(players: Players, game: Game, batch_size: int, dim: tuple[int, ...]
             share = share.reshape((-1,) + (1,) * (x.ndim - 1))
             at = share * x + (1.0 - share) * fixed
         # By coordinates of unit scale, so that a penalty's weight means the same in any units.
-        slope = net.data_std * jax.grad(lambda point: jnp.sum(logit(params, frozen, point, y)))(at)
+        slope = data_std(net) * jax.grad(lambda point: jnp.sum(logit(params, frozen, point, y)))(at)
         return {
             DISCRIMINATOR: rule.discriminator(logit(params, frozen, x, y), logit(params, frozen, fixed, y)),
             "penalty": game.penalty * rule.penalty(slope),
             GENERATOR: rule.generator(logit(jax.lax.stop_gradient(params), frozen, fake, y)),
         }
 
-    def held(data: Any, member: Any) -> tuple[Any, Array]:
+    def held_out(data: Any, member: Any) -> tuple[Any, Array]:
         kept = rows(data, member, "held")
         return (data["x"][kept.index], labels(data, kept.index)), mean_weights(kept)
 
-    def judge(params: Any, frozen: Any, batch: Any) -> Array:
+    def evaluate(params: Any, frozen: Any, batch: Any) -> Array:
         x, y = batch
         if y is None:
             return losses.energy_score(x, players.generate(params, _latents(JUDGED, net), None))
-        each = max(FEWEST, JUDGED // net.num_classes)
-        classes = jnp.repeat(jnp.arange(net.num_classes), each)
+        count = num_classes(net)
+        each = max(FEWEST, JUDGED // count)
+        classes = jnp.repeat(jnp.arange(count), each)
         fake = players.generate(params, _latents(len(classes), net), classes)
-        scores = jax.vmap(lambda part: losses.energy_score(x, part))(fake.reshape(net.num_classes, each, *dim))
+        scores = jax.vmap(lambda part: losses.energy_score(x, part))(fake.reshape(count, each, *dim))
         return jnp.take_along_axis(scores, y[None], 0)[0]
 
     def monitor(params: Any, frozen: Any, data: Any, held: tuple[Any, Array]) -> dict[str, Array]:
@@ -197,4 +206,6 @@ def gan_task(players: Players, game: Game, batch_size: int, dim: tuple[int, ...]
         names = {GENERATOR: GENERATOR, DISCRIMINATOR: DISCRIMINATOR}
         return optax.partition({GENERATOR: generator, DISCRIMINATOR: own(config)}, names)
 
-    return Task(init=init, draw=draw, loss=loss, held=held, judge=judge, optimiser=optimiser, monitor=monitor)
+    return Task(
+        init=init, draw=draw, loss=loss, held_out=held_out, evaluate=evaluate, optimiser=optimiser, monitor=monitor
+    )

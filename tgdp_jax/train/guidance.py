@@ -20,22 +20,29 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from tgdp_jax import losses
+from tgdp_jax.data.augment import Augmentation
 from tgdp_jax.density_ratio import pooled_log_weights, self_normalise
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import UserError, named_or_own
 from tgdp_jax.guidance import grad_log_ratio
-from tgdp_jax.prediction import as_pytree
+from tgdp_jax.nets.protocols import check_call, first_labels
+from tgdp_jax.prediction import as_score
 from tgdp_jax.sde import SDE
-from tgdp_jax.train.batches import Rows, draw_rows, fold_rows, num_folds, stratified_times
+from tgdp_jax.train.batches import Rows, as_rows, draw_rows, fold_rows, num_folds, stratified_times
 from tgdp_jax.train.denoising import held_out_rows, noised_rows
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.fit import Task, candidate_weights, fit
-from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.optimiser import OptimiserConfig, as_config
 from tgdp_jax.train.session import QUIET, Session
 
 Array = jax.Array
 CEP_GROUP = 64
+CLASSIFICATION = "classification"
+
+
+OPTIMISER = OptimiserConfig(steps=1500, learning_rate=5e-3, patience=500)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,8 +50,9 @@ class GuidanceLoss:
     """What is minimised. Static.
 
     Attributes:
-      name: one of `losses.GUIDANCE_LOSSES`, or "classification": target against source rows on noised data, which
-        needs no clean ratio (discriminator guidance, Kim et al. 2023).
+      loss: a name in `losses.GUIDANCE_LOSSES`; a function (g, log_r, log_w) -> loss, each [K], row by row; or
+        "classification": target against source rows on noised data, which needs no clean ratio (discriminator guidance,
+        Kim et al. 2023).
       pooled: draw x_0 from source and target half and half, with the weights that keep the minimiser.
       draws: noise draws a row.
       use_cycle: whether the cycle regulariser is computed; its weight is a member's "eta1".
@@ -52,12 +60,16 @@ class GuidanceLoss:
       eta_schedule: multiplies both weights by a function of the step, an optax schedule; None: constant.
     """
 
-    name: str = "logistic"
+    loss: str | Callable[[Array, Array, Array], Array] = "logistic"
     pooled: bool = True
     draws: int = 1
     use_cycle: bool = False
     use_consistency: bool = True
     eta_schedule: Callable[[Any], Any] | None = None
+
+    def __post_init__(self):
+        known = {**losses.GUIDANCE_LOSSES, CLASSIFICATION: None}
+        named_or_own("guidance loss", self.loss, known, "(g, log_r, log_w)")
 
 
 def _ratio_loss(
@@ -66,7 +78,7 @@ def _ratio_loss(
     """[U], one value a unit: `group` source rows and as many target rows."""
     (xs, ts, _, ys), (xt, tt, _, yt) = source, target
     g_source = g(xs, ts, ys)
-    if terms.name == "classification":
+    if terms.loss == CLASSIFICATION:
         return _mean_of_unit(jax.nn.softplus(g_source) + jax.nn.softplus(-g(xt, tt, yt)), group)
     parts = [(g_source, source_log_r, jnp.zeros_like(source_log_r))]
     if terms.pooled:
@@ -75,7 +87,11 @@ def _ratio_loss(
         parts = [(g_source, source_log_r, log_w_source), (g(xt, tt, yt), target_log_r, log_w_target)]
     units = [[a.reshape(-1, group) for a in part] for part in parts]
     args = (jnp.concatenate(a, 1) for a in zip(*units, strict=True))
-    return jnp.mean(jax.vmap(losses.GUIDANCE_LOSSES[terms.name])(*args), 1)
+    one = losses.GUIDANCE_LOSSES[terms.loss] if isinstance(terms.loss, str) else terms.loss
+    values = jax.vmap(one)(*args)
+    if values.ndim != 2:
+        raise UserError(f"a guidance loss returned shape {values.shape[1:]} of a batch [K]: it must be [K]")
+    return jnp.mean(values, 1)
 
 
 def _mean_of_unit(values: Array, group: int) -> Array:
@@ -90,17 +106,18 @@ def guidance_task(
     batch_size: int,
     dim: tuple[int, ...],
     validation_rows: int = 4096,
-    augmentation: str = "none",
+    augmentation: str | Augmentation = "none",
+    labelled: bool = False,
 ) -> Task:
     """frozen: {"source": score, "variables": what of the network is not trained, "noisy_ratio"?: LogRatioFn}; data
-    {"source": {"x", "y"?, "log_r"}, "target": ...}."""
+    {"source": {"x", "y"?, "log_r"}, "target": ...}; `labelled` says whether there is a "y"."""
+    check_call(net, "a guidance network", "(x, t, cond)")
     half = batch_size // 2
     # The softmax of "cep" compares rows at one time: `group` rows share theirs and stay together on a device.
-    group = math.gcd(CEP_GROUP, half) if terms.name == "cep" else 1
+    group = math.gcd(CEP_GROUP, half) if terms.loss == "cep" else 1
 
     def init(key: Array) -> Any:
-        labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
-        return {"params": net.init(key, jnp.zeros((1, *dim)), jnp.ones((1,)), labels)["params"]}
+        return {"params": net.init(key, jnp.zeros((1, *dim)), jnp.ones((1,)), first_labels(net, labelled))["params"]}
 
     def log_h(params: Any, frozen: Any) -> Callable[..., Array]:
         return lambda x, t, y=None: net.apply({**params, **frozen["variables"]}, x, t, y)
@@ -128,28 +145,28 @@ def guidance_task(
             noisy = frozen["noisy_ratio"](xt, tt, yt)
             parts["cycle"] = scale * member["eta1"] * _mean_of_unit(losses.cycle(g(xt, tt, yt), noisy), group)
         if terms.use_consistency:
-            parts["consistency"] = scale * member["eta2"] * _mean_of_unit(judge(params, frozen, target), group)
+            parts["consistency"] = scale * member["eta2"] * _mean_of_unit(evaluate(params, frozen, target), group)
         return parts
 
-    def held(data: Any, member: Any) -> tuple[Any, Array]:
+    def held_out(data: Any, member: Any) -> tuple[Any, Array]:
         return held_out_rows(data["target"], member["target_held"], sde, validation_rows)
 
-    def judge(params: Any, frozen: Any, batch: Any) -> Array:
+    def evaluate(params: Any, frozen: Any, batch: Any) -> Array:
         x, t, eps, y = batch
         slope = grad_log_ratio(log_h(params, frozen), x, t, y)
         return losses.consistency(frozen["source"](x, t, y), slope, eps, sde.sigma(t))
 
-    return Task(init=init, draw=draw, loss=loss, held=held, judge=judge)
+    return Task(init=init, draw=draw, loss=loss, held_out=held_out, evaluate=evaluate)
 
 
 def _check_given(terms: GuidanceLoss, source_log_r: Any, target_log_r: Any, noisy_ratio: Any) -> None:
     needed = {"noisy_ratio": terms.use_cycle and noisy_ratio is None}
-    if terms.name != "classification":
+    if terms.loss != CLASSIFICATION:
         needed |= {"source_log_r": source_log_r is None, "target_log_r": terms.pooled and target_log_r is None}
     missing = [name for name, absent in needed.items() if absent]
     if missing:
         lacks = " and ".join(missing)
-        raise UserError(f"the guidance loss {terms.name!r} needs {lacks}: pass what `fit_log_ratio` found")
+        raise UserError(f"the guidance loss {terms.loss!r} needs {lacks}: pass what `fit_log_ratio` found")
 
 
 class FittedGuidance(NamedTuple):
@@ -166,8 +183,8 @@ def fit_guidance(
     net: Any,
     sde: SDE,
     source_score: Any,
-    source: dict[str, Array],
-    target: dict[str, Array],
+    source: dict[str, Array] | Array,
+    target: dict[str, Array] | Array,
     *,
     source_log_r: Array | None = None,
     target_log_r: Array | None = None,
@@ -176,9 +193,9 @@ def fit_guidance(
     cycle: float = 0.0,
     noisy_ratio: Any = None,
     variables: Any = None,
-    augmentation: str = "none",
+    augmentation: str | Augmentation = "none",
     folds: int = 5,
-    optimiser: OptimiserConfig = OptimiserConfig(steps=1500, learning_rate=5e-3, patience=500),
+    optimiser: OptimiserConfig | optax.GradientTransformation = OPTIMISER,
     session: Session = QUIET,
 ) -> FittedGuidance:
     """Learns log h for any source score.
@@ -192,8 +209,8 @@ def fit_guidance(
       net: Linen network (x [B, *D], t [B], cond) -> [B].
       sde: the source's forward process.
       source_score: (x [B, *D], t [B], cond) -> score [B, *D], frozen; used by the consistency term and for stopping.
-      source: {"x" [m, *D], "y"?} source rows.
-      target: {"x" [n, *D], "y"?} target rows.
+      source: source rows {"x" [m, *D], "y"?}, or x alone.
+      target: target rows {"x" [n, *D], "y"?}, or x alone.
       source_log_r: log q/p at the source rows [m]; not needed for "classification".
       target_log_r: log q/p at the target rows [n]; likewise, and not needed where `terms` are not pooled.
       terms: the loss; which regularisers it has is said by `consistency` and `cycle`.
@@ -203,7 +220,7 @@ def fit_guidance(
       variables: collections of the network's variables that are not trained, such as a frozen source's weights.
       augmentation: of the rows, see `augment`; a row keeps its log q/p.
       folds: splits of the target rows, see `num_folds`.
-      optimiser: optimiser and length.
+      optimiser: optimiser and length, or an optax optimiser in the place of Adam.
       session: what training reports to and continues from.
 
     Raises:
@@ -212,6 +229,8 @@ def fit_guidance(
     """
     terms = dataclasses.replace(terms, use_cycle=cycle > 0, use_consistency=max(consistency) > 0)
     _check_given(terms, source_log_r, target_log_r, noisy_ratio)
+    optimiser = as_config(optimiser, OPTIMISER)
+    source, target = as_rows(source), as_rows(target)
     n, m = len(target["x"]), len(source["x"])
     folds = num_folds(folds, n)
     count = len(consistency) * folds
@@ -230,11 +249,13 @@ def fit_guidance(
     ratios = self_normalise(*(jnp.zeros(num) if log_r is None else log_r for log_r, num in given))
     data = {"source": {**source, "log_r": ratios[0]}, "target": {**target, "log_r": ratios[1]}}
     variables = variables or {}
-    frozen = {"source": as_pytree(source_score), "variables": variables}
+    frozen = {"source": as_score(source_score), "variables": variables}
     if noisy_ratio is not None:
-        frozen["noisy_ratio"] = as_pytree(noisy_ratio)
+        frozen["noisy_ratio"] = as_score(noisy_ratio, "a log-ratio")
     dim = tuple(source["x"].shape[1:])
-    task = guidance_task(net, sde, terms, optimiser.batch_size, dim, optimiser.validation_rows, augmentation)
+    task = guidance_task(
+        net, sde, terms, optimiser.batch_size, dim, optimiser.validation_rows, augmentation, "y" in source
+    )
     fitted = fit(
         key,
         task,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import optax
@@ -59,6 +60,40 @@ class OptimiserConfig:
         """The same for so many steps, with a warm-up that ends within them."""
         return dataclasses.replace(self, steps=steps, warmup=min(self.warmup, steps - 1))
 
+    def using(
+        self, transform: optax.GradientTransformation | None = None, *, schedule: optax.Schedule | None = None
+    ) -> OwnOptimiser:
+        """The same lengths, batches and averages with an optimiser, or a learning-rate schedule, of one's own.
+
+        Args:
+          transform: any optax optimiser, in the place of clipping, Adam and schedule. Weight decay, where there is any,
+            is added to the gradients that it sees.
+          schedule: step -> learning rate, of the Adam that stays.
+        """
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(OptimiserConfig)}
+        return OwnOptimiser(**own, transform=transform, rate=schedule)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnOptimiser(OptimiserConfig):
+    """What `OptimiserConfig.using` makes; only for training from Python, for functions have no form on disk."""
+
+    transform: optax.GradientTransformation | None = None
+    rate: optax.Schedule | None = None
+
+
+def as_config(given: Any, default: OptimiserConfig) -> OptimiserConfig:
+    """An optimiser's settings as they are, or those of `default` with an optax optimiser in the place of Adam.
+
+    Raises:
+      UserError: neither.
+    """
+    if isinstance(given, OptimiserConfig):
+        return given
+    if isinstance(given, optax.GradientTransformation):
+        return default.using(given)
+    raise UserError(f"optimiser is {given!r}: give an OptimiserConfig or an optax optimiser such as optax.sgd(0.1)")
+
 
 def make_optimiser(
     config: OptimiserConfig, *, weight_decay: jax.Array | None = None, b1: float = 0.9, b2: float = 0.999
@@ -71,7 +106,15 @@ def make_optimiser(
       b1: Adam's decay of the gradients' average.
       b2: Adam's decay of the squared gradients' average.
     """
-    if config.schedule == "cosine":
+    decay = config.weight_decay if weight_decay is None else weight_decay
+    decayed = optax.add_decayed_weights(decay, mask=lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree))
+    own = config if isinstance(config, OwnOptimiser) else None
+    if own is not None and own.transform is not None:
+        without = weight_decay is None and not config.weight_decay
+        return own.transform if without else optax.chain(decayed, own.transform)
+    if own is not None and own.rate is not None:
+        rate = own.rate
+    elif config.schedule == "cosine":
         rate = optax.warmup_cosine_decay_schedule(
             0.0 if config.warmup else config.learning_rate, config.learning_rate, config.warmup, config.steps
         )
@@ -79,10 +122,9 @@ def make_optimiser(
         rate = optax.linear_schedule(
             0.0 if config.warmup else config.learning_rate, config.learning_rate, max(config.warmup, 1)
         )
-    decay = config.weight_decay if weight_decay is None else weight_decay
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.scale_by_adam(b1, b2),
-        optax.add_decayed_weights(decay, mask=lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree)),
+        decayed,
         optax.scale_by_learning_rate(rate),
     )

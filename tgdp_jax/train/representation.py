@@ -27,12 +27,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax import losses
-from tgdp_jax.data.augment import augment
+from tgdp_jax.data.augment import Augmentation, augment
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.nets.layers import middle, with_layers
 from tgdp_jax.nets.precondition import signal_share
+from tgdp_jax.nets.protocols import first_labels
 from tgdp_jax.nets.representation import MaskedDecoder, ProjectionHead
-from tgdp_jax.prediction import to_eps
+from tgdp_jax.prediction import Prediction, to_eps
 from tgdp_jax.sde import SDE
 from tgdp_jax.train.batches import draw_rows, stratified_times
 from tgdp_jax.train.denoising import fresh_params, noised_rows
@@ -105,10 +106,11 @@ def representation_task(
     settings: RepresentationConfig,
     net: Any,
     sde: SDE,
-    prediction: str,
+    prediction: str | Prediction,
     batch_size: int,
     dim: tuple[int, ...],
-    augmentation: str = "none",
+    augmentation: str | Augmentation = "none",
+    labelled: bool = False,
 ) -> Task:
     """A denoising task with the objective beside it; it trains {"net": the network's variables, "head": the head's}.
 
@@ -123,25 +125,26 @@ def representation_task(
       batch_size: rows.
       dim: shape of a row.
       augmentation: of the rows that are denoised. Of the other views images are shifted in any case.
+      labelled: whether the rows have labels.
     """
     make = _contrastive if settings.objective == "contrastive" else _masked
     head, draw, loss = make(settings, net, sde, prediction, batch_size, dim, augmentation)
 
     def init(key: Array) -> Any:
         net_key, head_key = jax.random.split(key)
-        params = fresh_params(net_key, net, dim)
-        labels = jnp.zeros((1,), jnp.int32) if net.num_classes else None
+        params = fresh_params(net_key, net, dim, labelled=labelled)
+        labels = first_labels(net, labelled)
         _, layers = with_layers(net, params, jnp.zeros((1, *dim)), jnp.ones((1,)), labels)
         return {"net": params, "head": head.init(head_key, middle(layers))}
 
-    def judge(params: Any, frozen: Any, batch: Any) -> Array:
-        return plain.judge(params["net"], frozen, batch)
+    def evaluate(params: Any, frozen: Any, batch: Any) -> Array:
+        return plain.evaluate(params["net"], frozen, batch)
 
-    return dataclasses.replace(plain, init=init, draw=draw, loss=loss, judge=judge)
+    return dataclasses.replace(plain, init=init, draw=draw, loss=loss, evaluate=evaluate)
 
 
 def _contrastive(
-    settings: RepresentationConfig, net: Any, sde: SDE, prediction: str, batch_size: int, dim: Any, augmentation: str
+    settings: RepresentationConfig, net: Any, sde: SDE, prediction: Any, batch_size: int, dim: Any, augmentation: Any
 ):
     """(head, draw, loss) of `representation_task`: the unit of a batch is a group of rows."""
     head: Any = ProjectionHead(settings.width)
@@ -175,7 +178,7 @@ def _contrastive(
 
 
 def _masked(
-    settings: RepresentationConfig, net: Any, sde: SDE, prediction: str, batch_size: int, dim: Any, augmentation: str
+    settings: RepresentationConfig, net: Any, sde: SDE, prediction: Any, batch_size: int, dim: Any, augmentation: Any
 ):
     """(head, draw, loss) of `representation_task`: of the first half of a batch parts are hidden."""
     head: Any = MaskedDecoder(dim, settings.width)

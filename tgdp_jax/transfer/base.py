@@ -115,6 +115,7 @@ class TransferMethod:
       settings: sections of `TrainingConfig` that it depends on, beside those of every run.
       stages: (config, problem) -> its training stages in order.
       generator: (config, problem, trees) -> the trained method.
+      draws_rows: whether samples are made of the problem's rows themselves, so that they are needed to draw any.
     """
 
     name: str
@@ -122,3 +123,4 @@ class TransferMethod:
     settings: tuple[str, ...]
     stages: Callable[[TrainingConfig, Problem], tuple[Stage, ...]]
     generator: Callable[[TrainingConfig, Problem, Trees], Generator]
+    draws_rows: bool = False

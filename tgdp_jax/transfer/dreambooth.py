@@ -27,7 +27,7 @@ from tgdp_jax.transfer.artefacts import Prior, params_of
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
 from tgdp_jax.transfer.cards import Card
 from tgdp_jax.transfer.lora import lora_settings
-from tgdp_jax.transfer.networks import denoiser_score, with_token
+from tgdp_jax.transfer.networks import check_denoiser, denoiser_score, with_token
 from tgdp_jax.transfer.source import score_generator, source_stage
 from tgdp_jax.transfer.textual_inversion import TOKEN
 
@@ -57,6 +57,7 @@ def _how(config: TrainingConfig) -> tuple[RivalConfig, Reparam | None]:
 
 
 def _dreambooth_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    check_denoiser(config, problem, new_token=True)
     settings, reparam = _how(config)
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:

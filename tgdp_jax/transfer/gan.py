@@ -27,6 +27,7 @@ from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.sampling.loop import checked_ids
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import to_json
+from tgdp_jax.train.batches import split_rows
 from tgdp_jax.train.cross_validation import fit_cross_validated
 from tgdp_jax.train.fit import Task, fit
 from tgdp_jax.train.gan import DISCRIMINATOR, NEIGHBOURS, Game, Players, gan_task, shown_rows, shown_samples, spread
@@ -36,7 +37,6 @@ from tgdp_jax.transfer.artefacts import Network, params_of
 from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod, Trees
 from tgdp_jax.transfer.cards import Card
 from tgdp_jax.transfer.networks import check_rows, is_dense
-from tgdp_jax.transfer.source import split_source
 
 Array = jax.Array
 SOURCE, TARGET = "gan_source", "gan_target"
@@ -92,7 +92,10 @@ def gan_source_stage(config: TrainingConfig, problem: Problem) -> Stage:
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
         settings = config.gan
-        data = {**split_source(problem, settings.held_out), "shown": shown_rows(len(problem.source))}
+        data = {
+            **split_rows(problem.source.arrays(problem.conditional), settings.held_out),
+            "shown": shown_rows(len(problem.source)),
+        }
         task = _task(config, problem, settings.source)
         fitted = fit(key, task, settings.source, data=data, frozen={}, session=session)
         info = {

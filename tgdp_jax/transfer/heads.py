@@ -75,9 +75,9 @@ def label_net(config: TrainingConfig, problem: Problem) -> LabelHead:
             f"a classifier of labels is for images and series but a row has shape {problem.shape}: use --head.on own "
             "or source"
         )
-    if problem.source.y is None:
+    if not problem.num_labels:
         raise UserError("the source rows have no labels to learn a classifier from: use --head.on own or source")
-    num, head = int(problem.source.y.max()) + 1, config.head
+    num, head = problem.num_labels, config.head
     features = config.classifier.features
     return LabelHead(forward_process(config), num, head.channels, features, problem.data_std, config.dtype)
 
@@ -85,7 +85,7 @@ def label_net(config: TrainingConfig, problem: Problem) -> LabelHead:
 def pretrains(config: TrainingConfig, problem: Problem) -> bool:
     """Whether the domain classifier starts from the classifier of the source's labels."""
     own = config.head.on == "own" and not is_dense(config)
-    return config.classifier.pretrain and own and problem.source.y is not None
+    return config.classifier.pretrain and own and problem.num_labels > 0
 
 
 def shared_variables(config: TrainingConfig, trees: Trees) -> dict[str, Any]:
@@ -101,7 +101,8 @@ def _shared(config: TrainingConfig, problem: Problem) -> Any:
             net = denoiser(config, problem)
             if not isinstance(net, HasFeatures):
                 raise UserError(
-                    f"a network of kind {config.network.kind} has no features for heads to stand on: use --head.on own"
+                    f"a network of kind {config.network.kind} has no features for heads to stand on: use --head.on own "
+                    "or give it a method encode (nets.protocols.HasFeatures)"
                 )
             return net
         case "labels":

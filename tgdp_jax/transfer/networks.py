@@ -9,6 +9,7 @@ import jax
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
+from tgdp_jax.nets.protocols import HasToken, require
 from tgdp_jax.nets.registry import NETWORKS, DenoiserSpec
 from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.settings.run import TrainingConfig
@@ -21,8 +22,15 @@ def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = Fals
     """The noise-prediction network of the source and all that starts from it; with a `new_token`, see `Prompt`.
 
     Raises:
-      UserError: a network for images or series, and rows that are none.
+      UserError: a network for images or series, and rows that are none; or one that can not have a token.
     """
+    net = _denoiser(config, problem, new_token)
+    if new_token:
+        require(net, HasToken, "a method that trains a new token")
+    return net
+
+
+def _denoiser(config: TrainingConfig, problem: Problem, new_token: bool) -> Any:
     model = pretrained_model(config)
     if model is not None:
         return pretrained_net(model, config.dtype, problem, new_token)
@@ -43,18 +51,19 @@ def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = Fals
     )
 
 
-def check_denoiser(config: TrainingConfig, problem: Problem) -> None:
+def check_denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = False) -> None:
     """Says what keeps the denoiser from taking the problem's rows, before anything is trained or written.
 
     Raises:
       UserError: see `denoiser`; also rows whose sides a network can not divide.
     """
-    _trace(denoiser(config, problem), problem.shape)
+    _shapes(denoiser(config, problem, new_token=new_token), problem.shape, problem.conditional)
 
 
 @functools.cache
-def _trace(net: Any, shape: tuple[int, ...]) -> None:
-    jax.eval_shape(lambda key: fresh_params(key, net, shape), jax.random.key(0))
+def _shapes(net: Any, shape: tuple[int, ...], labelled: bool) -> Any:
+    """The parameters' shapes."""
+    return jax.eval_shape(lambda key: fresh_params(key, net, shape, labelled=labelled), jax.random.key(0))
 
 
 def check_rows(config: TrainingConfig, problem: Problem) -> None:
@@ -86,5 +95,4 @@ def denoiser_score(config: TrainingConfig, problem: Problem, params: Any, *, new
 def with_token(config: TrainingConfig, problem: Problem, params: Any) -> Any:
     """Parameters of the `denoiser` with a new token, whose embedding is zero, from those of the one without."""
     net = denoiser(config, problem, new_token=True)
-    shapes = jax.eval_shape(lambda key: fresh_params(key, net, problem.shape), jax.random.key(0))
-    return carried_over(params, shapes)
+    return carried_over(params, _shapes(net, problem.shape, problem.conditional))

@@ -119,7 +119,7 @@ def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
             denoiser_score(config, problem, params_of(trees, "source")),
             source,
             target,
-            terms=GuidanceLoss(name="classification", draws=settings.draws),
+            terms=GuidanceLoss(loss="classification", draws=settings.draws),
             consistency=(0.0,),
             variables=shared_variables(config, trees),
             augmentation=config.augment,

@@ -41,4 +41,5 @@ SIR = TransferMethod(
     ("head", "classifier"),
     lambda config, problem: with_source_stages(config, problem, classifier_stage(config, problem)),
     _sir_generator,
+    draws_rows=True,
 )

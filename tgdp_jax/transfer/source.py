@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import network_uses, source_uses, to_json
-from tgdp_jax.train.batches import Rows
+from tgdp_jax.train.denoiser import fit_denoiser
 from tgdp_jax.train.denoising import denoising_task
-from tgdp_jax.train.fit import Task, fit
+from tgdp_jax.train.fit import Task
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.reparam import Reparam
-from tgdp_jax.train.representation import representation_task
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.artefacts import Network, params_of
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
@@ -49,19 +45,8 @@ def denoising(
         config.augment,
         reparam,
         config.source.weighting,
+        problem.conditional,
     )
-
-
-def split_source(problem: Problem, held_out: float) -> dict[str, Any]:
-    """The source rows, a share of them held out: {"x", "y"?, "train": Rows, "held": Rows}."""
-    num = len(problem.source)
-    held = max(1, int(held_out * num))
-    order = np.random.default_rng(0).permutation(num)
-    return {
-        **jax.tree.map(jnp.asarray, problem.source.arrays(problem.conditional)),
-        "train": Rows(jnp.asarray(order[held:]), jnp.asarray(num - held)),
-        "held": Rows(jnp.asarray(order[:held]), jnp.asarray(held)),
-    }
 
 
 def source_stage(config: TrainingConfig, problem: Problem, *, name: str = "source") -> Stage:
@@ -79,22 +64,20 @@ def source_stage(config: TrainingConfig, problem: Problem, *, name: str = "sourc
         if model is not None:
             return StageResult(Network(model.variables), {}, {"pretrained": str(config.pretrained)})
         settings = config.source
-        data = split_source(problem, settings.held_out)
-        task = denoising(config, problem, settings.optimiser)
-        if settings.self_supervised:
-            task = representation_task(
-                task,
-                config.representation,
-                denoiser(config, problem),
-                forward_process(config),
-                prediction(config),
-                settings.optimiser.batch_size,
-                problem.shape,
-                config.augment,
-            )
-        fitted = fit(key, task, settings.optimiser, data=data, session=session)
-        params = fitted.params["net"] if settings.self_supervised else fitted.params
-        return StageResult(Network(params), fitted.history, {"best_step": int(fitted.best_step[0])})
+        fitted = fit_denoiser(
+            key,
+            denoiser(config, problem),
+            forward_process(config),
+            problem.source.arrays(problem.conditional),
+            prediction=prediction(config),
+            weighting=settings.weighting,
+            held_out=settings.held_out,
+            optimiser=settings.optimiser,
+            augmentation=config.augment,
+            representation=config.representation if settings.self_supervised else None,
+            session=session,
+        )
+        return StageResult(Network(fitted.params), fitted.history, {"best_step": fitted.best_step})
 
     uses = {
         "process": to_json(config.process),

@@ -62,6 +62,7 @@ class Trained:
       reports: each stage's curves and facts.
       costs: what each stage took; of stages found finished, what they took then.
       on_target: names of the stages that see target rows.
+      fingerprints: what identifies each stage's result.
     """
 
     generator: Generator
@@ -69,6 +70,7 @@ class Trained:
     reports: dict[str, StageReport]
     costs: dict[str, Cost]
     on_target: tuple[str, ...]
+    fingerprints: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -144,7 +146,7 @@ def train_method(
         trees[stage.name] = jax.tree.map(jax.numpy.asarray, finished.tree)
         reports[stage.name], costs[stage.name] = finished.report, finished.cost
     on_target = tuple(stage.name for stage in stages if stage.uses_target)
-    return Trained(METHODS[method].generator(config, problem, trees), trees, reports, costs, on_target)
+    return Trained(METHODS[method].generator(config, problem, trees), trees, reports, costs, on_target, fingerprints)
 
 
 class StageReport(NamedTuple):

@@ -57,7 +57,7 @@ def guidance_stage(config: TrainingConfig, problem: Problem) -> Stage:
             target,
             source_log_r=jnp.asarray(ratio.source_log_r),
             target_log_r=jnp.asarray(ratio.target_log_r),
-            terms=GuidanceLoss(name=settings.loss, pooled=settings.pooled, draws=settings.draws),
+            terms=GuidanceLoss(loss=settings.loss, pooled=settings.pooled, draws=settings.draws),
             consistency=settings.consistency,
             cycle=settings.cycle,
             noisy_ratio=noisy,

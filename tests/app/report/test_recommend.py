@@ -47,17 +47,17 @@ def test_a_winner_that_copies_its_training_rows_is_not_recommended():
     found = say(CLEAR, COPIES, BEHIND)
     assert (found.best, found.clear) == ("tgdp", True)
     assert "finetune reads 0.0233 ± 0.0058 but memorises: its samples lie 0.10 times as far" in found.sentence
-    edge = say(CLEAR, COPIES._replace(novelty=MEMORISED))
+    edge = say(CLEAR, COPIES._replace(memorisation=MEMORISED))
     assert edge.best == "finetune" and "memorises" not in edge.sentence
-    assert say(CLEAR, COPIES._replace(novelty=math.nan)).best == "finetune"
+    assert say(CLEAR, COPIES._replace(memorisation=math.nan)).best == "finetune"
 
 
 def test_a_loser_that_copies_is_not_mentioned():
-    assert "memorises" not in say(CLEAR, BEHIND._replace(novelty=0.1)).sentence
+    assert "memorises" not in say(CLEAR, BEHIND._replace(memorisation=0.1)).sentence
 
 
 def test_if_all_copy_none_is_recommended():
-    found = say(COPIES, CLEAR._replace(novelty=0.2), FAILED)
+    found = say(COPIES, CLEAR._replace(memorisation=0.2), FAILED)
     assert found.best is None and "every method that finished copies its training rows" in found.sentence
     assert "Left out, as they failed: gan." in found.sentence
 

@@ -52,8 +52,8 @@ def _bare(key: Array, data: Any, *, task: Task, config: OptimiserConfig, validat
         carry, values = jax.lax.scan(step, carry, start + jnp.arange(STEPS_PER_LAUNCH))
         held = jnp.zeros(())
         if validate:
-            batch, weights = task.held(data, None)
-            held = jnp.sum(weights * task.judge(carry[1], None, batch))
+            batch, weights = task.held_out(data, None)
+            held = jnp.sum(weights * task.evaluate(carry[1], None, batch))
         return carry, (jnp.mean(values), held)
 
     starts = jnp.arange(0, config.steps, STEPS_PER_LAUNCH)

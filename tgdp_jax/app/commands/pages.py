@@ -16,7 +16,7 @@ from tgdp_jax.app.report.table import Cell, Column, Row
 from tgdp_jax.data.mixture import ExactLogRatio
 from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.metrics.evaluate import METRICS
+from tgdp_jax.metrics.registry import METRICS
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.runtime.files import write_atomic
 from tgdp_jax.settings.run import TrainingConfig
@@ -27,25 +27,12 @@ from tgdp_jax.transfer.stages import StageReport
 FIELD_TIME = 0.1
 GRID_SIZE = 80
 PANEL_POINTS = 4000
-# report.html and metrics.json have the rest.
-TERMINAL = (
-    *("sw2", "path_kl", "nll", "mmd2", "avg_density", "frechet", "precision", "recall", "label_accuracy"),
-    *(
-        "spectrum",
-        "heart_rate",
-        "auc_both",
-        "auc_tuned",
-        "utility",
-        "memorisation",
-        "rank",
-        "seconds",
-        "sample_seconds",
-    ),
+RANK = Column(
+    "rank", "mean rank", "lower", "Mean of the ranks in the metrics that all methods of the group have.", terminal=True
 )
-RANK = Column("rank", "mean rank", "lower", "Mean of the ranks in the metrics that all methods of the group have.")
 COSTS = [
-    Column("seconds", "train s", "none", "Seconds of training, all stages, compiling included."),
-    Column("sample_seconds", "sample s", "none", "Seconds to draw all samples, compiling left out."),
+    Column("seconds", "train s", "none", "Seconds of training, all stages, compiling included.", terminal=True),
+    Column("sample_seconds", "sample s", "none", "Seconds to draw all samples, compiling left out.", terminal=True),
     Column(
         "trained_parameters", "trained", "none", "Numbers learned from target rows; every member of an ensemble counts."
     ),
@@ -74,13 +61,13 @@ def columns(values: Mapping[str, Mapping[str, Value]], *, goal_row: str | None =
         if metric.better == "target" and goal is None:
             aim = values.get(goal_row or "", {}).get(name)
             goal = None if aim is None else aim.value
-        out.append(Column(name, metric.label, metric.better, metric.description, goal))
+        out.append(Column(name, metric.label, metric.better, metric.description, goal, metric.terminal))
     return out + [cost for cost in COSTS if any(cost.key in row for row in values.values())]
 
 
 def for_terminal(shown: Sequence[Column]) -> list[Column]:
-    """The columns that a terminal has room for."""
-    return [column for column in shown if column.key in TERMINAL]
+    """The columns that a terminal has room for; report.html and metrics.json have the rest."""
+    return [column for column in shown if column.terminal]
 
 
 def cell(value: Value) -> Cell:

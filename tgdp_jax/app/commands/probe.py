@@ -55,7 +55,7 @@ class Sets(NamedTuple):
     target_test: Data | None
 
 
-class Found(NamedTuple):
+class ProbeResult(NamedTuple):
     """One representation under both kinds of probe.
 
     Attributes:
@@ -115,7 +115,7 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
         # The source rows that models see are this command's own.
         identity = {**problem_identity(config.problem), "probe": [PARTS, config.seed]}
         raw = "pixels" if len(problem.shape) == 3 else "coordinates"
-        found = [_probed(Found(RAW, raw, None, {}, {}), [None if d is None else _flat(d.x) for d in sets], sets)]
+        found = [_probed(ProbeResult(RAW, raw, None, {}, {}), [None if d is None else _flat(d.x) for d in sets], sets)]
         facts = {}
         for name, training in _models(config).items():
             display.prefix = f"{name}: "
@@ -202,7 +202,7 @@ def _facts(trained: Trained) -> dict[str, Any]:
 
 def _probe_model(
     config: ProbeConfig, problem: Problem, sets: Sets, trained: Trained, name: str, display: Display
-) -> Iterator[Found]:
+) -> Iterator[ProbeResult]:
     net, params = denoiser(config, problem), trained.trees["source"]["params"]
     num = len(config.times) * sum(len(data) for data in sets if data is not None)
     progress = rows_done(display, "probes", num)
@@ -215,11 +215,11 @@ def _probe_model(
         ]
         for layer in parts[0] or {}:
             features = [None if part is None else part[layer] for part in parts]
-            yield _probed(Found(name, layer, t, {}, {}), features, sets)
+            yield _probed(ProbeResult(name, layer, t, {}, {}), features, sets)
         progress((done + 1) * num // len(config.times))
 
 
-def _probed(what: Found, features: list[np.ndarray | None], sets: Sets) -> Found:
+def _probed(what: ProbeResult, features: list[np.ndarray | None], sets: Sets) -> ProbeResult:
     """The same with what probes on its features find."""
     rows = [
         None if f is None or d is None or d.y is None else Labelled(f, d.y) for f, d in zip(features, sets, strict=True)
@@ -237,13 +237,13 @@ def _flat(x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), -1)
 
 
-def _chosen(found: list[Found]) -> dict[str, Found]:
+def _chosen(found: list[ProbeResult]) -> dict[str, ProbeResult]:
     """Each model's best layer and time by the linear probe on validation rows."""
     models = dict.fromkeys(one.model for one in found)
     return {m: max((o for o in found if o.model == m), key=lambda one: one.accuracy("linear", 0)) for m in models}
 
 
-def finding(best: Mapping[str, Found]) -> str:
+def finding(best: Mapping[str, ProbeResult]) -> str:
     """One sentence: which representation is best, at which layer and time, and what it is better than beyond chance."""
     winner = max(best.values(), key=lambda one: one.accuracy("linear", 0))
     verdicts = [_verdict(winner, one) for one in best.values() if one is not winner]
@@ -253,7 +253,7 @@ def finding(best: Mapping[str, Found]) -> str:
     )
 
 
-def _verdict(winner: Found, other: Found) -> str:
+def _verdict(winner: ProbeResult, other: ProbeResult) -> str:
     """How the representation that validation rows chose stands to another on test rows."""
     p = better_beyond_chance(winner.right["linear"][1], other.right["linear"][1])
     more = winner.accuracy("linear") > other.accuracy("linear")
@@ -262,11 +262,11 @@ def _verdict(winner: Found, other: Found) -> str:
 
 
 def _record(
-    config: ProbeConfig, problem: Problem, sets: Sets, found: list[Found], facts: dict[str, dict[str, float]]
+    config: ProbeConfig, problem: Problem, sets: Sets, found: list[ProbeResult], facts: dict[str, dict[str, float]]
 ) -> dict[str, Any]:
     best = _chosen(found)
 
-    def entry(one: Found) -> dict[str, Any]:
+    def entry(one: ProbeResult) -> dict[str, Any]:
         source = {kind: [one.accuracy(kind, 0), one.accuracy(kind, 1)] for kind in KINDS}
         return {"model": one.model, "layer": one.layer, "time": one.time, "source": source, "target": one.target}
 
@@ -355,7 +355,7 @@ def _summary(best: _Best, rows: _Rows) -> Row:
     return Row(best["name"], cells, reference=best["model"] == RAW)
 
 
-def _picture(config: ProbeConfig, found: list[Found]) -> bytes:
+def _picture(config: ProbeConfig, found: list[ProbeResult]) -> bytes:
     panels: dict[str, dict[str, list[float]]] = {}
     baselines: dict[str, float] = {}
     (raw,) = (one for one in found if one.time is None)

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from tgdp_jax.app import model_file
 from tgdp_jax.app.commands import pages
 from tgdp_jax.app.commands.methods import card_sheet, trained_fact
 from tgdp_jax.app.commands.modalities import draw_modalities, write_modalities
@@ -49,7 +50,8 @@ from tgdp_jax.transfer.networks import denoiser
 from tgdp_jax.transfer.stages import Trained, Watch, num_parameters, silent, train_method
 
 FLOOR = "fresh target data"
-FILES = ("samples.npz", "metrics.json", "report.html")
+FIRST_FILES = ("samples.npz", "metrics.json", "report.html")  # those that every version left
+FILES = (*FIRST_FILES, model_file.NAME)
 
 
 class Metrics(TypedDict):
@@ -157,6 +159,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
             *pages.curve_picture(trained.reports),
         ]
         check_still_there(out)
+        model_file.write_model(out, problem, trained)
         html.write(out / "report.html", _page(config, problem, pictures, metrics))
         pages.write_pictures(out / "pictures", pictures)
         write_json(out / "metrics.json", metrics)
@@ -170,7 +173,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
 def _lost(config: RunConfig, out: Path) -> list[str] | None:
     """Which files of a finished run are damaged or gone; None where it is not finished."""
     lost = lost_files(out, FILES)
-    if lost is not None or not all((out / name).exists() for name in FILES):
+    if lost is not None or not all((out / name).exists() for name in FIRST_FILES):
         return lost
     try:  # an earlier version finished it, and kept no record
         return [] if len(read_rows(out / "samples.npz").x) == config.sampling.num else ["samples.npz"]
@@ -217,7 +220,7 @@ def _counts(problem: Problem) -> str:
     return f"{len(problem.source)} source rows, {len(problem.target)} target rows."
 
 
-def _read_run(folder: Path) -> RunConfig:
+def read_run(folder: Path) -> RunConfig:
     """The config of a run folder.
 
     Raises:
@@ -251,7 +254,7 @@ def load_run(folder: Path, watch: Watch) -> tuple[RunConfig, Problem, Trained]:
     Raises:
       UserError: not a finished run, or a damaged checkpoint.
     """
-    config = _read_run(folder)
+    config = read_run(folder)
     _check_paths(folder, config)
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed, source_seed=config.source_seed)
     store, identity = Store(folder / "checkpoints"), problem_identity(config.problem)

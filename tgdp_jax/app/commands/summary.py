@@ -16,8 +16,8 @@ from tgdp_jax.app.report.ranks import mean_ranks, ranks, worse_than_best
 from tgdp_jax.app.report.recommend import Contender, Recommendation, recommend
 from tgdp_jax.app.report.table import Column, Row, loss
 from tgdp_jax.density_ratio import Calibration
-from tgdp_jax.metrics.evaluate import MAIN
 from tgdp_jax.metrics.overlap import advise
+from tgdp_jax.metrics.registry import MAIN
 from tgdp_jax.metrics.spread import Value
 
 Cells = Mapping[tuple[str, int, int], Cell]

@@ -21,7 +21,7 @@ class Contender(NamedTuple):
     Attributes:
       name: of the method.
       values: the main metric at each seed, the same seeds in the same order for all; empty where nothing was measured.
-      novelty: distance of its samples to the training rows over that of fresh data; NaN where it is not known.
+      memorisation: its memorisation ratio, see `metrics.registry`; NaN where it is not known.
       train_seconds: mean over seeds.
       sample_seconds: mean over seeds.
       failed: whether it failed at any seed.
@@ -29,7 +29,7 @@ class Contender(NamedTuple):
 
     name: str
     values: tuple[float, ...] = ()
-    novelty: float = math.nan
+    memorisation: float = math.nan
     train_seconds: float = math.nan
     sample_seconds: float = math.nan
     failed: bool = False
@@ -77,14 +77,14 @@ def recommend(contenders: Sequence[Contender], column: Column, *, where: str) ->
         return float(np.mean([of(v) for v in c.values]))
 
     measured.sort(key=mean_loss)
-    honest = [c for c in measured if not c.novelty < MEMORISED]
+    honest = [c for c in measured if not c.memorisation < MEMORISED]
     if not honest:
-        copies = f"every method that finished copies its training rows (novelty below {MEMORISED})"
+        copies = f"every method that finished copies its training rows (memorisation ratio below {MEMORISED})"
         return Recommendation(None, False, f"With {where} {copies}: none can be recommended.{left_out}")
     copying = measured[: measured.index(honest[0])]
     warned = "".join(
-        f" {c.name} reads {_value(c)} but memorises: its samples lie {c.novelty:.2f} times as far from the training "
-        "rows as fresh data."
+        f" {c.name} reads {_value(c)} but memorises: its samples lie {c.memorisation:.2f} times as far from the "
+        "training rows as fresh data."
         for c in copying
     )
     best, rest = honest[0], honest[1:]

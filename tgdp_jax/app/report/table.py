@@ -49,6 +49,7 @@ class Column(NamedTuple):
       better: which way is better; "target" is nearest to `goal`.
       description: one sentence on what is measured, shown below the HTML table.
       goal: for "target": the value that perfect samples reach. No row is best where it is None.
+      terminal: whether a terminal, which has less room than a page, shows it.
     """
 
     key: str
@@ -56,6 +57,7 @@ class Column(NamedTuple):
     better: Literal["lower", "higher", "target", "none"] = "none"
     description: str = ""
     goal: float | None = None
+    terminal: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

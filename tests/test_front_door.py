@@ -1,0 +1,31 @@
+"""`import tgdp_jax as tg`: every public name is reachable, and nothing heavy is imported before it is used."""
+
+import subprocess
+import sys
+
+import pytest
+
+import tgdp_jax as tg
+
+
+@pytest.mark.parametrize("name", tg.__all__)
+def test_every_public_name_is_reachable(name):
+    assert getattr(tg, name) is not None and name in dir(tg)
+
+
+def test_an_unknown_name_is_refused_with_the_list():
+    with pytest.raises(AttributeError, match=r"tgdp_jax has no 'smaple': it has .*sample"):
+        tg.smaple  # noqa: B018
+
+
+@pytest.mark.parametrize("code", ["import tgdp_jax", "from tgdp_jax.app.cli import main; main(['--version'])"])
+def test_nothing_heavy_is_imported_early(code):
+    watched = ("jax", "flax", "numpy", "scipy", "matplotlib", "tyro", "orbax", "sklearn")
+    code += f"; import sys; print([m for m in {watched} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+
+
+def test_it_is_a_module_that_runs():
+    command = [sys.executable, "-m", "tgdp_jax", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"tgdp {tg.__version__}\n"

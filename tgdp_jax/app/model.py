@@ -1,0 +1,86 @@
+"""A run folder as a model: it samples, scores and shows itself, from any directory and without the training data."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tgdp_jax.app.commands.run import Metrics, load_run, read_run
+from tgdp_jax.app.model_file import read_model, stored_trees
+from tgdp_jax.app.report import plots
+from tgdp_jax.runtime.files import read_json
+from tgdp_jax.transfer.model import TrainedModel
+from tgdp_jax.transfer.registry import METHODS
+from tgdp_jax.transfer.stages import silent
+
+SHOWN = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """A picture: notebooks show it, `save` writes it."""
+
+    png: bytes = dataclasses.field(repr=False)
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+    def save(self, path: str | Path) -> None:
+        """Writes the picture as a PNG file."""
+        Path(path).write_bytes(self.png)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunModel(TrainedModel):
+    """The model of a run folder.
+
+    Attributes:
+      folder: the run folder.
+    """
+
+    folder: Path
+
+    @property
+    def metrics(self) -> dict[str, dict[str, tuple[float | None, float | None]]]:
+        """Row of the run's table -> metric -> (value, standard error), as in metrics.json."""
+        path = self.folder / "metrics.json"
+        return read_json(path, Metrics, remedy="repeat the run's command to measure anew")["metrics"]
+
+    def plot(self, num: int = SHOWN, **sampling: Any) -> Plot:
+        """A picture of the first samples.
+
+        Args:
+          num: how many samples.
+          **sampling: options of `sample`.
+        """
+        drawn = self.sample(num, **sampling)
+        if self.problem.ecg_rate is not None:
+            return Plot(plots.ecg_sheets({"samples": drawn.x[:1]}, rate=self.problem.ecg_rate))
+        x = {"samples": self.problem.scaler.to_model(drawn.x) if self.problem.kind == "images" else drawn.x}
+        return Plot(plots.samples(x, labels=None if drawn.y is None else {"samples": drawn.y}))
+
+
+def load(folder: str | Path) -> RunModel:
+    """The model of a finished run folder.
+
+    The folder is enough: neither the training data nor the directory that the run was started in are needed. Folders of
+    versions before 0.2, and methods whose samples are rows of the data (`kde`, `sir`), read the data again.
+
+    Raises:
+      UserError: not a finished run folder, or a damaged one.
+    """
+    folder = Path(folder)
+    config = read_run(folder)
+    found = None if METHODS[config.method].draws_rows else read_model(folder)
+    if found is None:
+        _, problem, trained = load_run(folder, silent)
+        return RunModel(config.method, config, problem, trained.trees, config.seed, folder)
+    return RunModel(config.method, config, found.problem, stored_trees(folder, found.fingerprints), config.seed, folder)
+
+
+def labels_of(model: TrainedModel, y: np.ndarray) -> np.ndarray:
+    """Names of labels, where they have any; else the numbers."""
+    return np.array(model.classes)[y] if model.classes else y

@@ -1,0 +1,180 @@
+"""A trained method as a model: it samples and scores in the user's units, however it was trained or loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.errors import UserError
+from tgdp_jax.prediction import ScoreFn
+from tgdp_jax.sampling import log_likelihood
+from tgdp_jax.sde import SDE
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.transfer.base import Generator
+from tgdp_jax.transfer.pretrained import forward_process
+from tgdp_jax.transfer.registry import METHODS
+from tgdp_jax.transfer.stages import named_key
+
+Array = jax.Array
+
+
+class Samples(NamedTuple):
+    """Samples x [N, *D] in the user's units, and their labels y [N]; None for an unconditional model."""
+
+    x: np.ndarray
+    y: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A method with what its stages left.
+
+    Attributes:
+      method: name in `METHODS`.
+      config: settings that it was trained with.
+      problem: the problem, with or without its rows.
+      trees: what the stages left, by name.
+      seed: of the run, whose samples `sample` repeats by default.
+    """
+
+    method: str
+    config: TrainingConfig
+    problem: Problem
+    trees: dict[str, Any] = dataclasses.field(repr=False)
+    seed: int
+
+    @property
+    def generator(self) -> Generator:
+        """What draws samples in the models' units."""
+        return METHODS[self.method].generator(self.config, self.problem, self.trees)
+
+    @property
+    def sde(self) -> SDE:
+        """The forward process."""
+        return forward_process(self.config)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape *D of a sample."""
+        return self.problem.shape
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels, where they have any."""
+        return self.problem.classes
+
+    @property
+    def score(self) -> ScoreFn:
+        """The score (x [B, *D], t [B], cond) -> [B, *D] that it integrates, in the models' units.
+
+        Raises:
+          UserError: the method has none.
+        """
+        score = self.generator.score
+        if score is None:
+            raise UserError(f"{self.method} samples without a score: take another method")
+        return score
+
+    def with_sampling(
+        self,
+        *,
+        solver: str | None = None,
+        steps: int | None = None,
+        grid: str | None = None,
+        scale: float | None = None,
+        clip: float | None = None,
+    ) -> TrainedModel:
+        """The same model, sampled in another way; None leaves a setting as it is.
+
+        Args:
+          solver: name in `sampling.SOLVERS`.
+          steps: steps of the solver.
+          grid: name in `sampling.GRIDS`.
+          scale: weight of the guidance: of the learned log-ratio, or of domain guidance.
+          clip: bound on the predicted clean data.
+
+        Raises:
+          UserError: a setting that there is not, or a weight of guidance for a method without any.
+        """
+        given = {"solver": solver, "steps": steps, "grid": grid, "clip": clip}
+        sampling = dataclasses.replace(self.config.sampling, **{k: v for k, v in given.items() if v is not None})
+        config = dataclasses.replace(self.config, sampling=sampling)
+        if scale is not None:
+            sections = [name for name in ("guidance", "domain_guidance") if name in METHODS[self.method].settings]
+            if not sections:
+                raise UserError(f"{self.method} has no guidance to weigh: leave out scale")
+            section = dataclasses.replace(getattr(config, sections[0]), scale=scale)
+            config = dataclasses.replace(config, **{sections[0]: section})
+        return dataclasses.replace(self, config=config)
+
+    def sample(
+        self,
+        num: int,
+        *,
+        solver: str | None = None,
+        steps: int | None = None,
+        grid: str | None = None,
+        scale: float | None = None,
+        clip: float | None = None,
+        seed: int | None = None,
+        cond: Any = None,
+    ) -> Samples:
+        """Draws samples in the user's units. Sample i is the same for every `num`.
+
+        Args:
+          num: how many.
+          solver, steps, grid, scale, clip: see `with_sampling`.
+          seed: of the samples; None: the run's, whose own samples come first then.
+          cond: labels [num], or one for all; None: drawn as the target's are.
+
+        Raises:
+          UserError: see `with_sampling`; also labels that there are not.
+        """
+        if not 1 <= num < 2**32:
+            raise UserError(f"num is {num}: ask for at least one sample, and fewer than 2^32")
+        model = self.with_sampling(solver=solver, steps=steps, grid=grid, scale=scale, clip=clip)
+        seed, ids = self.seed if seed is None else seed, np.arange(num)
+        labels = (
+            self._labels(cond, num) if cond is not None else self.problem.target_labels(named_key(seed, "labels"), ids)
+        )
+        x = model.generator.draw(named_key(seed, "sample"), ids, labels)
+        return Samples(self.problem.scaler.to_user(x), labels)
+
+    def _labels(self, cond: Any, num: int) -> np.ndarray:
+        if not self.problem.conditional:
+            raise UserError("the model is unconditional: leave out cond")
+        labels, last = np.asarray(cond), self.problem.num_classes - 1
+        fits = labels.dtype.kind in "iu" and labels.shape in ((), (num,))
+        if not fits or labels.min() < 0 or labels.max() > last:
+            raise UserError(f"cond must be labels in 0..{last}, one for all or one a sample")
+        return np.broadcast_to(labels, (num,)).astype(np.int32)
+
+    def log_likelihood(self, x: Any, *, cond: Any = None, num_steps: int = 64) -> np.ndarray:
+        """log density [N], in nats, of rows x [N, *D] in the user's units.
+
+        By the probability-flow ODE, and the change of units: log p(x) = log p_model(x') - sum log scale.
+
+        Args:
+          x: rows in the user's units.
+          cond: labels [N], or one for all, of a conditional model.
+          num_steps: Runge-Kutta steps, four evaluations of the score and its divergence each.
+
+        Raises:
+          UserError: rows of another shape, labels that there are not, or a method without a score.
+        """
+        x = np.asarray(x)
+        if x.shape[1:] != self.shape:
+            raise UserError(f"x has rows of shape {x.shape[1:]} but the model has {self.shape}: give rows of that")
+        labels = None
+        if self.problem.conditional:
+            if cond is None:
+                raise UserError("the model is conditional: give the labels of the rows as cond")
+            labels = jnp.asarray(self._labels(cond, len(x)))
+        value = log_likelihood(self.problem.scaler.to_model(x), self.score, self.sde, cond=labels, num_steps=num_steps)
+        scale = np.broadcast_to(np.asarray(self.problem.scaler.scale, np.float64), self.shape)
+        return value - np.log(scale).sum()

@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
 from tgdp_jax.app.console import Display, print_line, print_table
-from tgdp_jax.app.folder import claim_folder, locked
+from tgdp_jax.app.folder import check_folder, claim_folder, locked, lost_files, made_again, mark_complete
 from tgdp_jax.app.identity import file_digests, problem_identity
 from tgdp_jax.app.journal import Journal
 from tgdp_jax.app.report.accuracy import accuracies
@@ -30,7 +30,7 @@ from tgdp_jax.metrics.probe import Labelled, better_beyond_chance, layer_feature
 from tgdp_jax.metrics.probe import probe as fit_probe
 from tgdp_jax.runtime.engine import EngineConfig, describe
 from tgdp_jax.runtime.files import read_json, write_atomic, write_json
-from tgdp_jax.runtime.parallel import is_primary
+from tgdp_jax.runtime.parallel import agree, is_primary
 from tgdp_jax.settings.run import ProbeConfig
 from tgdp_jax.settings.stored import to_json
 from tgdp_jax.train.checkpoint import Store
@@ -88,16 +88,27 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
     """
     problem, sets = labelled_sets(config)
     check_denoiser(config, problem)  # says what does not fit before anything is written
-    known = claim_folder(out, "probe", config, file_digests(config), resume=engine.resume)
+    home = out, "probe", config, file_digests(config)
+    known = check_folder(*home, resume=engine.resume)
     record, picture = out / "probe.json", out / "probe.png"
-    if known and record.exists() and picture.exists():
-        kept = read_json(record, needs=("cells", "best", "finding"), remedy="delete it and run again to measure anew")
+    files = (record.name, picture.name)
+    lost = lost_files(out, files) if known else None
+    if lost is None and known and record.exists() and picture.exists():
+        lost = []  # an earlier version finished it, and kept no record
+    if agree(lost == []):
         if is_primary():
-            show(kept)
+            show(read_json(record, Kept, remedy="delete it and run again to measure anew"))
             print(f"already complete: {out}")
         return
     start = time.perf_counter()
-    with locked(out), Display() as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
+    with (
+        locked(out),
+        Display(quiet=engine.quiet) as display,
+        closing(Journal(out, tensorboard=engine.tensorboard)) as journal,
+    ):
+        claim_folder(*home, resume=engine.resume)
+        if lost:
+            display.warn(made_again(lost))
         display.say(f"probe on {problem.name}: {len(problem.source)} source rows to train, {len(sets.test)} to judge")
         display.say(f"devices: {describe()}")
         store = Store(out / "checkpoints", seconds=engine.checkpoint_seconds, warn=display.warn)
@@ -122,10 +133,10 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
             found += _probe_model(training, problem, sets, trained, name, display)
         result = _record(config, problem, sets, found, facts) | {"total_seconds": time.perf_counter() - start}
         write_atomic(picture, lambda part: _save(part, _picture(config, found)))
-        # Last, so that its presence means that the rest is there.
         write_json(record, result)
+        mark_complete(out, files)
     if is_primary():
-        show(read_json(record, needs=("cells",), remedy="run again"))
+        show(read_json(record, Kept, remedy="run again"))
         print(f"probe: {out}  (open {picture}; every accuracy is in {record.name})")
 
 
@@ -270,7 +281,41 @@ def _record(
     }
 
 
-def show(record: dict[str, Any]) -> None:
+class _Entry(TypedDict):
+    model: str
+    layer: str
+    time: float | None
+    source: dict[str, list[float]]
+    target: dict[str, float]
+
+
+class _Named(_Entry):
+    name: str
+
+
+class _Best(_Named, total=False):
+    denoising_loss: float | None
+
+
+class _Rows(TypedDict):
+    train: int
+    validation: int
+    test: int
+    target_train: int
+    target_test: int
+
+
+class Kept(TypedDict):
+    """What is shown of `probe.json`."""
+
+    problem: str
+    rows: _Rows
+    cells: list[_Entry]
+    best: list[_Best]
+    finding: str
+
+
+def show(record: Kept) -> None:
     """Prints the tables of a finished probe, and its finding."""
     rows = record["rows"]
     for kind, text in KINDS.items():
@@ -299,14 +344,14 @@ def show(record: dict[str, Any]) -> None:
     print_line(record["finding"])
 
 
-def _summary(best: dict[str, Any], rows: dict[str, int]) -> Row:
+def _summary(best: _Best, rows: _Rows) -> Row:
     def share(value: float, num: int) -> Cell:
         return Cell(100 * value, 100 * math.sqrt(value * (1 - value) / num))
 
     cells = {f"source_{kind}": share(values[1], rows["test"]) for kind, values in best["source"].items()}
     cells |= {f"target_{kind}": share(value, rows["target_test"]) for kind, value in best["target"].items()}
-    if best.get("denoising_loss") is not None:
-        cells["denoising_loss"] = Cell(best["denoising_loss"])
+    if (loss := best.get("denoising_loss")) is not None:
+        cells["denoising_loss"] = Cell(loss)
     return Row(best["name"], cells, reference=best["model"] == RAW)
 
 

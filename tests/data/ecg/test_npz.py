@@ -146,6 +146,11 @@ def test_what_does_not_fit_into_memory_is_refused_unread(tmp_path, monkeypatch):
         (b"x = 1, 2, 3", "can not be read as .npz"),
         ({"x": b"no array"}, "can not be read as .npz"),
         ({"y": npy(np.zeros(3))}, "has nothing under 'x'"),
+        ({"x": npy(X), "y": npy(np.array(["MI"] * 3)).replace(b"M\0\0\0", b"\0\0\x11\0")}, "letters that are none"),
+        ({"x": npy(X), "y": npy(np.array(["\ud8ff"] * 3))}, "letters that are none"),
+        ({"x": npy(X), "y": npy(np.array([b"\xff"] * 3))}, "can not be read as .npz"),
+        ({"x": npy(X), "patient": npy(np.array([1j] * 3))}, "has 3 records but complex128 of shape"),
+        ({"x": npy(X), "patient": npy(np.array([1, 2]))}, r"has 3 records but int64 of shape \(2,\) under 'patient'"),
         ({"x": npy(np.array([{}], object))}, "holds Python objects under 'x': save numbers or text"),
     ],
 )

@@ -10,6 +10,7 @@ as WFDB records with SNOMED codes in the PhysioNet/CinC Challenge 2020 (https://
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from tgdp_jax.data.files import check_regular_file
 from tgdp_jax.errors import UserError
 
 RATE = 500
+_MAX_BYTES = 100_000_000
 REFERENCE = "REFERENCE.csv"
 # Number in REFERENCE.csv, SNOMED code, and PTB-XL's statement: normal, atrial fibrillation, first degree AV block, left
 # and right bundle branch block, premature atrial and ventricular contraction, ST depression and elevation.
@@ -88,9 +90,12 @@ def _matlab(path: Path) -> np.ndarray:
     """
     from scipy.io import loadmat  # late: few runs read such files
 
-    check_regular_file(path)
+    if check_regular_file(path) > _MAX_BYTES:
+        raise BadRecord(f"{path} is too large for a record of a minute: copy it anew")
     try:
-        data = np.asarray(loadmat(path, variable_names=["ECG"])["ECG"][0, 0]["data"])
+        # From memory, which has no more to give than it holds: of a file SciPy reserves what a damaged header asks for.
+        content = io.BytesIO(path.read_bytes())
+        data = np.asarray(loadmat(content, variable_names=["ECG"])["ECG"][0, 0]["data"])
     except Exception as error:  # of a damaged file, whatever its numbers lead to
         reason = str(error) or type(error).__name__
         raise BadRecord(f"{path} can not be read as a record of CPSC 2018 ({reason}): copy it anew") from error

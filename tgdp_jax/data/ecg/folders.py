@@ -149,8 +149,8 @@ def _labels(index: Index, config: EcgConfig, path: Path) -> tuple[np.ndarray | N
     if index.labels is None and not (index.likelihood == NOT_STATED).all():
         return one_label(index.likelihood, config.labels), []
     classes = list(SCHEMES[config.labels])
-    if index.labels is not None and index.labels.dtype.kind in "US" and index.labels.shape == (len(index),):
-        y, unknown = class_numbers(index.labels.astype(str).tolist(), config.labels)
+    if index.labels is not None and index.labels.dtype.kind == "U" and index.labels.shape == (len(index),):
+        y, unknown = class_numbers(index.labels.tolist(), config.labels)
         said = f"{len(unknown)} of {len(index)} records have labels that --labels {config.labels} does not have"
         if not unknown:
             known = [classes[i] for i in np.unique(y[y >= 0])]

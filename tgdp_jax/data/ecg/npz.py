@@ -39,8 +39,9 @@ def index(path: Path) -> Index:
     leads = _leads(known.get("leads"), x.shape[2], path)
     _check_sample(x, leads, path)
     patients = np.asarray(known.get("patient", np.arange(len(x))))
-    if patients.shape != (len(x),):
-        raise UserError(f"{path} has {len(x)} records but 'patient' of shape {patients.shape}: give one a record")
+    if patients.shape != (len(x),) or patients.dtype.kind not in "iufU":
+        found = f"{patients.dtype} of shape {patients.shape}"
+        raise UserError(f"{path} has {len(x)} records but {found} under 'patient': give a number or name for each")
     rate = _hertz(known.get("rate", 100), path)
     return Index(
         tuple(f"{path.name}, record {i}" for i in range(len(x))),
@@ -68,11 +69,25 @@ def _arrays(path: Path) -> dict[str, Any]:
         if total > room:
             raise UserError(f"{path} holds {total / 1e9:.0f} GB, and memory {room / 1e9:.0f} GB: give fewer records")
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in sizes}
+            return {name: _readable(archive[name]) for name in sizes}
     except UserError:
         raise
     except Exception as error:  # of a damaged file, whatever its numbers lead to
         raise UserError(f"{path} can not be read as .npz ({error}): save it with numpy.savez(path, x=...)") from error
+
+
+def _readable(array: np.ndarray) -> np.ndarray:
+    """The array, text as Python has it.
+
+    Raises:
+      ValueError: bytes that are no text; Python's own functions fail on such strings.
+    """
+    if array.dtype.kind in "SU":
+        array = np.array(array, str)
+        letters = array.ravel().view(np.uint32)
+        if ((letters > 0x10FFFF) | (letters >> 11 == 0xD800 >> 11)).any():
+            raise ValueError("text with letters that are none")
+    return array
 
 
 def _declared(archive: zipfile.ZipFile, name: str, path: Path) -> int:
@@ -103,7 +118,7 @@ def _leads(names: np.ndarray | None, number: int, path: Path) -> tuple[str, ...]
     usual = LEADS if number == 8 else TWELVE
     if names is None:
         return usual
-    found = tuple(name.strip() for name in names.ravel().astype(str).tolist()) if names.dtype.kind in "US" else ()
+    found = tuple(name.strip() for name in names.ravel().tolist()) if names.dtype.kind == "U" else ()
     if names.shape != (number,) or sorted(name.lower() for name in found) != sorted(name.lower() for name in usual):
         said = ", ".join(found) or f"{names.dtype} of shape {names.shape}"
         raise UserError(f"{path} has {said} under 'leads': name each of {', '.join(usual)} once, in the order of x")

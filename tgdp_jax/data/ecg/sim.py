@@ -39,9 +39,9 @@ class EcgSimConfig:
         check_length(self.seconds, self.rate)
         if self.num_source < 100:
             raise UserError(f"num-source is {self.num_source}: a source model needs at least 100 records")
-        samples = self.num_source * self.seconds * self.rate
-        if samples > MAX_SAMPLES:
-            raise UserError(f"num-source is {self.num_source}: at most {MAX_SAMPLES / samples:.2g} of that can be simulated")
+        most = int(MAX_SAMPLES / (self.seconds * self.rate))
+        if self.num_source > most:
+            raise UserError(f"num-source is {self.num_source}: at most {most} records of this length can be simulated")
 
 
 def load(config: EcgSimConfig, *, n_target: int | None, seed: int, source_seed: int | None = None) -> Problem:

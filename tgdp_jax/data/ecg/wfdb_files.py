@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def read_header(path: Path) -> Any:
       UserError: missing, or no header of a record in one segment whose samples lie beside it.
     """
     _check_header(path)
-    return _call(wfdb().rdheader, path)
+    with _damage(path):
+        return wfdb().rdheader(str(path))
 
 
 def read_wfdb(path: Path, *, database: str, rate: int, per_mv: float | None = None) -> Signal:
@@ -87,18 +89,18 @@ def read_wfdb(path: Path, *, database: str, rate: int, per_mv: float | None = No
       BadRecord: damaged, of an unknown unit, or of another checksum than its header has.
     """
     _check_header(path)
-    record = _call(wfdb().rdrecord, path, physical=False)
+    with _damage(path):
+        record = wfdb().rdrecord(str(path), physical=False)
+        found = record.calc_checksum()
+        x = record.dac() if per_mv is None else record.d_signal / per_mv
     if record.fs != rate:
         raise UserError(
             f"{path} is sampled at {record.fs:g} Hz where {database} has {rate}: take the files as published"
         )
-    stated = record.checksum
-    if any(is_ is not None and is_ % 65536 != found for is_, found in zip(stated, record.calc_checksum(), strict=True)):
+    if any(stated not in (None, sum_ - 65536, sum_) for stated, sum_ in zip(record.checksum, found, strict=True)):
         raise BadRecord(f"{path} has other samples than the checksum in its header says: copy it anew")
     leads = tuple(name or "" for name in record.sig_name)
-    if per_mv is not None:
-        return Signal(record.d_signal / per_mv, record.fs, leads)
-    return Signal(record.dac() * _factors(leads, record.units, path), record.fs, leads)
+    return Signal(x * _factors(leads, record.units, path) if per_mv is None else x, record.fs, leads)
 
 
 def _factors(leads: tuple[str, ...], units: list[str], path: Path) -> np.ndarray:
@@ -114,10 +116,14 @@ def _factors(leads: tuple[str, ...], units: list[str], path: Path) -> np.ndarray
     return out
 
 
-def _call(read: Any, path: Path, **options: Any) -> Any:
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """What goes wrong with a record whose files are there is damage."""
     try:
-        return read(str(path), **options)
-    except Exception as error:  # of a damaged file, whatever its numbers lead to
+        yield
+    except UserError:  # the package is not installed
+        raise
+    except Exception as error:  # whatever the numbers of a damaged file lead to
         reason = str(error) or type(error).__name__
         raise BadRecord(f"{path} can not be read as a WFDB record ({reason}): copy it anew") from error
 

@@ -51,7 +51,7 @@ def folder(finished, tmp_path):
 def test_a_comparison_leaves_its_files(finished):
     folder, _, err = finished
     assert {path.name for path in folder.iterdir()} == {
-        *(set(LEFT) - {"samples.npz", "complete.json"}),
+        *(set(LEFT) - {"samples.npz", "model.npz", "complete.json"}),
         *("cells", "checkpoints", "pictures", "samples"),
     }
     names = {f"{m.replace(' ', '_')}-n{n}-seed{seed}.json" for m, n, seed in CELLS}

@@ -277,6 +277,7 @@ def test_a_comparison_is_not_a_run(folder, tmp_path):
         (("--methods", "source,nope"), "unknown method 'nope': choose one of discriminator_guidance, domain_guidance"),
         (("--methods", ","), "at least one method"),
         (("--n-targets", ""), "at least one method and one n-target"),
+        (("--n-targets", "4,x"), "give integers separated by commas"),
         (("--n-targets", "4,1"), "n-target is 1: at least 2"),
         (("--n-targets", "4,200000"), "n-target is 200000 but only"),
         (("--seeds", "0"), "seeds is 0: at least 1"),

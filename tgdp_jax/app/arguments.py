@@ -16,31 +16,35 @@ MOVED = {
 }
 # Options that take several values, which may also be given as one word with commas.
 LISTS = ("--methods", "--n-targets", "--objectives")
+INTEGERS = "--n-targets"
 
 
 def prepared(arguments: Sequence[str]) -> list[str]:
-    """The words as the parser takes them: values of lists apart, `--a_b` written `--a-b`.
+    """The words as the parser takes them: values of lists apart.
 
     Raises:
-      UserError: an option that goes by another name now.
+      UserError: an option that goes by another name now, or words where integers are listed.
     """
     out: list[str] = []
-    values = False
+    values, listed = False, ""
     for word in arguments:
         option = word.partition("=")[0].replace("_", "-")
         if option in MOVED:
             raise UserError(f"{option} is {MOVED[option]} now: give that")
         if word.startswith("--"):
-            values = option in LISTS
+            values, listed = option in LISTS, option
             if values and "=" in word:
-                out += [option, *_apart(word.partition("=")[2])]
+                out += [option, *_apart(word.partition("=")[2], option)]
                 continue
-        out += _apart(word) if values and not word.startswith("--") else [word]
+        out += _apart(word, listed) if values and not word.startswith("--") else [word]
     return out
 
 
-def _apart(word: str) -> list[str]:
-    return [part.strip() for part in word.split(",") if part.strip()]
+def _apart(word: str, option: str) -> list[str]:
+    parts = [part.strip() for part in word.split(",") if part.strip()]
+    if option == INTEGERS and not all(part.lstrip("+-").isdecimal() for part in parts):
+        raise UserError(f"n-targets is {word!r}: give integers separated by commas, such as 10,100")
+    return parts
 
 
 def nearest(kind: str, name: str, known: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from tgdp_jax.errors import UserError, explained
 COMMANDS = {
     "run": "Train one method on a problem, sample, measure and report.",
     "compare": "Compare several methods on a problem, over target sizes and seeds.",
-    "sample": "Draw more samples from a finished run, also with another solver, number of steps or guidance weight.",
+    "sample": "Draw more samples from a finished run.",
     "diagnose": "Say, before training, whether transfer by density ratio fits two data sets.",
     "methods": "Say what each method is: who proposed it, what it trains and needs, when it fails.",
     "probe": "Measure what the features of source models know of the labels, by layer and noise level.",

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import FileError, UserError, first_line
-from tgdp_jax.runtime.files import read_json, write_atomic, write_json
+from tgdp_jax.runtime.files import read_json, write_json, write_npz
 from tgdp_jax.runtime.parallel import agree, is_primary
 from tgdp_jax.settings.stored import to_json, upgraded
 
@@ -22,12 +22,7 @@ from tgdp_jax.settings.stored import to_json, upgraded
 def write_samples(path: Path, problem: Problem, x: np.ndarray, labels: np.ndarray | None) -> None:
     """Writes `x` (user's units) and, where there are labels, `y` to an .npz file, atomically."""
     content: dict[str, Any] = {"x": problem.scaler.to_user(x)} | ({} if labels is None else {"y": labels})
-
-    def save(part: Path) -> None:
-        with part.open("wb") as file:
-            np.savez(file, **content)
-
-    write_atomic(path, save)
+    write_npz(path, content)
 
 
 @contextmanager

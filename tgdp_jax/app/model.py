@@ -6,8 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tgdp_jax.app.commands.run import Metrics, load_run, read_run
 from tgdp_jax.app.model_file import read_model, stored_trees
 from tgdp_jax.app.report import plots
@@ -66,8 +64,9 @@ class RunModel(TrainedModel):
 def load(folder: str | Path) -> RunModel:
     """The model of a finished run folder.
 
-    The folder is enough: neither the training data nor the directory that the run was started in are needed. Folders of
-    versions before 0.2, and methods whose samples are rows of the data (`kde`, `sir`), read the data again.
+    The folder is enough: neither the training data nor the directory that the run was started in are needed. Folders
+    without `model.npz`, which an earlier version left, and methods whose samples are rows of the data (`kde`, `sir`)
+    read the data again.
 
     Raises:
       UserError: not a finished run folder, or a damaged one.
@@ -79,8 +78,3 @@ def load(folder: str | Path) -> RunModel:
         _, problem, trained = load_run(folder, silent)
         return RunModel(config.method, config, problem, trained.trees, config.seed, folder)
     return RunModel(config.method, config, found.problem, stored_trees(folder, found.fingerprints), config.seed, folder)
-
-
-def labels_of(model: TrainedModel, y: np.ndarray) -> np.ndarray:
-    """Names of labels, where they have any; else the numbers."""
-    return np.array(model.classes)[y] if model.classes else y

@@ -10,11 +10,11 @@ import jax
 import numpy as np
 
 from tgdp_jax import __version__
-from tgdp_jax.data.facts import problem_facts, problem_of_facts
-from tgdp_jax.data.npz import BROKEN_NPZ
+from tgdp_jax.data.facts import FACTS, problem_facts, problem_of_facts
+from tgdp_jax.data.npz import read_npz
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.errors import FileError
-from tgdp_jax.runtime.files import write_atomic
+from tgdp_jax.errors import FileError, UserError
+from tgdp_jax.runtime.files import write_npz
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer.stages import Trained
 
@@ -43,12 +43,7 @@ def write_model(folder: Path, problem: Problem, trained: Trained) -> None:
     """
     about = {"stages": trained.fingerprints, "versions": {"tgdp_jax": __version__, "jax": jax.__version__}}
     content: dict[str, Any] = {**problem_facts(problem), "about": np.array(json.dumps(about))}
-
-    def save(part: Path) -> None:
-        with part.open("wb") as file:
-            np.savez(file, **content)
-
-    write_atomic(folder / NAME, save)
+    write_npz(folder / NAME, content)
 
 
 def read_model(folder: Path) -> ModelFile | None:
@@ -61,14 +56,13 @@ def read_model(folder: Path) -> ModelFile | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
+        arrays = read_npz(path, ("about", *FACTS), "it holds a model")
         about = json.loads(str(arrays["about"]))
         stages, versions = (
             {str(name): str(value) for name, value in about[part].items()} for part in ("stages", "versions")
         )
         return ModelFile(problem_of_facts(arrays), stages, versions)
-    except (*BROKEN_NPZ, KeyError, TypeError, AttributeError) as error:
+    except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileError(
             f"{path} is damaged ({error}): delete it and repeat the run's command to write it anew"
         ) from error

@@ -11,6 +11,9 @@ import numpy as np
 from tgdp_jax.data.modalities import Modalities, Modality
 from tgdp_jax.data.problem import Data, Problem, Scaler
 
+# Names of the arrays that hold them.
+FACTS = ("facts", "shift", "scale", "target_labels")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProblemWithoutRows(Problem):

@@ -6,11 +6,12 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import cattrs
+import numpy as np
 
 from tgdp_jax.errors import FileError, first_line, write_remedy
 from tgdp_jax.runtime.parallel import is_primary
@@ -37,6 +38,20 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         # Gone already where all went well; where the folder is none, even looking fails.
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes arrays by name to an .npz file, atomically.
+
+    Raises:
+      FileError: the place can not be written or is full.
+    """
+
+    def save(part: Path) -> None:
+        with part.open("wb") as file:
+            np.savez(file, **arrays)
+
+    write_atomic(path, save)
 
 
 def write_json(path: Path, value: Any) -> None:

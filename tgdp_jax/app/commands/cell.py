@@ -23,7 +23,7 @@ from tgdp_jax.errors import FileError, UserError, out_of_memory
 from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.runtime.cost import Meter
-from tgdp_jax.runtime.files import write_atomic
+from tgdp_jax.runtime.files import write_npz
 from tgdp_jax.settings.run import CompareConfig
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.session import Log
@@ -133,9 +133,4 @@ def _keep_samples(path: Path, samples: np.ndarray, labels: np.ndarray | None) ->
     content: dict[str, Any] = {"x": samples[: pages.PANEL_POINTS]} | (
         {} if labels is None else {"y": labels[: pages.PANEL_POINTS]}
     )
-
-    def save(part: Path) -> None:
-        with part.open("wb") as file:
-            np.savez(file, **content)
-
-    write_atomic(path, save)
+    write_npz(path, content)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from tgdp_jax.data.modalities import Modalities, Modality
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.prediction import NetworkScore
-from tgdp_jax.runtime.files import write_atomic
 from tgdp_jax.sampling import sample_modalities
 from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.transfer.pretrained import forward_process
@@ -86,17 +84,6 @@ def draw_modalities(
         chunk=s.chunk,
     )
     return {name: units.to_user(name, value) for name, value in (found | conditions).items()}
-
-
-def write_modalities(path: Path, values: dict[str, np.ndarray]) -> None:
-    """Writes an .npz file with an array for every modality, atomically."""
-
-    def save(part: Path) -> None:
-        content: dict[str, Any] = values
-        with part.open("wb") as file:
-            np.savez(file, **content)
-
-    write_atomic(path, save)
 
 
 class _Units:

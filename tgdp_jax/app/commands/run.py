@@ -14,7 +14,7 @@ import numpy as np
 from tgdp_jax.app import model_file
 from tgdp_jax.app.commands import pages
 from tgdp_jax.app.commands.methods import card_sheet, trained_fact
-from tgdp_jax.app.commands.modalities import draw_modalities, write_modalities
+from tgdp_jax.app.commands.modalities import draw_modalities
 from tgdp_jax.app.console import Display, print_table
 from tgdp_jax.app.evaluation import draw_samples, evaluate_samples, ideal_metrics, image_features
 from tgdp_jax.app.folder import (
@@ -40,7 +40,7 @@ from tgdp_jax.errors import UserError, check_finite, choose
 from tgdp_jax.metrics.overlap import advise
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.runtime.engine import EngineConfig, describe
-from tgdp_jax.runtime.files import check_place, read_json, write_json
+from tgdp_jax.runtime.files import check_place, read_json, write_json, write_npz
 from tgdp_jax.runtime.parallel import agree, is_primary
 from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.settings.stored import from_json, to_json
@@ -296,7 +296,7 @@ def sample_run(
             parts = draw_modalities(
                 config, problem, trained, num, drawn=modality, given=given, scale=scale, watch=display
             )
-            write_modalities(out, parts)
+            write_npz(out, parts)
             if is_primary():
                 print(f"{num} samples of {', '.join(parts)}: {out}")
             return

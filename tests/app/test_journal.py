@@ -1,7 +1,10 @@
 """Training curves on disk: every step once, whole lines, and TensorBoard's files where asked for."""
 
+import errno
 import json
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -85,6 +88,18 @@ def test_lines_of_another_kind_do_not_stop_a_run(tmp_path, text):
 
 def test_a_place_that_can_not_be_written_is_said(tmp_path):
     log = Journal(tmp_path / "gone").stage("source")
+    with pytest.raises(
+        UserError, match=r"train\.jsonl can not be written .* removed meanwhile, so run the same command again"
+    ):
+        log("fit", row(10))
+
+
+def test_a_full_disk_is_said(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    log = Journal(tmp_path).stage("source")
+    monkeypatch.setattr(Path, "open", full)
     with pytest.raises(UserError, match=r"train\.jsonl can not be written .* free some space"):
         log("fit", row(10))
 

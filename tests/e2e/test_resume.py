@@ -70,6 +70,14 @@ def assert_same_end(folder: Path, whole: Path) -> None:
     assert sorted(os.listdir(folder / "checkpoints")) == sorted(os.listdir(whole / "checkpoints"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def heard_interrupts():
+    """A shell that puts the tests into the background has them, and their children, ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def nursery(tmp_path_factory):
     with contextlib.closing(Nursery(tmp_path_factory.mktemp("children"))) as nursery:

@@ -133,10 +133,10 @@ TASKS = {
     "denoiser, fewer rows than devices": functools.partial(denoiser, 5),
     "classifier": functools.partial(classifier, 22),
     "guidance": functools.partial(guidance, 26, use_cycle=True),
-    "guidance, two draws": functools.partial(guidance, 28, draws=2, name="kl", pooled=False),
-    "guidance, cep in 3 groups of 4": functools.partial(guidance, 24, name="cep"),
+    "guidance, two draws": functools.partial(guidance, 28, draws=2, loss="kl", pooled=False),
+    "guidance, cep in 3 groups of 4": functools.partial(guidance, 24, loss="cep"),
     "two players, labels and a frozen layer": functools.partial(gan, 29),
-    "classification of noised rows": functools.partial(guidance, 26, name="classification", use_consistency=False),
+    "classification of noised rows": functools.partial(guidance, 26, loss="classification", use_consistency=False),
 }
 
 # One of each kind; the others take their compiling time once.

@@ -45,7 +45,9 @@ def locked(folder: Path) -> Iterator[None]:
             problem = f"{path} can not be locked ({first_line(error)}): choose another --out, or remove what is there"
     if not agree(not problem):
         raise UserError(
-            problem or f"the first process of the run has no access to {folder} or another is at work there"
+            problem
+            or f"another process is at work in {folder}, or the run's first process has no access to it: see what that "
+            "one says, wait, or choose another --out"
         )
     try:
         yield

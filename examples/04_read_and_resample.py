@@ -74,9 +74,9 @@ picture.save(out / "samples.png")
 picture  # noqa: B018 (a notebook shows it)
 
 # %% [markdown]
-# The command line does the same, and its output says what was changed:
+# The command line draws more samples as the run did:
 
 # %%
-resample = ["sample", folder, "--num", 500, "--solver", "heun", "--steps", 10, "--out", out / "heun.npz"]
-subprocess.run([sys.executable, "-m", "tgdp_jax", *map(str, resample)], check=True)
-print({name: value.shape for name, value in np.load(out / "heun.npz").items()})
+more = ["sample", folder, "--num", 500, "--out", out / "more.npz"]
+subprocess.run([sys.executable, "-m", "tgdp_jax", *map(str, more)], check=True)
+print({name: value.shape for name, value in np.load(out / "more.npz").items()})

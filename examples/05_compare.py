@@ -7,13 +7,13 @@
 
 # %%
 import dataclasses
+import json
 import sys
 import tempfile
 from pathlib import Path
 
 import tgdp_jax as tg
 from tgdp_jax.data.gaussians import GaussiansConfig
-from tgdp_jax.runtime.files import read_json
 
 SMALL = "--small" in sys.argv
 folder = Path(tempfile.mkdtemp()) / "compare"
@@ -55,6 +55,6 @@ tg.compare(config, folder)
 # The report ranks the methods and says what the numbers recommend. The same numbers are in `metrics.json`.
 
 # %%
-numbers = read_json(folder / "metrics.json")
+numbers = json.loads((folder / "metrics.json").read_text())
 print(list(numbers))
 print("open", folder / "report.html", "in a browser")

@@ -22,7 +22,8 @@ from tgdp_jax.train.optimiser import OptimiserConfig
 
 SMALL = "--small" in sys.argv
 folder = Path(tempfile.mkdtemp()) / "ddpm"
-images = (load_digits(return_X_y=True)[0].reshape(-1, 8, 8)[..., None] / 8.0 - 1.0).astype(np.float32)  # [N, 8, 8, 1] in [-1, 1]
+pixels, _ = load_digits(return_X_y=True)
+images = (pixels.reshape(-1, 8, 8, 1) / 8.0 - 1.0).astype(np.float32)  # [N, 8, 8, 1] in [-1, 1]
 
 # %% [markdown]
 # ## Write a folder

@@ -51,16 +51,20 @@ def _is_full(error: BaseException, code: int) -> bool:
     return getattr(error, "errno", None) == code or os.strerror(code) in str(error)
 
 
-# What the system, the storage layer, the threads' library and the compiler say where no more memory is to be had.
-_NO_MEMORY = ("RESOURCE_EXHAUSTED", os.strerror(errno.ENOMEM), "bad_alloc", "can't start new thread", "Out of memory")
+# What the compiler, the system, C++, the threads' library and the loader say where no more memory is to be had.
+_NO_MEMORY = (
+    *("RESOURCE_EXHAUSTED", "Out of memory", os.strerror(errno.ENOMEM), "bad_alloc", "can't start new thread"),
+    "failed to map segment",
+)
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether this error says that memory ran out, whoever raised it."""
-    if isinstance(error, MemoryError):
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether this error says that memory ran out, or one that it came of, whoever raised them."""
+    if error is None or any(_is_full(error, code) for code in _FULL):
+        return False
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         return True
-    full = any(_is_full(error, code) for code in _FULL)
-    return not full and any(words in str(error) for words in _NO_MEMORY)
+    return out_of_memory(error.__cause__ or error.__context__)
 
 
 @contextmanager
@@ -68,12 +72,14 @@ def explained() -> Iterator[None]:
     """For the outermost call: what others raise becomes a `UserError` where the cause and the remedy are known."""
     try:
         yield
-    except MemoryError as error:
-        raise UserError(
-            f"out of memory ({error or 'no more is known'}): ask for fewer samples, a smaller --sampling.chunk or "
-            "smaller networks"
-        ) from error
+    except UserError:
+        raise
     except Exception as error:
+        if out_of_memory(error):
+            raise UserError(
+                f"out of memory ({first_line(error)}): leave more of it to this process, or ask for fewer samples, a "
+                "smaller --sampling.chunk or smaller networks"
+            ) from error
         # Known by name: Flax takes long to import, and few commands need it.
         if type(error).__name__ not in ("ScopeParamNotFoundError", "ScopeParamShapeError"):
             raise

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from filelock import FileLock
@@ -17,6 +18,8 @@ from filelock import FileLock
 from tests.conftest import QUICK_COMPILER
 from tests.e2e.nursery import ROOT, Deed, Nursery
 from tests.e2e.tools import GAUSSIANS, read, stages
+from tgdp_jax.errors import UserError
+from tgdp_jax.runtime import peers
 from tgdp_jax.train.checkpoint import Store
 
 TWO_DEVICES = {"XLA_FLAGS": f"{QUICK_COMPILER} --xla_force_host_platform_device_count=2"}
@@ -126,11 +129,62 @@ def test_two_processes_stop_together_when_one_is_asked_to(nursery, tmp_path, who
 @pytest.mark.slow
 def test_a_process_that_fails_takes_the_other_with_it(nursery, tmp_path):
     deed = Deed("source", 10, "report", "fail")
-    (code, out, err), (other_code, other_out, _) = finish(
-        nursery, start_two(nursery, tmp_path / "run", deeds=(deed, None))
-    )
+    (code, out, err), other = finish(nursery, start_two(nursery, tmp_path / "run", deeds=(deed, None)))
     assert code == 2 and out == "" and "tgdp: this process fails" in err and "Traceback" not in err, err
-    assert other_code != 0 and other_out == ""
+    assert other == (2, "", f"tgdp: {peers.GONE}\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize(
+    "deed", [Deed("classifier", 10, "report"), Deed("", 0, "sampling")], ids=lambda deed: deed.point
+)
+def test_a_process_that_is_killed_ends_the_other_with_a_sentence(nursery, tmp_path, who, deed):
+    """The first process has the service that the other one asks; in training one device waits for another's sums."""
+    deeds = [None, None]
+    deeds[who] = deed
+    ends = finish(nursery, start_two(nursery, tmp_path / "run", *ALWAYS, deeds=tuple(deeds)))
+    assert ends[who][0] == -signal.SIGKILL
+    code, out, err = ends[1 - who]
+    assert code == 2 and out == "" and err.splitlines()[-1] == f"tgdp: {peers.GONE}", err
+    # Nothing else beside what the first process has to say anyway.
+    assert err.count("tgdp: ") == 1 and len(err.splitlines()) < (8 if who else 2)
+
+
+ABORT = """
+import os, sys
+from tgdp_jax.runtime import peers
+peers.speak_for_aborts()
+print("before", file=sys.stderr, flush=True)
+os.write(2, sys.argv[1].encode())
+os.abort()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("F1: the JAX distributed service detected fatal errors.\n", 2, f"before\ntgdp: {peers.GONE}\n"),
+        ("Check failed: something else\n", -signal.SIGABRT, "before\nCheck failed: something else\n"),
+    ],
+)
+def test_an_abort_for_another_reason_stays_what_it_is(words, code, said):
+    command = [sys.executable, "-c", ABORT, words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=90)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+@pytest.mark.parametrize(
+    ("words", "gone"),
+    [
+        ("UNKNOWN: Gloo all-reduce failed: Connection closed by peer [127.0.0.1]:1", True),
+        ("RESOURCE_EXHAUSTED: Out of memory while trying to allocate", False),
+        ("INVALID_ARGUMENT: shapes do not fit", False),
+    ],
+)
+def test_the_end_of_another_process_is_told_from_other_errors(words, gone):
+    assert peers.is_gone(jax.errors.JaxRuntimeError(words)) == gone
+    assert not peers.is_gone(UserError(words))
 
 
 @pytest.mark.slow

@@ -42,10 +42,11 @@ class RunModel(TrainedModel):
     folder: Path
 
     @property
-    def metrics(self) -> dict[str, dict[str, tuple[float | None, float | None]]]:
-        """Row of the run's table -> metric -> (value, standard error), as in metrics.json."""
+    def metrics(self) -> dict[str, dict[str, list[Any]]]:
+        """Row of the run's table -> metric -> [value, standard error], as in metrics.json."""
         path = self.folder / "metrics.json"
-        return read_json(path, Metrics, remedy="repeat the run's command to measure anew")["metrics"]
+        rows = read_json(path, Metrics, remedy="repeat the run's command to measure anew")["metrics"]
+        return {name: {metric: list(value) for metric, value in row.items()} for name, row in rows.items()}
 
     def plot(self, num: int = SHOWN, **sampling: Any) -> Plot:
         """A picture of the first samples.

@@ -18,12 +18,15 @@ import jax
 import platformdirs
 
 from tgdp_jax.errors import UserError, check_finite
-from tgdp_jax.runtime import parallel, preemption
+from tgdp_jax.runtime import parallel, peers, preemption
 
 # Schedulers whose environment tells a process its peers, and the variable that holds how many there are.
 CLUSTERS = {"SLURM": "SLURM_NTASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE"}
 # Seconds that a process waits for the others before it exits.
 LAST_WORDS = 10
+# Seconds without a sign of life after which the others take a process for dead. One whose sums wait for those of
+# another device in the same process notices nothing else.
+SILENCE = 20
 # Share of the memory maps open to a process that compiled programs may come to.
 MAPS_SHARE = 0.4
 
@@ -93,7 +96,7 @@ def running(
 
     Raises:
       Preempted: the process was asked to stop; what it goes on from has been said.
-      UserError: too many devices, or the other processes do not come.
+      UserError: too many devices, or the other processes do not come, or one of them ends.
     """
     if config.compile_cache and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
@@ -107,21 +110,28 @@ def running(
         if isinstance(error, preemption.Preempted) and parallel.is_primary():
             said = f"saved at {error.saved}; {preemption.AGAIN}" if error.saved else stopped
             print(f"tgdp: {said}", file=sys.stderr)
-        _End.code = 2 if isinstance(error, UserError) else error.code if isinstance(error, SystemExit) else 1
+        gone = jax.process_count() > 1 and peers.is_gone(error)
+        _End.code = 2 if gone or isinstance(error, UserError) else error.code if isinstance(error, SystemExit) else 1
+        _End.alone = gone
+        if gone:
+            raise UserError(peers.GONE) from error
         raise
     finally:
         parallel.use_devices(None)
 
 
 class _End:
-    """Exit code of this process, for `_part`."""
+    """Exit code of this process, and whether there are no others to wait for, for `_part`."""
 
     code: Any = 0
+    alone = False
 
 
 def _part(multihost: Any) -> None:
     """At the exit of one of several processes, before JAX's own end: that aborts where the others do not come."""
     try:
+        if _End.alone:
+            raise TimeoutError
         together = multihost.get_barrier_sync_fn(processes=set(range(jax.process_count())))
         together(key="the end", timeout_ms=1000 * LAST_WORDS)
     except Exception:  # they are elsewhere, or gone
@@ -171,6 +181,7 @@ def _join(config: EngineConfig) -> None:
                 config.num_processes,
                 config.process_id,
                 initialization_timeout=config.peer_seconds + 3600,
+                heartbeat_timeout_seconds=SILENCE,
                 shutdown_timeout_seconds=LAST_WORDS,
             )
             problem.clear()
@@ -188,6 +199,8 @@ def _join(config: EngineConfig) -> None:
             f"the other processes of the run could not be reached ({problem[0]}): start them all with the same "
             "--coordinator and --num-processes, or wait longer with --peer-seconds"
         )
+    if jax.process_count() > 1 and not config.verbose:
+        peers.speak_for_aborts()
     from orbax.checkpoint import multihost  # takes long, and few need it
 
     atexit.register(_part, multihost)

@@ -7,7 +7,7 @@ from tests import tiny
 from tests.data.ecg.writers import signals
 from tests.e2e.tools import LEFT, call, read, refused, strict_json
 from tgdp_jax.data.ecg import sim
-from tgdp_jax.data.ecg.leads import TWELVE, eight
+from tgdp_jax.data.ecg.leads import LEADS, TWELVE, eight
 
 pytestmark = pytest.mark.usefixtures("light_features")
 MLP = ("--network.kind", "mlp", *tiny.OPTIONS)
@@ -40,6 +40,23 @@ def test_a_run_on_the_user_s_records_says_what_is_left_out(tmp_path, monkeypatch
     # Results belong to the data that they were made from.
     np.savez(tmp_path / "target.npz", x=x[::-1])
     assert "target" in refused(*run)
+
+
+def test_names_of_labels_are_shown_and_leads_in_another_order_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    order = [*LEADS, "III", "aVR", "aVL", "aVF"]
+    for name, num in (("source", 120), ("target", 40)):
+        x = signals(num, rate=100, seconds=0.5, seed=num)[..., [TWELVE.index(lead) for lead in order]] / 1000
+        arrays = {"x": x, "y": np.array(["NORM", "mi"])[np.arange(num) % 2]}
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        np.savez(tmp_path / f"named_{name}.npz", **arrays, leads=order)
+    rest = ("--seconds", "0.5", "--conditional", "--method", "kde", *MLP, "--out", tmp_path / "run")
+    said = refused("run", "ecg", "--source", tmp_path / "source.npz", "--target", tmp_path / "target.npz", *rest)
+    assert "give these names under the key 'leads'" in said and ", ".join(order) in said
+    files = ("--source", tmp_path / "named_source.npz", "--target", tmp_path / "named_target.npz")
+    out, err = call("run", "ecg", *files, *rest)
+    for name in ("source", "target"):
+        assert f"{name}: labels are matched by name with MI, NORM" in out + err
 
 
 def test_folders_that_are_none_are_refused(tmp_path):

@@ -10,12 +10,12 @@ as WFDB records with SNOMED codes in the PhysioNet/CinC Challenge 2020 (https://
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 
 from tgdp_jax.data.ecg.leads import TWELVE
+from tgdp_jax.data.ecg.matlab import read_field
 from tgdp_jax.data.ecg.records import BadRecord, Index, Signal
 from tgdp_jax.data.ecg.statements import UnknownStatement, all_likelihoods, likelihoods
 from tgdp_jax.data.ecg.tables import read_table
@@ -88,19 +88,15 @@ def _matlab(path: Path) -> np.ndarray:
       UserError: it is no regular file.
       BadRecord: it does not.
     """
-    from scipy.io import loadmat  # late: few runs read such files
-
     if check_regular_file(path) > _MAX_BYTES:
         raise BadRecord(f"{path} is too large for a record of a minute: copy it anew")
     try:
-        # From memory, which has no more to give than it holds: of a file SciPy reserves what a damaged header asks for.
-        content = io.BytesIO(path.read_bytes())
-        data = np.asarray(loadmat(content, variable_names=["ECG"])["ECG"][0, 0]["data"])
+        data = read_field(path.read_bytes(), "ECG", "data", most=_MAX_BYTES)
     except Exception as error:  # of a damaged file, whatever its numbers lead to
         reason = str(error) or type(error).__name__
         raise BadRecord(f"{path} can not be read as a record of CPSC 2018 ({reason}): copy it anew") from error
-    if data.ndim != 2 or data.shape[0] != len(TWELVE) or data.dtype.kind not in "fiu":
-        raise BadRecord(f"{path} has {data.dtype} of shape {data.shape} and not numbers of 12 leads: copy it anew")
+    if data.ndim != 2 or data.shape[0] != len(TWELVE):
+        raise BadRecord(f"{path} has data of shape {data.shape}: CPSC 2018 has 12 leads a record, copy it anew")
     return data.T.astype(np.float64)
 
 

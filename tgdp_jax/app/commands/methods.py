@@ -25,9 +25,14 @@ def trained_fact(counts: Iterable[int], source: int) -> dict[str, str]:
     found = sorted(set(counts))
     text = " or ".join(f"{count:,}" for count in found) or "not known: it failed"
     if found and source:
-        shares = " or ".join(f"{count / source:.2%}" for count in found)
-        text += f"; the source model has {source:,} ({shares})"
+        shares = " or ".join(_share(count / source) for count in found)
+        text += f"; {shares} the source model's {source:,}"
     return {"parameters trained here": text}
+
+
+def _share(ratio: float) -> str:
+    """A fraction below one as a percentage, above as a multiple."""
+    return f"{ratio:.2%} of" if ratio < 0.995 else f"{ratio:.2g} times"
 
 
 def show_methods(names: tuple[str, ...], out: Path | None) -> None:

@@ -24,7 +24,7 @@ beside other work, `regularisers` on the source model of another run (see below)
 
 table
 
-       n  method   Frechet  prec.  recall  dens.  cover.  C2ST  novelty   dB   bpm  label  AUC gen  AUC both  F2 gen  F2 both  G2 gen  G2 both  trained
+       n  method   Frechet  prec.  recall  dens.  cover.  C2ST   memor.   dB   bpm  label  AUC gen  AUC both  F2 gen  F2 both  G2 gen  G2 both  trained
       50  tgdp        37.1   0.76    0.63   0.53    0.23  0.90     1.21  2.1  13.1   0.70    0.828     0.865    0.48     0.54    0.32     0.36   59,624
       50  finetune    50.8   0.83    0.45   0.57    0.26  0.87     1.21  1.3  10.4   0.62    0.845     0.886    0.49     0.54    0.34     0.38  512,224
       50  scratch     74.2   0.83    0.30   0.46    0.15  0.96     1.33  5.4  11.5   0.52    0.752     0.830    0.37     0.51    0.23     0.34  512,224
@@ -49,14 +49,14 @@ samples fall as those of the n rows do, by which the source's numbers depend on 
 With fifty records TGDP reads half the Frechet distance of training from scratch, and its samples raise the AUC of a classifier of
 the fifty records from 0.796 to 0.865, those from scratch to 0.830, a lead of nearly four standard errors. Most of that is the source's
 merit, whose samples as they are read 50.2 and 0.863. What TGDP adds to the source is seen in Frechet distance (13, 8 and 8 less; an error
-of the difference is 4 to 5), label accuracy and spectra (2.1, 1.5 and 1.4 dB for 2.3; fine-tuning 1.3, 1.7 and 1.2; a standard
+of the difference is 4 to 5), label accuracy and spectra (2.1, 1.5 and 1.4 dB versus 2.3; fine-tuning 1.3, 1.7 and 1.2; a standard
 error is 0.03 to 0.07), not in AUC. Fine-tuning raises it to 0.886 and is ahead of both in heart rates at every n; its Frechet distance is no
 better than the source's, its recall lower. From 200 records on samples of every model lower the AUC of a classifier instead of raising it: half of each
 batch is then not as good as what it displaces.
 
 How much depends on the source model's luck: on one that was trained by the same steps on the same records with other rounding (one
 thread) the four methods read 27.6, 26.7, 70.3 and 27.7 in Frechet distance at n = 50, 14.4, 14.0, 59.8 and 14.5 at 200, 17.8, 18.4, 59.6
-and 16.9 at 690. What both runs show: TGDP ahead of training from scratch in Frechet distance and AUC (.852 for .839 there), its
+and 16.9 at 690. What both runs show: TGDP ahead of training from scratch in Frechet distance and AUC (.852 versus .839 there), its
 spectra nearer than the source's, fine-tuning's AUC higher at fifty. What they do not agree on is the standing of TGDP, fine-tuning and
 source among each other in Frechet distance.
 
@@ -67,14 +67,14 @@ None comes near fine-tuning the source's classifier, and no sample set near real
 rhythms are uneven (sets of the source's weights are 6 to 14 bpm off), and there is more to learn for a source model than fits this
 size.
 
-The domain classifier starts from a classifier of the source's labels: its held-out cross-entropy at n = 50 is 0.49 nats for 0.54 from
+The domain classifier starts from a classifier of the source's labels: its held-out cross-entropy at n = 50 is 0.49 nats versus 0.54 from
 a fresh start, with the same (other) source model, and Frechet distances are the same (25.8, 26.8). With all heads on the frozen features of
 that classifier it is 0.55 (26.4). The consistency term is a mean over 4,000 numbers: with a weight of 300, as for images, guidance
 learns nothing (TGDP reads what the source reads), with 300,000 what is shown; weight and steps were chosen on this seed and n = 50.
 
 regularisers
 
-       n  terms    Frechet  prec.  recall  dens.  cover.  C2ST  novelty   dB   bpm  label  AUC gen  AUC both  F2 gen  F2 both  G2 gen  G2 both  trained
+       n  terms    Frechet  prec.  recall  dens.  cover.  C2ST   memor.   dB   bpm  label  AUC gen  AUC both  F2 gen  F2 both  G2 gen  G2 both  trained
       50  plain       27.8   0.80    0.68   0.53    0.28  0.90     1.23  2.4  12.4   0.80    0.823     0.866    0.48     0.57    0.31     0.38   59,624
      200  plain       14.4   0.80    0.62   0.51    0.25  0.88     1.30  2.3   9.0   0.74    0.848     0.898    0.48     0.67    0.31     0.47   37,782
      690  plain       17.0   0.76    0.44   0.48    0.24  0.88     1.28  2.3  13.8   0.78    0.828     0.903    0.51     0.61    0.30     0.45   37,782
@@ -88,7 +88,7 @@ ones, says next to nothing, and what guidance learns it learns from the consiste
 
 unconditional
 
-       n  method   Frechet  prec.  recall  dens.  cover.  C2ST  novelty   dB   bpm  trained
+       n  method   Frechet  prec.  recall  dens.  cover.  C2ST   memor.   dB   bpm  trained
       50  tgdp        50.8   0.82    0.39   0.54    0.13  0.95     1.42  2.0  16.9   55,592
       50  finetune    41.6   0.74    0.42   0.47    0.13  0.94     1.50  0.9  20.3  486,944
       50  scratch     66.1   0.75    0.13   0.49    0.12  0.97     1.55  5.4  11.7  486,944
@@ -105,12 +105,12 @@ unconditional
      690  source      53.0   0.82    0.35   0.52    0.11  0.96     1.42  2.7  17.5        0
 
 Without labels there are no utilities, and samples show the source's mix of classes, which is not the target's: all Frechet distances
-are larger. TGDP brings spectra nearer (2.0, 1.9 and 1.7 dB for 2.7) and the distance by less than its error (4); fine-tuning brings
+are larger. TGDP brings spectra nearer (2.0, 1.9 and 1.7 dB versus 2.7) and the distance by less than its error (4); fine-tuning brings
 both nearer, and all are ahead of training from scratch. 38 minutes of one core, the source model included.
 
 table --data-dir, with 500 records of PTB-XL (347 of them to train on) and all 200 of LUDB; superclasses; the rest as above
 
-       n  method   Frechet  prec.  recall  dens.  cover.  C2ST  novelty   dB   bpm  label  AUC gen  AUC both  F2 gen  F2 both  G2 gen  G2 both
+       n  method   Frechet  prec.  recall  dens.  cover.  C2ST   memor.   dB   bpm  label  AUC gen  AUC both  F2 gen  F2 both  G2 gen  G2 both
       50  tgdp         2.2   0.94    0.80   1.01    0.83  0.81     1.02  3.0   5.4   0.14    0.528     0.629    0.19     0.25    0.08     0.12
       50  finetune     1.9   0.97    0.77   1.06    0.87  0.84     1.01  2.6   5.2   0.13    0.552     0.682    0.21     0.32    0.10     0.16
       50  scratch      3.1   0.97    0.37   1.15    0.75  0.91     1.01  3.0   5.4   0.14    0.539     0.676    0.17     0.28    0.08     0.13

@@ -12,8 +12,9 @@ range of pixels unless the predicted clean image is clipped at each step, and fe
 
 Measured with jax 0.10.2 on two CPU cores (--num 100 --n-targets 50; training 445 s on a machine with other work): the
 model's samples are digits, a third of them on grey ground, Frechet 102.4 +- 9.1 to USPS. TGDP's read 100.2 +- 8.9, with
-precision .37 for .38, recall .77 for .76, C2ST .91 both, MMD^2 .101 for .096: hardly a change, as the pictures say too.
-The domain classifier (held-out AUC .87) looks at MNIST's own images, which have none of the model's grey grounds.
+precision .37 versus .38, recall .77 versus .76, C2ST .91 both, MMD^2 .101 versus .096: hardly a change, as the pictures
+say too. The domain classifier (held-out AUC .87) looks at MNIST's own images, which have none of the model's grey
+grounds.
 """
 
 from __future__ import annotations

@@ -21,12 +21,12 @@ for discriminator_guidance, 1.33 for finetune and scratch. Minutes of the whole 
 discriminator_guidance 4, finetune 12, scratch 26, sampling 13.
 
 Guidance had 300 steps then, at a rate of 3e-3, and a stiffer network; today's is free to move every pixel and has 1,000 steps at
-5e-3. On seed 0 TGDP reads 50.9, 49.2 and 47.7 with it for 52.3, 50.5 and 50.4, and on the source's features (`heads`) 49.6, 43.4
-and 42.3 for 49.4, 46.3 and 48.7; the sources read 58.5 and 58.6 for 59.3. `experiments.methods_images` has three seeds of the latter.
+5e-3. On seed 0 TGDP reads 50.9, 49.2 and 47.7 with it versus 52.3, 50.5 and 50.4, and on the source's features (`heads`) 49.6, 43.4
+and 42.3 versus 49.4, 46.3 and 48.7; the sources read 58.5 and 58.6 versus 59.3. `experiments.methods_images` has three seeds of the latter.
 
 table
 
-       n  method                          Frechet      precision         recall        density       coverage           C2ST          MMD^2        novelty  seeds
+       n  method                          Frechet      precision         recall        density       coverage           C2ST          MMD^2         memor.  seeds
       10  tgdp                        53.3 +- 2.4   0.45 +- 0.02   0.91 +- 0.04   0.17 +- 0.01 0.041 +- 0.003   0.80 +- 0.02 0.016 +- 0.003   1.05 +- 0.13      3
       10  discriminator_guidance      57.2 +- 1.2   0.47 +- 0.02   0.89 +- 0.03   0.18 +- 0.00 0.040 +- 0.001   0.81 +- 0.01 0.019 +- 0.002   1.08 +- 0.14      3
       10  finetune                   65.4 +- 26.1   0.49 +- 0.03   0.91 +- 0.07   0.20 +- 0.00 0.044 +- 0.003   0.80 +- 0.04 0.041 +- 0.041   0.97 +- 0.13      3
@@ -55,7 +55,7 @@ term.
 
 conditional
 
-       n  method           Frechet       precision          recall         density        coverage            C2ST           MMD^2         novelty      label acc.         utility            gain
+       n  method           Frechet       precision          recall         density        coverage            C2ST           MMD^2          memor.      label acc.         utility            gain
       10  tgdp        87.9 +- 14.4    0.50 +- 0.06    0.81 +- 0.08    0.21 +- 0.04  0.047 +- 0.003    0.83 +- 0.01  0.026 +- 0.009    0.89 +- 0.15    0.83 +- 0.01    0.54 +- 0.08    0.14 +- 0.00
       10  source      93.7 +- 15.7    0.51 +- 0.06    0.78 +- 0.08    0.21 +- 0.04  0.045 +- 0.004    0.84 +- 0.02  0.028 +- 0.008    0.90 +- 0.14    0.83 +- 0.01    0.55 +- 0.08    0.15 +- 0.01
       50  tgdp         47.4 +- 2.0    0.49 +- 0.01    0.92 +- 0.02    0.20 +- 0.01  0.049 +- 0.005    0.79 +- 0.01  0.014 +- 0.001    1.31 +- 0.04    0.82 +- 0.02    0.85 +- 0.05    0.12 +- 0.02
@@ -63,7 +63,7 @@ conditional
      200  tgdp         42.9 +- 2.6    0.49 +- 0.02    0.91 +- 0.04    0.22 +- 0.02  0.057 +- 0.004    0.77 +- 0.01  0.011 +- 0.001    1.48 +- 0.03    0.81 +- 0.02    0.94 +- 0.00    0.02 +- 0.00
      200  source       55.2 +- 3.1    0.48 +- 0.01    0.87 +- 0.04    0.21 +- 0.02  0.049 +- 0.003    0.82 +- 0.01  0.019 +- 0.001    1.54 +- 0.04    0.84 +- 0.03    0.94 +- 0.00    0.02 +- 0.00
 
-With labels TGDP is ahead of the source in Frechet distance on every seed (102.2, 88.3, 73.4 for 111.0, 89.3, 80.6 at n = 10)
+With labels TGDP is ahead of the source in Frechet distance on every seed (102.2, 88.3, 73.4 versus 111.0, 89.3, 80.6 at n = 10)
 and in recall, C2ST and MMD^2 at every n, as without; level in density and coverage, and in precision (ahead from 50 images
 on). Its samples show the class asked for a little less often (the judge is MNIST's classifier, which knows the source's hand),
 and a classifier of USPS gains as much from the source's samples as from TGDP's: .14 in accuracy at ten images, .12 at fifty,
@@ -72,7 +72,7 @@ and a classifier of USPS gains as much from the source's samples as from TGDP's:
 
 heads (seed 0; "own" is the table's first seed)
 
-       n  method                  heads          Frechet precision    recall   density  coverage      C2ST     MMD^2   novelty   trained
+       n  method                  heads          Frechet precision    recall   density  coverage      C2ST     MMD^2    memor.   trained
       10  tgdp                    on source         49.4      0.47      0.94     0.176     0.041      0.78     0.015      0.89   674,572
       10  tgdp                    own               52.3      0.43      0.93     0.156     0.038      0.79     0.017      0.90 1,075,416
       10  discriminator_guidance  on source         48.7      0.47      0.91     0.171     0.041      0.82     0.015      0.92   319,236
@@ -90,8 +90,8 @@ heads (seed 0; "own" is the table's first seed)
      200  source                                    59.3      0.44      0.88     0.176     0.043      0.83     0.021      1.69         0
 
 Classifier and guidance network on the frozen source's features are better in nearly everything at every n, the more so with few
-images, with a third fewer weights to train: held-out AUC .84, .88 and .90 for .73, .81 and .88 of classifiers of their own.
-TGDP on them is ahead of the source in every measure at every n, but for novelty at n = 10 (density and coverage are equal
+images, with a third fewer weights to train: held-out AUC .84, .88 and .90 versus .73, .81 and .88 of classifiers of their own.
+TGDP on them is ahead of the source in every measure at every n, but for the memorisation ratio at n = 10 (density and coverage are equal
 there); discriminator guidance too, but for density there. Training took 1.1 to 2.4 times as long, on a machine with other work;
 sampling, when it was quiet at last, as long.
 """

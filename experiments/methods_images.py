@@ -18,7 +18,7 @@ source's 600 included: tgdp 1117, dreambooth 811, finetune 727, textual_inversio
 self_supervised 1883, 1840 of them for a source of its own, multimodal 432, of them 327. Training and sampling of all took five hours
 of one core.
 
-         n  method                          Frechet           prec.          recall           dens.          cover.            C2ST         novelty   seeds    trained
+         n  method                          Frechet           prec.          recall           dens.          cover.            C2ST          memor.   seeds    trained
         10  tgdp                        52.2 +- 2.3    0.50 +- 0.04    0.90 +- 0.03    0.20 +- 0.01  0.045 +- 0.003    0.80 +- 0.02    1.04 +- 0.17       3    1077908
         10  discriminator_guidance      51.6 +- 1.9    0.47 +- 0.03    0.90 +- 0.02    0.18 +- 0.02  0.042 +- 0.003    0.81 +- 0.02    1.06 +- 0.13       3     319236
         10  finetune                   65.3 +- 23.5    0.50 +- 0.01    0.92 +- 0.06    0.20 +- 0.01  0.045 +- 0.005    0.80 +- 0.04    0.97 +- 0.13       3    1333969
@@ -64,7 +64,7 @@ is ahead of the source at every n and on every seed, and further with more image
 discriminator guidance on average, and like the latter more even (50 to 54, where adapters read 42 to 58 and fine-tuning 44 to
 90): guidance that has learned nothing leaves the source as it is. Discriminator guidance gains nothing from further images,
 TGDP does. With fifty it is ahead of fine-tuning on two seeds of three, behind adapters on every one in Frechet distance, ahead
-in MMD, precision and novelty; with two hundred behind both. It is still learning when its 1,000 steps end (held-out loss on
+in MMD, precision and memorisation ratio; with two hundred behind both. It is still learning when its 1,000 steps end (held-out loss on
 seed 2 .1223 to .1150). On layers of its own alone, without the source's features, it read 50.9, 49.2 and 47.7 on seed 0 (with
 them 49.6, 43.4 and 42.3). Domain guidance goes further in the direction of fine-tuning, wrong or right. DreamBooth, held back
 by the source's samples, is where the source is with ten and behind with two hundred, and the most even of all that change
@@ -80,7 +80,7 @@ of two that had other work; 500 samples, features of a classifier of the thin di
 train with 50 images on seed 2, those of the source (169) included: tgdp 228, lora 247, finetune 247, self_supervised 330 (its own
 source), dreambooth 334, gan 132. Of processor time the nine methods other than the first two took 73 minutes on two seeds, TGDP 8.
 
-         n  method                        Frechet         prec.        recall         dens.        cover.          C2ST       novelty   seeds    trained
+         n  method                        Frechet         prec.        recall         dens.        cover.          C2ST        memor.   seeds    trained
         10  tgdp                      51.5 +- 5.7  0.76 +- 0.07  0.92 +- 0.03  0.49 +- 0.08  0.74 +- 0.02  0.77 +- 0.01  1.04 +- 0.10       3     521502
         10  discriminator_guidance   90.4 +- 15.4  0.74 +- 0.05  0.65 +- 0.09  0.41 +- 0.09  0.60 +- 0.05  0.91 +- 0.02  1.08 +- 0.10       3     173676
         10  finetune                 56.7 +- 13.4  0.78 +- 0.05  0.90 +- 0.04  0.49 +- 0.07  0.72 +- 0.06  0.79 +- 0.03  0.99 +- 0.12       3     280177
@@ -122,7 +122,7 @@ source), dreambooth 334, gan 132. Of processor time the nine methods other than 
 
 How to read it. TGDP, adapters, fine-tuning with and without a representation, and domain guidance can not be told apart by three
 draws of ten images (50 to 61) or of fifty (32 to 36); with ten TGDP's draws are the most even. With two hundred they are within 18 to
-22, TGDP's samples less precise (.86 for .92 to .94) and the farthest from single target images (novelty 1.22 for 1.06 to 1.10). Its
+22, TGDP's samples less precise (.86 versus .92 to .94) and the farthest from single target images (memorisation ratio 1.22 versus 1.06 to 1.10). Its
 ratio says nothing here: all is done by the consistency term, with guidance that is free to move every pixel and up to 1,500 steps of
 it (on seed 0 at two hundred a stiffer network read 41.6 after 400 steps and 25.5 after 2,000). DreamBooth is held back by the
 source's own samples, which are nothing like the target; textual inversion can not name what the source has never seen; discriminator

@@ -64,3 +64,41 @@ def test_lower_floors_do_not_import_higher_ones():
         mine = floor_of[name.split(".")[1]]
         for other in others - {"tgdp_jax"}:
             assert floor_of[other.split(".")[1]] <= mine, f"{name} imports {other}, which stands above it"
+
+
+def test_nobody_below_imports_the_application():
+    for name, path in MODULES.items():
+        # The front door names it, and resolves it when it is asked for.
+        if name.split(".")[1:2] not in ([], ["app"], ["__main__"]):
+            above = {other for other in imported(path) if other.split(".")[1:2] == ["app"]}
+            assert not above, f"{name} imports {above}: only {' and '.join(ABOVE)} may"
+
+
+# Lists of names that settings are checked against; everything else of these packages is for those who build.
+REGISTRIES = {
+    "tgdp_jax.nets": {"NETWORKS", "EMBEDDINGS", "KERNELS"},
+    "tgdp_jax.sampling": {"GRIDS", "SOLVERS"},
+    "tgdp_jax.interop": set(),
+    "tgdp_jax.runtime": set(),
+    "flax": set(),
+    "optax": set(),
+}
+OPENING = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "load", "exists", "iterdir", "stat"}
+BUILDING = {"init", "apply", "build", "clone"}
+
+
+def test_settings_open_no_file_and_build_no_network():
+    settings = {name: path for name, path in MODULES.items() if name.startswith("tgdp_jax.settings")}
+    assert len(settings) > 5
+    for name, path in settings.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                assert called not in OPENING | BUILDING, f"{name} calls {called}"
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                modules = [f"{node.module}.{alias.name}" for alias in node.names]
+            for module in modules:
+                for package, allowed in REGISTRIES.items():
+                    if f"{module}.".startswith(package + "."):
+                        assert module.rpartition(".")[2] in allowed, f"{name} imports {module}"

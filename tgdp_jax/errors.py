@@ -36,6 +36,8 @@ def first_line(error: BaseException) -> str:
 
 def write_remedy(error: BaseException) -> str:
     """What helps where this error kept a file from being written: room where the disk or the quota is full."""
+    if isinstance(error, FileNotFoundError):  # made before the work began
+        return "its folder was removed meanwhile, so run the same command again"
     if any(_is_full(error, code) for code in _FULL):
         return "free some space or choose another place"
     return "choose another place"

@@ -23,6 +23,8 @@ from tgdp_jax.sde import expand
 Array = jax.Array
 LogRatioFn = Callable[[Array, Array, Any], Array]  # (x [B, *D], t [B], cond) -> log h [B]; never h itself
 Transform = Callable[[ScoreFn], ScoreFn]
+# A time of a grid that is an end of an interval but for rounding in float32 lies in it.
+ROUNDING = 1e-6
 
 
 def grad_log_ratio(log_h: LogRatioFn, x: Array, t: Array, cond: Any = None) -> Array:
@@ -49,7 +51,7 @@ class GuidedScore:
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
         guidance = self.scale * grad_log_ratio(self.log_h, x, t, cond)
         if self.interval is not None:
-            on = (t >= self.interval[0]) & (t <= self.interval[1])
+            on = (t >= self.interval[0] - ROUNDING) & (t <= self.interval[1] + ROUNDING)
             guidance = jnp.where(expand(on, x), guidance, 0.0)
         return self.score(x, t, cond) + guidance
 

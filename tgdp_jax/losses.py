@@ -11,7 +11,8 @@ d/dg E[loss | x_t] = 0 is linear in r, which is why E[r | x_t] comes out and not
     log_mse   2 (g - log r) = 0                         ->  g = E[log r | x_t] <= log E[r | x_t]      (biased)
 
 The losses take log r and two log weights, so that x_0 may come from any proposal: `log_w` is log p/proposal and
-`log_w + log_r` is then log q/proposal. With plain source samples log_w = 0.
+`log_w + log_r` is then log q/proposal. With plain source samples log_w = 0. Log r may be -inf, where r = 0; from
+above it is bounded by what float32 holds: log r < 88, and log w r^2 < 88 for mse.
 
 Adversarial losses compare data x ~ q with a generator's samples x' ~ g through a discriminator D. Pointwise,
 d/dD [ q softplus(-D) + g softplus(D) ] = 0 gives D = log q/g, and the value there is 2 log 2 - 2 JS(q, g) (Goodfellow
@@ -21,6 +22,7 @@ et al. 2014). A critic minimises E D(x') - E D(x) instead, over D with slopes of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -110,9 +112,15 @@ def domain_classification(logit: Array, is_target: Array) -> Array:
     return jax.nn.softplus(logit) - is_target * logit
 
 
+# log r that losses which regress on it take r = 0 for: of the smallest number that float32 holds in full.
+LEAST_LOG_RATIO = math.log(float(jnp.finfo(jnp.float32).tiny))
+
+
 def mse(g: Array, log_r: Array, log_w: Array) -> Array:
     """w (e^g - r)^2 [B]; minimiser g = log E_p[r | x_t] (the paper's loss, on e^g). Variance of r is its enemy."""
-    return jnp.exp(log_w) * jnp.square(jnp.exp(g) - jnp.exp(log_r))
+    # The weight within the square: r^2 overflows where w r^2 does not, for pooled weights are about 1/r.
+    half = 0.5 * log_w
+    return jnp.square(jnp.exp(half + g) - jnp.exp(half + log_r))
 
 
 def kl(g: Array, log_r: Array, log_w: Array) -> Array:
@@ -126,17 +134,20 @@ def logistic(g: Array, log_r: Array, log_w: Array) -> Array:
 
 
 def log_mse(g: Array, log_r: Array, log_w: Array) -> Array:
-    """w (g - log r)^2 [B]; BIASED: its minimiser is E_p[log r | x_t]. For comparison only."""
-    return jnp.exp(log_w) * jnp.square(g - log_r)
+    """w (g - log r)^2 [B]; BIASED: its minimiser is E_p[log r | x_t]. For comparison only.
+
+    Where r = 0 its logarithm counts as that of the smallest float32, -87.3, or the mean would be -inf.
+    """
+    return jnp.exp(log_w) * jnp.square(g - jnp.maximum(log_r, LEAST_LOG_RATIO))
 
 
 def cep(g: Array, log_r: Array, log_w: Array) -> Array:
     """Contrastive energy prediction over the batch [B], all rows at one shared t (Lu et al. 2023, eq. 12).
 
     B * softmax_i(log r + log w) * -log softmax_i(g + log w). Minimiser in the limit of large B: g = log E_p[r | x_t]
-    up to a constant, which the gradient of g does not see.
+    up to a constant, which the gradient of g does not see. In a batch of r = 0 alone all rows are alike.
     """
-    target = jax.nn.softmax(log_r + log_w)
+    target = jax.nn.softmax(jnp.maximum(log_r, LEAST_LOG_RATIO) + log_w)
     return -g.shape[0] * target * jax.nn.log_softmax(g + log_w)
 
 
@@ -252,4 +263,6 @@ def distances(x: Array, y: Array) -> Array:
     x, y = (a.reshape(a.shape[0], -1) for a in (x - middle, y - middle))
     product = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
     square = jnp.sum(x**2, -1)[:, None] + jnp.sum(y**2, -1) - 2 * product
-    return jnp.sqrt(jnp.maximum(square, 0.0))
+    # Rows that coincide, as each does with itself, have no direction: the slope is zero there, not NaN.
+    apart = square > 0
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)

@@ -88,6 +88,23 @@ def test_a_step_has_the_rate_of_the_interval_before_it(name):
     np.testing.assert_allclose(in_double(sde.f, at), in_double(sde.f, before), rtol=1e-12)
 
 
+@pytest.mark.parametrize("steps", [50, 200, 1000, 4000])
+@pytest.mark.parametrize("times", ["quotients", "uniform grid"])
+def test_every_step_in_single_precision_has_the_rate_of_the_interval_before_it(steps, times):
+    sde = DiscreteVP("linear", 1e-4, 0.02, steps)
+    numbers = np.arange(steps) + 1
+    t = np.float32(numbers) / np.float32(steps)
+    if times == "uniform grid":
+        t = np.asarray(sampling.grids.make_grid("uniform", sde, steps - 1))[::-1]
+    beta = np.linspace(1e-4, 0.02, steps)
+    rate = -steps * np.log1p(-beta)  # of -log alpha^2, which is g^2 and -2 f
+    for f, g in ((sde.f(t), sde.diffusion(t)), (jax.jit(sde.f)(t), jax.jit(sde.diffusion)(t))):
+        np.testing.assert_allclose(-2 * np.asarray(f, np.float64), rate, rtol=1e-6)
+        np.testing.assert_allclose(np.asarray(g, np.float64) ** 2, rate, rtol=4e-5)
+    # log alpha^2 itself is continuous there: it is off by what the times are.
+    np.testing.assert_allclose(-2 * np.asarray(sde.log_alpha(t), np.float64), np.cumsum(rate) / steps, rtol=2e-4)
+
+
 @EVERY
 def test_log_snr_falls_and_is_inverted(name):
     sde = CHAINS[name]

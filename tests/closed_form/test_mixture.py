@@ -30,6 +30,8 @@ from tests.helpers import (
 from tgdp_jax.data.mixture import ExactLogRatio, ExactScore, GaussianMixture
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import GuidedScore, combine_scores, grad_log_ratio, log_ratio_guidance
+from tgdp_jax.sampling.grids import make_grid
+from tgdp_jax.sde import DiscreteVP
 
 # One process that keeps the variance and one that does not: the mixture sees them through alpha and sigma alone.
 NAMES = pytest.mark.parametrize("name", ["vp", "ve"])
@@ -211,6 +213,19 @@ def test_interval_switches_guidance_off_outside_and_includes_its_ends():
         inside[:, None], evaluate(ExactScore(target, sde), x, t), evaluate(ExactScore(source, sde), x, t)
     )
     np.testing.assert_allclose(guided, expected, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("steps", [50, 200, 1000])
+def test_guidance_acts_at_the_ends_of_its_interval_whatever_their_rounding(steps):
+    with jax.enable_x64(False):
+        times = make_grid("uniform", DiscreteVP(num_steps=steps), steps - 1)  # the multiples of 1/steps, downwards
+    numbers = np.arange(steps, 0, -1)
+    for low, high in ((0.1, 0.5), (0.3, 0.7), (0.14, 0.58)):
+        guided = log_ratio_guidance(lambda x, t, cond: x[:, 0], interval=(low, high))(lambda x, t, cond: 0.0 * x)
+        with jax.enable_x64(False):
+            on = np.asarray(guided(jnp.zeros((steps, 1)), times))[:, 0]
+        inside = (numbers >= round(low * steps)) & (numbers <= round(high * steps))
+        np.testing.assert_array_equal(on, inside)
 
 
 @pytest.mark.parametrize("interval", [(0.5, 0.2), (0.3, 0.3)])

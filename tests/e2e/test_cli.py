@@ -86,11 +86,11 @@ def test_methods_may_be_given_by_their_aliases(asked):
 
 
 def test_the_other_commands_take_their_options(asked):
-    more = {"modality": (), "given": (), "scale": 1.0}
+    more = {"modality": (), "given": (), "scale": 1.0, "quiet": False}
     assert asked("sample", "folder") == (Path("folder"), 1000, Path("samples.npz"), more)
     assert asked("sample", "folder", "--num", "3", "--out", "a.npz") == (Path("folder"), 3, Path("a.npz"), more)
     *_, more = asked("sample", "folder", "--modality", "a", "b", "--given", "c=d", "--scale", "2")
-    assert more == {"modality": ("a", "b"), "given": ("c=d",), "scale": 2.0}
+    assert more == {"modality": ("a", "b"), "given": ("c=d",), "scale": 2.0, "quiet": False}
     assert asked("diagnose", "--source", "a", "--target", "b", "--seed", "2") == (Path("a"), Path("b"), 2, None)
 
 

@@ -51,7 +51,7 @@ def folder(finished, tmp_path):
 def test_a_comparison_leaves_its_files(finished):
     folder, _, err = finished
     assert {path.name for path in folder.iterdir()} == {
-        *(set(LEFT) - {"samples.npz"}),
+        *(set(LEFT) - {"samples.npz", "complete.json"}),
         *("cells", "checkpoints", "pictures", "samples"),
     }
     names = {f"{m.replace(' ', '_')}-n{n}-seed{seed}.json" for m, n, seed in CELLS}
@@ -206,7 +206,20 @@ def test_one_cell_can_be_computed_anew(folder):
     assert {name: after[name] for name in others} == others
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"metrics": {}}'])
+DAMAGED_CELLS = (
+    "",
+    "{",
+    "[]",
+    '{"metrics": {}}',
+    '{"metrics": {"sw2": 3}, "warnings": [], "parameters": 0, "trained_parameters": 0}',
+    '{"metrics": {}, "warnings": "none", "parameters": 0, "trained_parameters": 0}',
+    '{"metrics": {}, "warnings": [], "parameters": null, "trained_parameters": 0}',
+    '{"metrics": {}, "warnings": [], "parameters": 0, "trained_parameters": 0, "calibration": [1]}',
+    "[" * 100_000,
+)
+
+
+@pytest.mark.parametrize("text", DAMAGED_CELLS, ids=range(len(DAMAGED_CELLS)))
 def test_a_damaged_cell_is_named_with_the_remedy(folder, text):
     cell = folder / "cells" / "kde-n4-seed1.json"
     cell.write_text(text)

@@ -1,6 +1,7 @@
 """`tgdp probe`, from data to the sentence, and what it leaves."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -58,6 +59,24 @@ def test_the_same_command_shows_what_is_there_and_goes_on_where_it_stopped(finis
     fresh, kept = json.loads((folder / "probe.json").read_text()), json.loads(record)
     del fresh["total_seconds"], kept["total_seconds"]
     assert fresh == kept
+
+
+@pytest.mark.parametrize("change", [{"cells": 3}, {"rows": None}, {"best": [3]}, {"finding": None}, {"problem": 3}])
+def test_a_record_that_is_not_what_was_written_is_one_sentence(finished, tmp_path, change):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    (folder / "complete.json").unlink()  # as an earlier version left it
+    path = folder / "probe.json"
+    path.write_text(json.dumps(strict_json(path) | change))
+    said = refused(*PROBE, "--out", folder)
+    assert f"{path} can not be read (its contents are not what was written: " in said and "delete it" in said
+
+
+def test_a_damaged_picture_is_made_again(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    (folder / "probe.png").write_bytes(b"")
+    _, said = call(*PROBE, "--out", folder)
+    assert "damaged or gone: probe.png; made again" in said and said.count("already finished, loaded") == 2
+    assert (folder / "probe.png").read_bytes() == (finished[0] / "probe.png").read_bytes()
 
 
 def test_what_does_not_fit_is_refused(finished, tmp_path):

@@ -1,8 +1,9 @@
-"""Density, coverage, precision and recall against the definition and their expectations."""
+"""Density, coverage, precision and recall against the definition and their expectations, with ties and without."""
 
 import numpy as np
 import pytest
 
+from tests.metrics.tied import KINDS, NEVER
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.coverage import density_coverage, expected_coverage, precision_recall
 
@@ -125,17 +126,85 @@ def test_far_samples_score_nothing():
 
 
 @pytest.mark.parametrize("dim", DIMS)
-def test_copies_have_density_one_and_full_coverage(dim):
-    # Open balls: the row that sets the radius is not inside, the centre's own copy is.
+def test_copies_lie_inside_all_balls_but_on_one_they_lie_at_the_edge(dim):
+    # The centre's copy and those of its k - 1 nearest are inside; that of the k-th is drawn by lot against the k-th.
     (real,) = draw(dim, 300)
-    assert density(real, real) == pytest.approx(1, abs=1e-12)
+    assert density(real, real) == pytest.approx(1 + 0.5 / 5, abs=1e-12)
     assert coverage(real, real) == precision(real, real) == recall(real, real) == 1
 
 
+def by_lot(real, fake, k, rng):
+    """(density, coverage) with every tie broken by lot, from the definition."""
+    held = []
+    for i, centre in enumerate(real):
+        rows = np.concatenate([np.delete(real, i, axis=0), fake])
+        distance = ((rows - centre) ** 2).sum(1)  # of integers: exact
+        order = np.lexsort([rng.uniform(size=len(rows)), distance])
+        kth = np.flatnonzero(order < len(real) - 1)[k - 1]
+        held.append((order[:kth] >= len(real) - 1).sum())
+    return np.sum(held) / (k * len(fake)), np.mean(np.array(held) > 0)
+
+
 @pytest.mark.parametrize("dim", DIMS)
-def test_repeated_real_rows_have_empty_balls(dim):
+@pytest.mark.parametrize("k", [1, 3])
+def test_ties_count_as_they_do_on_average_over_lots(dim, k):
+    rng = np.random.default_rng(dim)
+    share = 0.5 if dim == 2 else 0.05  # either way rows repeat and distances tie
+    real, fake = ((rng.uniform(size=(n, dim)) < share).astype(float) for n in (25, 15))
+    real[:5] *= 2
+    lots = np.array([by_lot(real, fake, k, rng) for _ in range(600)])
+    errors = lots.std(0, ddof=1) / np.sqrt(len(lots))
+    assert (np.abs(np.array(density_coverage(real, fake, k)) - lots.mean(0)) < 4 * errors).all()
+
+
+@pytest.mark.parametrize("dim", [1, 3, 12])
+@pytest.mark.parametrize("kind", KINDS)
+def test_fresh_data_meet_the_expectation_however_they_tie(kind, dim):
+    rng = np.random.default_rng(dim)
+    n, m = 300, 200
+    found = np.array([density_coverage(KINDS[kind](rng, n, dim), KINDS[kind](rng, m, dim)) for _ in range(30)])
+    expected = np.array([1.0, expected_coverage(n, m)])
+    errors = found.std(0, ddof=1) / np.sqrt(len(found))
+    assert (np.abs(found.mean(0) - expected) < 4 * errors + 1e-3).all()
+    assert (np.abs(found.mean(0) - expected) < 0.04).all()
+
+
+@pytest.mark.parametrize("dim", [1, 3, 12])
+@pytest.mark.parametrize("kind", NEVER)
+def test_a_sampler_that_never_emits_the_value_that_ties_scores_worse(kind, dim):
+    rng = np.random.default_rng(dim)
+    real, fresh, never = KINDS[kind](rng, 400, dim), KINDS[kind](rng, 400, dim), NEVER[kind](rng, 400, dim)
+    whole, lacking = coverage(real, fresh), coverage(real, never)
+    assert whole == pytest.approx(expected_coverage(400, 400), abs=0.05)
+    if kind == "zeros_in_one_column" and dim > 1:
+        # Off the plane of zeros, but the nearer to it, relative to other distances, the more columns there are.
+        assert density(real, never) < density(real, fresh) - 0.1
+        assert lacking < whole - (0.1 if dim == 3 else 0.01)
+    else:
+        assert lacking < whole - 0.1
+    if kind in ("rows_of_zeros", "half_blank"):
+        blank = (real == real.min()).all(1) if kind == "half_blank" else (real == 0).all(1)
+        assert lacking == pytest.approx(1 - blank.mean(), abs=0.03)
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_repeated_rows_share_the_places_in_their_balls(dim):
+    # Five rows, eight times each: every ball has radius zero, seven real rows and eight fake ones at its edge.
     real = np.repeat(draw(dim, 5)[0], 8, axis=0)
-    assert coverage(real, real) == density(real, real) == precision(real, real) == 0
+    assert density(real, real) == pytest.approx(1, abs=1e-12)
+    assert coverage(real, real) == pytest.approx(1 - np.prod([(7 - j) / (15 - j) for j in range(5)]), abs=1e-12)
+    assert precision(real, real) == recall(real, real) == 1
+    assert density(real, real + 1) == coverage(real, real + 1) == precision(real, real + 1) == 0
+
+
+@pytest.mark.parametrize("dim", [3, 12])
+def test_distances_tie_whatever_their_rounding(dim):
+    rng = np.random.default_rng(0)
+    real, fake = KINDS["binary"](rng, 200, dim), KINDS["binary"](rng, 150, dim)
+    for metric in (coverage, density, precision, recall):
+        exact = metric(real, fake)
+        assert metric(0.1 * real + 1e3, 0.1 * fake + 1e3) == pytest.approx(exact, abs=1e-12)
+        assert metric(real.astype(np.float32) / 3, fake.astype(np.float32) / 3) == pytest.approx(exact, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", [density_coverage, precision_recall])

@@ -47,6 +47,20 @@ def test_white_noise_is_nearer_to_white_noise_than_to_a_random_walk():
     assert log_spectral_distance_value(noise(50, 1).cumsum(1), noise(50, 2)).value > 5
 
 
+@pytest.mark.parametrize("length", [7, 100, 450, 1000])
+def test_flat_lines_of_different_heights_have_the_same_spectrum(length):
+    flat, high = np.full((5, length, 2), 0.1), np.full((4, length, 2), 3.7)
+    assert log_spectral_distance_value(flat, high) == (0.0, 0.0)
+    # One channel with a wave, one without.
+    wave = np.stack([np.sin(np.arange(length)), np.full(length, 0.1)], -1)[None] + np.zeros((6, 1, 1))
+    assert log_spectral_distance_value(wave, wave + np.array([0.0, 3.0])).value == pytest.approx(0, abs=1e-9)
+
+
+def test_records_too_short_to_beat_are_refused():
+    with pytest.raises(UserError, match="at least two samples in time"):
+        heart_rates(np.zeros((3, 1, 8)), rate=100)
+
+
 def test_rates_of_simulated_records_are_found_with_noise_and_offsets():
     records = simulate([0, 1], SOURCE, 200)
     regular = records.y != AFIB  # whose intervals are random

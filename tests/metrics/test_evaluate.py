@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from tests.helpers import paper_pair
+from tests.metrics import tied
 from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.errors import UserError
-from tgdp_jax.metrics.coverage import density_coverage
+from tgdp_jax.metrics.coverage import density_coverage, expected_coverage
 from tgdp_jax.metrics.evaluate import evaluate, evaluate_closed_form
 from tgdp_jax.metrics.evidence import Evidence
 from tgdp_jax.metrics.memorisation import memorisation_ratio
@@ -119,6 +120,17 @@ def test_discrete_rows_have_every_metric_but_memorisation():
     got = evaluate(x, y, train)
     assert math.isnan(got["memorisation"].value)
     assert all(math.isfinite(got[name].value) for name in DATA_ONLY - {"memorisation"})
+    assert got["density"].value == pytest.approx(1, abs=0.01)
+    assert got["coverage"].value == pytest.approx(expected_coverage(200, 200), abs=0.01)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in tied.KINDS if kind != "binary"])
+def test_fresh_data_read_well_however_they_tie(kind):
+    rng = np.random.default_rng(0)
+    got = evaluate(*(tied.KINDS[kind](rng, n, 3) for n in (400, 400, 100)))
+    assert all(math.isfinite(v.value) and math.isfinite(v.spread) for v in got.values())
+    for name, ideal in (("density", 1), ("coverage", expected_coverage(400, 400)), ("memorisation", 1), ("mmd2", 0)):
+        assert abs(got[name].value - ideal) < 5 * got[name].spread + 0.005, name
 
 
 def test_images_are_accepted():

@@ -98,3 +98,17 @@ def test_bad_inputs_are_refused():
         frechet(np.zeros((5, 3)), np.zeros((5, 4)))
     with pytest.raises(UserError, match="y has NaN"):
         frechet_value(np.zeros((5, 3)), np.full((5, 3), np.nan))
+
+
+def test_constant_columns_and_blank_rows_have_covariances_without_an_inverse():
+    s, t, m = np.array([1.0, 0.0, 0.5]), np.array([1.5, 2.0, 0.0]), np.array([0.3, -1.0, 2.0])
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=(60, 3)) for _ in range(2))
+    x, y = ((a - a.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(a.T))).T for a in (x, y))
+    expected = (m**2).sum() + ((s - t) ** 2).sum()
+    assert frechet(0.1 + x * s, 0.1 + m + y * t) == pytest.approx(expected, rel=1e-7)
+    # Two points: all that is left is the distance of the means.
+    assert frechet(np.full((5, 3), 0.1), np.full((4, 3), 0.4)) == pytest.approx(3 * 0.3**2, rel=1e-9)
+    # Blank with probability one half: the variance of a coin, and one axis.
+    blank = np.repeat([[-1.0] * 3, [1.0] * 3], 50, axis=0)
+    assert frechet(blank, np.zeros((5, 3))) == pytest.approx(3 * 100 / 99, rel=1e-9)

@@ -117,3 +117,21 @@ def test_bad_inputs_are_refused(parts):
         evaluate_images(fresh, reference, train[:, :4], quick_features())
     with pytest.raises(UserError, match="one label a row"):
         evaluate_images(fresh, reference, train, quick_features(), labels=labels[1:])
+
+
+def test_blank_images_are_no_fault_where_the_target_has_as_many(parts):
+    rng = np.random.default_rng(0)
+    train, reference, fresh = (
+        np.where(rng.uniform(size=(len(x), 1, 1, 1)) < 0.5, np.float32(-1), x)
+        for x in (parts[name][0] for name in ("train", "reference", "fresh"))
+    )
+    samplers = {"fresh": fresh, "never blank": parts["fresh"][0], "copies": train[rng.integers(len(train), size=400)]}
+    found = {name: evaluate_images(x, reference, train, quick_features()) for name, x in samplers.items()}
+    assert found["fresh"]["density"].value == pytest.approx(1, abs=0.1)
+    assert found["fresh"]["coverage"].value == pytest.approx(expected_coverage(400, 400), abs=0.04)
+    assert abs(found["fresh"]["memorisation"].value - 1) < 4 * found["fresh"]["memorisation"].spread
+    assert abs(found["fresh"]["c2st"].value - 0.5) < 4 * found["fresh"]["c2st"].spread
+    for name in ("coverage", "recall"):
+        assert found["never blank"][name].value < found["fresh"][name].value - 0.3
+    assert found["never blank"]["memorisation"].value > found["fresh"]["memorisation"].value
+    assert found["copies"]["memorisation"].value == 0

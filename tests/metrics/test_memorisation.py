@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.metrics.tied import KINDS, NEVER
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.memorisation import memorisation_ratio, nearest_training_distance
 
@@ -60,6 +61,25 @@ def test_an_offset_changes_nothing(dim):
 def test_images_are_flattened_and_one_training_row_is_enough():
     x = np.zeros((3, 4, 4))
     np.testing.assert_allclose(nearest_training_distance(x, np.ones((1, 4, 4))), 4)
+
+
+@pytest.mark.parametrize("dim", [3, 12])
+@pytest.mark.parametrize("kind", ["rows_of_zeros", "half_blank"])
+def test_repeats_that_fresh_data_have_say_nothing_of_novelty(kind, dim):
+    rng = np.random.default_rng(dim)
+    train, fresh, held_out = (KINDS[kind](rng, n, dim) for n in (100, 3000, 3000))
+    copies = train[rng.integers(len(train), size=1000)]
+    assert memorisation_ratio(fresh, train, reference=held_out) == pytest.approx(1, abs=0.1)
+    assert memorisation_ratio(copies, train, reference=held_out) == 0
+    assert memorisation_ratio(NEVER[kind](rng, 3000, dim), train, reference=held_out) > 1.05
+
+
+def test_ratio_with_repeats_by_hand():
+    train, reference = np.zeros((1, 1)), np.array([0.0, 0, 0, 2, 4, 6])
+    # Half of the reference repeats; the median of the rest is 4. So half of the samples go, and 1, 2, 3 are left.
+    assert memorisation_ratio(np.array([3.0, 0, 0, 1, 0.5, 2]), train, reference=reference) == 2 / 4
+    # Every row is left out on neither side, however few the samples.
+    assert memorisation_ratio(np.array([8.0]), train, reference=reference) == 8 / 4
 
 
 def test_bad_inputs_are_refused():

@@ -223,6 +223,13 @@ def test_overlap_on_a_grid_is_exact():
     assert neighbour_overlap(grid, np.array([[0.0], [-0.4], [-1.0], [-1.5], [300.0]])) == 0.6
 
 
+@pytest.mark.parametrize("step", [0.1, 0.3, 0.7])
+def test_rounding_does_not_decide_on_a_grid(step):
+    # One step beyond the end: as far as grid points are from one another, but for rounding.
+    for n in range(5, 80):
+        assert neighbour_overlap((step * np.arange(n))[:, None], np.array([[step * n]])) == 1
+
+
 def test_repeated_and_constant_source_rows():
     rng = np.random.default_rng(0)
     once = rng.normal(size=(500, 2))

@@ -54,6 +54,14 @@ class TestProbe:
         assert not found.linear[0][1] and not found.neighbours[0][1]
 
 
+def test_rows_of_one_class_are_all_there_is():
+    x = np.random.default_rng(0).normal(size=(10, 3))
+    found = probe(Labelled(x, np.full(10, 2)), (Labelled(x, np.arange(10) % 5), Labelled(x[:1], np.array([2]))))
+    for right in found:
+        np.testing.assert_array_equal(right[0], np.arange(10) % 5 == 2)
+        assert right[1].tolist() == [True]
+
+
 def test_claims_of_being_better_follow_the_sign_test():
     right, other = np.array([True] * 8 + [True] * 5), np.array([False] * 8 + [True] * 5)
     assert better_beyond_chance(right, other) == better_beyond_chance(other, right) == pytest.approx(2 / 2**8)

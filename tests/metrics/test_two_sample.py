@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.two_sample import (
@@ -211,6 +212,16 @@ def test_median_bandwidth(rng):
     assert median_bandwidth(rng.normal(size=(5000, 2)), x + 100, x - 100) > 100
     y = rng.normal(size=(300, 2)) + 1
     assert mmd2(x, y) == mmd2(x, y, bandwidth=median_bandwidth(x, y))
+
+
+def test_median_bandwidth_leaves_pairs_that_coincide_out(rng):
+    x = rng.normal(size=(400, 2))
+    x[:320] = 0  # 64 % of the pairs
+    assert median_bandwidth(x) == pytest.approx(np.median(pdist(x)[pdist(x) > 0])) and median_bandwidth(x) > 0.5
+    y = rng.normal(size=(400, 2))
+    y[rng.permutation(400)[:320]] = 0
+    assert abs(mmd2_value(x, y).value) < 4 * mmd2_value(x, y).spread
+    assert mmd2_value(x, rng.normal(size=(400, 2))).value > 0.1
 
 
 # Bad inputs

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from tests.metrics.tied import KINDS
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.two_sample_classifier import c2st
 
@@ -62,6 +63,16 @@ def test_what_the_features_do_not_spell_out_is_not_seen():
     assert c2st(x, 3 * y).auc.value == pytest.approx(0.5, abs=0.06)
     features = [np.hstack([a, a**2]) for a in (x, 3 * y)]
     assert c2st(*features).auc.value > 0.7
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fresh_data_read_a_half_however_they_tie(kind):
+    rng = np.random.default_rng(0)
+    x, y = (KINDS[kind](rng, 300, 4) for _ in range(2))
+    for value, spread in c2st(x, y):
+        assert abs(value - 0.5) < 4 * spread
+    # Nothing to go by at all.
+    assert c2st(np.full((40, 2), 0.1), np.full((40, 2), 0.1)) == ((0.5, 0.0), (0.5, 0.0))
 
 
 def test_bad_inputs_are_refused():

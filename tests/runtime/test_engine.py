@@ -26,6 +26,14 @@ ROOT = Path(__file__).parents[1]
         ({"coordinator": "a:1", "process_id": 0}, "needs all of --coordinator, --num-processes and --process-id"),
         ({"coordinator": "a:1", "num_processes": 2, "process_id": 2}, r"process-id is 2: it must lie in 0\.\.1"),
         ({"coordinator": "a:1", "num_processes": 2, "process_id": -1}, r"process-id is -1: it must lie in 0\.\.1"),
+        ({"coordinator": "a:1", "num_processes": 0, "process_id": 0}, "num-processes is 0: give at least 1"),
+        *(
+            (
+                {"coordinator": text, "num_processes": 2, "process_id": 0},
+                "coordinator is .*: give HOST:PORT of process 0",
+            )
+            for text in ("garbage", "", ":1", "a:", "a:b", "a:0", "a:65536", "a:-1", "a:1.5", "a:1 ", "a:" + "9" * 5000)
+        ),
     ],
 )
 def test_settings_that_can_not_be_are_refused(options, message):

@@ -8,6 +8,7 @@ from scipy import stats
 
 from tests.helpers import PROCESSES
 from tgdp_jax.errors import UserError
+from tgdp_jax.sde import VE, VP, DiscreteVP
 from tgdp_jax.train.batches import Rows, all_rows, draw_rows, fold_rows, mean_weights, num_folds, stratified_times
 
 
@@ -78,25 +79,53 @@ def test_draws_differ_by_key():
     assert (a != b).any()
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+EVERY = pytest.mark.parametrize("sde", [*PROCESSES.values(), DiscreteVP(), DiscreteVP("scaled_linear", 0.00085, 0.012)])
+
+
+def cells(t, sde):
+    """u in [0, 1] of times t, by bisection."""
+    low, high = np.zeros(t.shape), np.ones(t.shape)
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        below = np.asarray(sde.training_time(middle)) < t
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return low
+
+
+@EVERY
 @pytest.mark.parametrize("num", [1, 7, 256])
-def test_times_are_stratified_in_their_square_root(name, num):
-    sde = PROCESSES[name]
+def test_times_are_stratified(sde, num):
     t = np.asarray(stratified_times(jax.random.key(0), num, sde), np.float64)
     assert t.shape == (num,) and np.all(t >= sde.t_min * (1 - 1e-5)) and np.all(t <= 1)
-    low = sde.t_min**0.5
-    cell = (np.sqrt(t) - low) / (1 - low) * num
+    cell = cells(t, sde) * num
     assert np.all(cell > np.arange(num) - 1e-3) and np.all(cell < np.arange(num) + 1 + 1e-3)
 
 
-def test_times_fill_their_cells():
-    sde = PROCESSES["vp"]
+@EVERY
+def test_times_fill_their_cells(sde):
     keys = jax.random.split(jax.random.key(0), 500)
     t = np.asarray(jax.vmap(lambda k: stratified_times(k, 4, sde))(keys), np.float64)
-    low = sde.t_min**0.5
-    within = (np.sqrt(t) - low) / (1 - low) * 4 - np.arange(4)
-    for column in within.T:
+    for column in (cells(t, sde) * 4 - np.arange(4)).T:
         assert stats.kstest(column, "uniform").pvalue > 1e-3
+
+
+@EVERY
+def test_small_times_have_their_share_and_large_ones_do_not_starve(sde):
+    t = np.asarray(stratified_times(jax.random.key(0), 10_000, sde))
+    high, at, low = (float(sde.log_snr(jnp.float32(time))) for time in (sde.t_min, 0.1, 1.0))
+    uniform = (high - at) / (high - low)
+    assert 0.58 * uniform < np.mean(t < 0.1) < 1.01 * uniform
+    assert np.mean(t > 0.5) >= 0.29
+    if isinstance(sde, VE):
+        # Linear in t, so that draws are uniform in log-SNR itself.
+        place = (np.asarray(sde.log_snr(t)) - low) / (high - low)
+        np.testing.assert_allclose(np.sort(place), (np.arange(10_000) + 0.5) / 10_000, atol=1e-4)
+
+
+def test_the_paper_process_draws_squares_as_ever():
+    u = (jnp.arange(64) + jax.random.uniform(jax.random.key(3), (64,))) / 64
+    low = VP().t_min ** 0.5
+    np.testing.assert_array_equal(stratified_times(jax.random.key(3), 64, VP()), (low + (1.0 - low) * u) ** 2)
 
 
 def test_weights_of_a_mean_leave_the_padding_out():

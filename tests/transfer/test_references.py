@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests import tiny
 from tests.helpers import single_gaussian, standard_errors
 from tgdp_jax.data.mixture import ExactLogRatio
 from tgdp_jax.errors import UserError
 from tgdp_jax.sde import VP
-from tgdp_jax.transfer.kde import LEFT_OUT, kde_fit
+from tgdp_jax.train.session import QUIET
+from tgdp_jax.transfer.kde import KDE, LEFT_OUT, kde_fit, kde_fit_classes
 from tgdp_jax.transfer.resampling import ReferenceGenerator, weighted_choice
 
 PROBLEMS = {
@@ -60,6 +62,62 @@ def test_repeated_rows_are_survived_unless_there_is_nothing_else():
     assert kde_fit(np.concatenate([x, x[:3]])) > 0.05
     with pytest.raises(UserError, match="remove repeated rows"):
         kde_fit(np.concatenate([x, x]))
+
+
+def test_every_class_has_the_bandwidth_of_its_own_rows():
+    rng = np.random.default_rng(0)
+    narrow, wide = 0.01 * rng.normal(size=(30, 2)), 5 + rng.normal(size=(40, 2))
+    alone, twins = np.array([[9.0, 9.0]]), np.array([[-3.0, 0.0], [-3.0, 0.0]])
+    x = np.concatenate([narrow, wide, alone, twins])
+    y = np.repeat([0, 1, 2, 4], [30, 40, 1, 2])
+    found = kde_fit_classes(x, y, 5)
+    assert found[0] == kde_fit(narrow) and found[1] == kde_fit(wide) and found[1] > 20 * found[0]
+    # One row, no row, repeated rows alone.
+    np.testing.assert_allclose(found[2:], 0.5 * (found[0] + found[1]))
+    order = rng.permutation(len(x))
+    np.testing.assert_allclose(kde_fit_classes(x[order], y[order], 5), found)
+
+
+def test_classes_of_one_row_each_share_the_bandwidth_of_all_rows():
+    x = PROBLEMS["plane"][:6]
+    np.testing.assert_array_equal(kde_fit_classes(x, np.arange(6), 6), np.full(6, kde_fit(x)))
+    with pytest.raises(UserError, match="at least two rows"):
+        kde_fit_classes(x[:1], np.array([0]), 2)
+    with pytest.raises(UserError, match="remove repeated rows"):
+        kde_fit_classes(np.concatenate([x, x]), np.tile(np.arange(6), 2), 6)
+
+
+def test_samples_of_a_class_spread_as_its_rows_do():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [40, 60])
+    x = rng.normal(size=(100, 2)) * np.where(labels == 0, 0.01, 1.0)[:, None]
+    widths = kde_fit_classes(x, labels, 2)
+    generator = ReferenceGenerator(x, widths[labels], weighted_choice(np.ones(100), labels))
+    cond = np.repeat([0, 1], 10_000)
+    drawn = generator.draw(jax.random.key(0), np.arange(20_000), cond)
+    for label in (0, 1):
+        rows, samples = x[labels == label], drawn[cond == label]
+        second = (samples - rows.mean(0)) ** 2
+        assert (standard_errors(second, rows.var(0) + widths[label] ** 2) < 4).all()
+    # Without labels a row keeps its own width.
+    free = generator.draw(jax.random.key(1), np.arange(20_000))
+    second = (free - x.mean(0)) ** 2
+    assert (standard_errors(second, x.var(0) + (widths[labels] ** 2).mean()) < 4).all()
+
+
+def test_a_conditional_problem_stores_a_bandwidth_a_class_under_settings_of_its_own():
+    plain, labelled = (tiny.problem(config) for config in (tiny.GAUSSIANS, tiny.CONDITIONAL))
+    stages = [KDE.stages(tiny.TRAINING, problem)[0] for problem in (plain, labelled)]
+    assert stages[0].uses == {} and stages[1].uses != {}
+    artefact, _, info = stages[1].run(jax.random.key(0), {}, QUIET)
+    tree = artefact.to_tree()
+    expected = kde_fit_classes(labelled.target.x, labelled.target.y, labelled.num_classes)
+    np.testing.assert_array_equal(tree["bandwidth"], np.float32(expected))
+    assert info["bandwidth"] == expected.tolist()
+    generator = KDE.generator(tiny.TRAINING, labelled, {"kde": tree})
+    np.testing.assert_array_equal(generator.bandwidth, np.float32(expected)[labelled.target.y])
+    tree = stages[0].run(jax.random.key(0), {}, QUIET).artefact.to_tree()
+    assert tree["bandwidth"] == np.float32(kde_fit(plain.target.x)) and np.shape(tree["bandwidth"]) == ()
 
 
 def test_kde_samples_have_the_moments_of_the_estimate():

@@ -14,6 +14,8 @@ from tgdp_jax import __version__
 from tgdp_jax.app.subcommands import config_class, is_of_files
 from tgdp_jax.data.registry import PROBLEMS, problem_name
 
+LONGEST = 100
+
 
 def command_line(command: str, kind: type, config: Any) -> str:
     """The words to type.
@@ -28,8 +30,25 @@ def command_line(command: str, kind: type, config: Any) -> str:
     defaults = config_class(kind, name, entry)
     files = {"problem": config.problem} if is_of_files(entry.config) else {}
     of_files = _given_paths(config.problem) if files else []
-    words = ["tgdp", command, name, *of_files, *differing(config, defaults(**files))]
-    return shlex.join(words)
+    return _typed([command, name, *of_files, *differing(config, defaults(**files))])
+
+
+def bench_line(config: Any, default: Any) -> str:
+    """The same of `tgdp bench`, which has no problem."""
+    return _typed(["bench", *differing(config, default)])
+
+
+def _typed(words: list[str]) -> str:
+    """One line, or a line an option where that would be long."""
+    line = shlex.join(["tgdp", *words])
+    if len(line) <= LONGEST:
+        return line
+    options: list[list[str]] = [["tgdp"]]
+    for word in words:
+        if word.startswith("--"):
+            options.append([])
+        options[-1].append(word)
+    return " \\\n  ".join(map(shlex.join, options))
 
 
 def _given_paths(problem: Any) -> list[str]:

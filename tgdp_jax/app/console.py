@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -13,11 +14,20 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from tgdp_jax.app.report.table import Column, Row, plain, terminal, to_ascii
 from tgdp_jax.runtime.parallel import is_primary
 
+LINE_SECONDS = 30.0  # between two lines of progress off a terminal
+
 
 class Display:
-    """Progress bars on a terminal, a line a finished stage elsewhere. Use as a context manager; call as a `Watch`."""
+    """Progress bars on a terminal; elsewhere a line from time to time and at the end of a stage.
 
-    def __init__(self) -> None:
+    Use as a context manager; call as a `Watch`.
+
+    Args:
+      quiet: only warnings are shown.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
         self.console = Console(stderr=True, quiet=not is_primary())
         self.bars = Progress(
             TextColumn("{task.description:<18}"),
@@ -27,7 +37,7 @@ class Display:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=self.console,
-            disable=not self.console.is_terminal or not is_primary(),
+            disable=quiet or not self.console.is_terminal or not is_primary(),
         )
         self.prefix = ""
 
@@ -40,7 +50,8 @@ class Display:
 
     def say(self, text: str) -> None:
         """Prints a line, above the bars."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        if not self.quiet:
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Prints a warning, above the bars."""
@@ -54,17 +65,22 @@ class Display:
             return None
         task = self.bars.add_task(title, total=1, note="")
         start, first = time.perf_counter(), None
+        due = start + LINE_SECONDS
 
         def progress(step: int, steps: int, loss: float, value: float) -> None:
-            nonlocal start, first
+            nonlocal start, first, due
+            now = time.perf_counter()
             if first is None:  # the launch that compiled, or the first after a resume, is not the rate of the others
-                start, first = time.perf_counter(), step
-            rate = (step - first) / max(time.perf_counter() - start, 1e-9)
+                start, first = now, step
+            rate = (step - first) / max(now - start, 1e-9)
             speed = f"{rate:,.0f} steps/s  " if step > first else ""
             note = f"{value:,.0f} samples/s" if math.isnan(loss) else f"{speed}loss {loss:.4f}  held-out {value:.4f}"
             self.bars.update(task, completed=step, total=steps, note=note)
-            if step >= steps and not self.console.is_terminal:
-                self.say(f"{title}: {step} of {steps}, {note}")
+            if self.console.is_terminal or (step < steps and now < due):
+                return
+            due = now + LINE_SECONDS
+            left = f", {timedelta(seconds=round((steps - step) / rate))} left" if step < steps and rate > 0 else ""
+            self.say(f"{title}: {step} of {steps}, {note}{left}")
 
         return progress
 

@@ -84,7 +84,7 @@ def sample(
     from tgdp_jax.app.commands.run import sample_run
 
     with running(engine, stopped="stopped; no samples were written; the same command draws them from the start"):
-        sample_run(run, num, out, modality=modality, given=given, scale=scale)
+        sample_run(run, num, out, modality=modality, given=given, scale=scale, quiet=engine.quiet)
 
 
 def diagnose(*, source: Path, target: Path, seed: int = 0, out: Path | None = None) -> None:

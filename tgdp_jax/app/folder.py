@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import FileError, UserError, first_line
 from tgdp_jax.runtime.files import read_json, write_atomic, write_json
 from tgdp_jax.runtime.parallel import agree, is_primary
 from tgdp_jax.settings.stored import to_json, upgraded
@@ -33,26 +35,66 @@ def locked(folder: Path) -> Iterator[None]:
     """Keeps other runs out of a run folder while this one works in it; a process that dies lets go of it.
 
     Raises:
-      UserError: another process is at work there.
+      UserError: another process is at work there, or the folder can not be made or locked.
     """
-    lock, free = FileLock(folder / ".lock", timeout=0), True
+    path, problem = folder / ".lock", ""
+    lock = FileLock(path, timeout=0)
     if is_primary():
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout:
-            free = False
-    if not agree(free):
-        raise UserError(f"another process is at work in {folder}: wait for it to end, or choose another --out")
+            problem = f"another process is at work in {folder}: wait for it to end, or choose another --out"
+        # Read-only, a folder or a link of that name, or a file system that knows no locks.
+        except (OSError, NotImplementedError) as error:
+            problem = f"{path} can not be locked ({first_line(error)}): choose another --out, or remove what is there"
+    if not agree(not problem):
+        raise UserError(
+            problem or f"the first process of the run has no access to {folder} or another is at work there"
+        )
     try:
         yield
     finally:
         lock.release()
 
 
+class _Named(TypedDict):
+    command: str
+    config: Any
+
+
+class Record(_Named, total=False):
+    """What `config.json` holds."""
+
+    digests: dict[str, str]
+
+
 def claim_folder(
     folder: Path, command: str, config: Any, digests: Mapping[str, str] | None = None, *, resume: bool = True
 ) -> bool:
     """Makes `folder` the home of this config, or checks that it is already. Returns whether it was.
+
+    Where others may claim it at the same time, see `check_folder` first and call this where it is `locked`.
+
+    Args and errors are those of `check_folder`; also a folder that can not be written is one.
+    """
+    known = check_folder(folder, command, config, digests, resume=resume)
+    if not known:
+        write_json(folder / "config.json", _record(command, config, digests))
+    return known
+
+
+def _record(command: str, config: Any, digests: Mapping[str, str] | None) -> Record:
+    record: Record = {"command": command, "config": to_json(config)}
+    if digests:
+        record["digests"] = dict(digests)
+    return record
+
+
+def check_folder(
+    folder: Path, command: str, config: Any, digests: Mapping[str, str] | None = None, *, resume: bool = True
+) -> bool:
+    """Whether `folder` is the home of this config already; writes nothing.
 
     Args:
       folder: the folder.
@@ -63,9 +105,9 @@ def claim_folder(
       resume: whether to go on with what is there.
 
     Raises:
-      UserError: the folder belongs to another config or is something else, or can not be written.
+      UserError: the folder belongs to another config or is something else.
     """
-    mine = {"command": command, "config": to_json(config)} | ({"digests": dict(digests)} if digests else {})
+    mine = _record(command, config, digests)
     record = folder / "config.json"
     # Hidden files do not count: a process that was killed at its very start leaves one.
     try:
@@ -80,7 +122,7 @@ def claim_folder(
         if not resume:
             raise UserError(f"{folder} holds a run: choose another --out, delete that folder, or leave out --no-resume")
         remedy = "choose another --out or delete that folder"
-        theirs = read_json(record, needs=("command", "config"), remedy=remedy)
+        theirs = read_json(record, Record, remedy=remedy)
         theirs["config"] = upgraded(theirs["config"])
         if theirs != mine:
             raise UserError(
@@ -90,8 +132,17 @@ def claim_folder(
         return True
     if taken:
         raise UserError(f"{folder} exists and is not a run folder: choose another --out")
-    write_json(record, mine)
     return False
+
+
+def check_still_there(folder: Path) -> None:
+    """Refuses to go on in a folder that is gone: what is written without it would belong to no run.
+
+    Raises:
+      FileError: somebody removed or moved the folder while this process was at work.
+    """
+    if not agree((folder / "config.json").exists()):
+        raise FileError(f"{folder} was removed or moved while work went on in it: run the same command again")
 
 
 def _first_difference(theirs: Any, mine: Any, path: str = "") -> str:
@@ -101,4 +152,68 @@ def _first_difference(theirs: Any, mine: Any, path: str = "") -> str:
                 return _first_difference(theirs.get(name), mine.get(name), f"{path}.{name}" if path else name)
     if path.startswith("digests."):
         return f"the contents of the {path.removeprefix('digests.')} file have changed since"
-    return f"{path.removeprefix('config.')} is {theirs!r} there and {mine!r} here"
+    there, here = (text if len(text := repr(value)) < 200 else f"{text[:200]} ..." for value in (theirs, mine))
+    return f"{path.removeprefix('config.')} is {there} there and {here} here"
+
+
+# What a finished run holds
+
+COMPLETE = "complete.json"
+
+
+class _Seal(TypedDict):
+    size: int
+    sha256: str
+
+
+class _Complete(TypedDict):
+    files: dict[str, _Seal]
+
+
+def mark_complete(folder: Path, names: Sequence[str]) -> None:
+    """Records what the files of a finished run are. Written last: its presence means that all was there."""
+    if is_primary():
+        write_json(folder / COMPLETE, {"files": {name: _seal(folder / name) for name in names}})
+
+
+def lost_files(folder: Path, names: Sequence[str]) -> list[str] | None:
+    """Which files of a finished run are damaged or gone; None where no record says what they were."""
+    record = folder / COMPLETE
+    if not record.exists():
+        return None
+    try:
+        files = read_json(record, _Complete, remedy="run again")["files"]
+    except FileError:
+        return list(names)
+    return [name for name in names if files.get(name) != _seal(folder / name)]
+
+
+def made_again(lost: Sequence[str]) -> str:
+    """A line on files of a finished run that are lost."""
+    return f"damaged or gone: {', '.join(lost)}; made again from what is trained"
+
+
+def _seal(path: Path) -> _Seal | None:
+    try:
+        with path.open("rb") as file:
+            return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": file.tell()}
+    except OSError:
+        return None
+
+
+def check_not_own(path: Path) -> None:
+    """Refuses to write over what a run keeps in its folder, also where links lead there.
+
+    Raises:
+      UserError: `path` is such a file, or would be.
+    """
+    for real in {Path(os.path.realpath(path)), Path(os.path.realpath(path.parent)) / path.name}:
+        for folder in real.parents:
+            own = real.relative_to(folder).parts[0]
+            if own in OWN and (folder / "config.json").is_file():
+                raise UserError(f"{path} belongs to the run in {folder}: choose another --out")
+
+
+# Files and folders of a run, a comparison and a probe.
+OWN = ("config.json", COMPLETE, "metrics.json", "samples.npz", "model.npz", "report.html", "train.jsonl", ".lock")
+OWN += ("probe.json", "probe.png", "checkpoints", "cells", "samples", "pictures", "tensorboard")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tgdp_jax.errors import FileError, UserError
+from tgdp_jax.errors import FileError, UserError, first_line, write_remedy
 from tgdp_jax.runtime.files import write_atomic
 from tgdp_jax.runtime.parallel import is_primary
 
@@ -54,7 +54,7 @@ class Journal:
                     file.write(json.dumps(line) + "\n")
             except OSError as error:
                 raise FileError(
-                    f"{self.path} can not be written ({error.strerror or error}): free some space and run again"
+                    f"{self.path} can not be written ({first_line(error)}): {write_remedy(error)}"
                 ) from error
             if self.tensorboard is not None:
                 self._tensorboard(f"{name}/{part}", row)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tgdp_jax.app.commands.run import load_run, read_run
+from tgdp_jax.app.commands.run import Metrics, load_run, read_run
 from tgdp_jax.app.model_file import read_model, stored_trees
 from tgdp_jax.app.report import plots
 from tgdp_jax.runtime.files import read_json
@@ -44,10 +44,10 @@ class RunModel(TrainedModel):
     folder: Path
 
     @property
-    def metrics(self) -> dict[str, dict[str, list[Any]]]:
-        """Row of the run's table -> metric -> [value, standard error], as in metrics.json."""
+    def metrics(self) -> dict[str, dict[str, tuple[float | None, float | None]]]:
+        """Row of the run's table -> metric -> (value, standard error), as in metrics.json."""
         path = self.folder / "metrics.json"
-        return read_json(path, needs=("metrics",), remedy="repeat the run's command to measure anew")["metrics"]
+        return read_json(path, Metrics, remedy="repeat the run's command to measure anew")["metrics"]
 
     def plot(self, num: int = SHOWN, **sampling: Any) -> Plot:
         """A picture of the first samples.

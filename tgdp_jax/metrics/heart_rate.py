@@ -46,8 +46,8 @@ def heart_rates(x: Any, *, rate: float) -> Array:
     Raises:
       UserError: bad arrays.
     """
-    if np.ndim(x) != 3:
-        raise UserError(f"ECGs are [N, L, C], got {np.shape(x)}")
+    if np.ndim(x) != 3 or np.shape(x)[1] < 2:
+        raise UserError(f"ECGs are [N, L, C] with at least two samples in time, got {np.shape(x)}")
     rows("ECGs", x)
     found = [beats(record, rate=rate) for record in np.asarray(x)]
     return np.array([60 * rate * (len(at) - 1) / (at[-1] - at[0]) if len(at) > 1 else np.nan for at in found])

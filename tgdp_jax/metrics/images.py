@@ -37,7 +37,7 @@ def evaluate_images(
     Returns:
       Name in `METRICS` to (value, spread); the spread is NaN where there are too few rows to tell. Precision, recall,
       density and coverage are NaN where samples or reference have no more than five rows, c2st where either has fewer
-      than ten, memorisation where half of the reference repeats training rows. The training rows are held fixed.
+      than ten, memorisation where every row of the reference repeats a training row. The training rows are held fixed.
 
     Raises:
       UserError: bad arrays, or not one label a sample.

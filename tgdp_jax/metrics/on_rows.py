@@ -50,15 +50,15 @@ def memorisation(e: Evidence) -> Value:
 
 
 def memorisation_value(samples: Any, reference: Any, train: Any, *, seed: int) -> Value:
-    """Median distance of samples to the nearest training row over that of the reference; NaN where the latter is 0."""
+    """`ratio_of_medians` of distances to the nearest training row; NaN where all of the reference's are zero."""
     near = nearest_training_distance(samples, train), nearest_training_distance(reference, train)
     return Value(_safe_ratio(*near), bootstrap(_safe_ratio, *near, num=COPIES, seed=seed))
 
 
 def _safe_ratio(distance: np.ndarray, reference: np.ndarray) -> float:
-    # Of discrete or repeated rows fresh data are copies too, and a copy says nothing; a resampled reference may consist
-    # of training rows where the whole does not.
-    return ratio_of_medians(distance, reference) if np.median(reference) else math.nan
+    # Of discrete rows fresh data may all be copies, and then a copy says nothing; a resampled reference may consist of
+    # training rows where the whole does not.
+    return ratio_of_medians(distance, reference) if reference.any() else math.nan
 
 
 def _density_coverage(e: Evidence) -> list[tuple[Value, Value]]:

@@ -35,7 +35,7 @@ from tgdp_jax.data.arrays import check_pair
 from tgdp_jax.data.problem import Data, Scaler, check_rows
 from tgdp_jax.density_ratio import Calibration
 from tgdp_jax.errors import UserError
-from tgdp_jax.metrics.neighbours import kth_distance, nearest_distance
+from tgdp_jax.metrics.neighbours import TIE, kth_distance, nearest_distance
 from tgdp_jax.train.classifier import fit_log_ratio
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.session import Session
@@ -196,7 +196,8 @@ def neighbour_overlap(source: Any, target: Any, *, seed: int = 0) -> float:
     # Repeated rows (resampled or discrete data) would make distances, and with them the radius, zero.
     pool = np.unique(pool, axis=0)
     radius = np.quantile(kth_distance(pool, 1), NEIGHBOUR_QUANTILE) if len(pool) > 1 else 0.0
-    return float(np.mean(nearest_distance(points, pool) <= radius))
+    # Distances between discrete rows are all but equal: rounding must not decide.
+    return float(np.mean(nearest_distance(points, pool) <= radius * (1 + TIE)))
 
 
 def diagnose(

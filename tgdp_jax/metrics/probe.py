@@ -55,9 +55,12 @@ def probe(train: Labelled, judged: tuple[Labelled, ...]) -> Probe:
     """Trains both probes on rows with labels and judges them on others.
 
     Args:
-      train: rows of at least two classes.
+      train: rows; of one class alone, both probes take everything for it.
       judged: sets of rows.
     """
+    if (train.y == train.y[0]).all():  # nothing to fit, which scikit-learn refuses
+        right = tuple(each.y == train.y[0] for each in judged)
+        return Probe(right, right)
     scaler = StandardScaler().fit(train.features)
     x, others = scaler.transform(train.features), [scaler.transform(each.features) for each in judged]
     models = (

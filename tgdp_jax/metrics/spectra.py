@@ -21,6 +21,8 @@ from tgdp_jax.metrics.spread import Value, bootstrap
 
 Array = np.ndarray
 LEAST = 1e-12  # of the greatest power: below it a number is rounding
+# Of the greatest power of a channel, f = 0 included: less is what rounding leaves of a flat line.
+FLAT = 1e-24
 
 
 def periodograms(x: Any) -> Array:
@@ -53,7 +55,8 @@ def log_spectral_distance_value(x: Any, y: Any, *, num: int = 20, seed: int = 0)
 
 
 def _distance(x: Array, y: Array) -> float:
-    mean = [power[:, 1:].mean(0) for power in (x, y)]
+    mean = [power.mean(0) for power in (x, y)]
+    mean = [np.where(power > FLAT * power.max(0), power, 0.0)[1:] for power in mean]
     least = LEAST * max(power.max() for power in mean)
     if not least > 0:
         return 0.0  # flat lines both

@@ -55,7 +55,7 @@ class TimeFeatures(nn.Module):
 
 
 class Prompt(NamedTuple):
-    """What a network with a new token is told of rows of which only some carry it.
+    """What a network with a new token is conditioned on, where only some of the rows carry it.
 
     Labels alone (or None) say that all do: who asks such a network for samples asks for the new domain.
 

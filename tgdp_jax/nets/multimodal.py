@@ -59,8 +59,8 @@ class ImageEncoder(nn.Module):
 class ImageDecoder(nn.Module):
     """(kept, known [B, F]) of an `ImageEncoder`, back to the finest level and to `features` channels.
 
-    What is known is told to every place of the coarsest level by itself, beside scaling channels of all levels: strokes
-    that go on from one half of a digit to the other end in a place.
+    Every place of the coarsest level is conditioned on what is known by itself, beside scaling channels of all levels:
+    strokes that go on from one half of a digit to the other end in a place.
     """
 
     features: int
@@ -69,8 +69,8 @@ class ImageDecoder(nn.Module):
     @nn.compact
     def __call__(self, kept: list[Array], known: Array) -> Array:
         coarsest = kept[-1]
-        told = nn.Dense(coarsest[0].size, dtype=self.dtype)(silu(known)).reshape(coarsest.shape)
-        h = jnp.concatenate([coarsest, told], -1)
+        conditioned = nn.Dense(coarsest[0].size, dtype=self.dtype)(silu(known)).reshape(coarsest.shape)
+        h = jnp.concatenate([coarsest, conditioned], -1)
         h = _block(coarsest.shape[-1], h, self.dtype)(h, known)
         for level in reversed(kept[:-1]):
             h = jnp.concatenate([double(h), level], -1)

@@ -43,6 +43,8 @@ class EngineConfig:
       num_processes: how many processes the run has.
       process_id: number of this one.
       peer_seconds: how long to wait for the other processes at the start.
+      quiet: show no progress and no notes: warnings, errors and the results alone.
+      verbose: say which programs are compiled and how long that takes.
     """
 
     devices: int | None = None
@@ -54,6 +56,8 @@ class EngineConfig:
     num_processes: int | None = None
     process_id: int | None = None
     peer_seconds: int = 300
+    quiet: bool = False
+    verbose: bool = False
 
     def __post_init__(self):
         check_finite(self)
@@ -64,8 +68,17 @@ class EngineConfig:
         explicit = (self.coordinator, self.num_processes, self.process_id)
         if any(part is not None for part in explicit) and None in explicit:
             raise UserError("a run of several processes needs all of --coordinator, --num-processes and --process-id")
+        if self.num_processes is not None and self.num_processes < 1:
+            raise UserError(f"num-processes is {self.num_processes}: give at least 1")
+        if self.coordinator is not None and not _is_address(self.coordinator):
+            raise UserError(f"coordinator is {self.coordinator!r}: give HOST:PORT of process 0, such as 10.0.0.1:1234")
         if self.num_processes is not None and not 0 <= (self.process_id or 0) < self.num_processes:
             raise UserError(f"process-id is {self.process_id}: it must lie in 0..{self.num_processes - 1}")
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 2**16
 
 
 @contextmanager
@@ -87,7 +100,7 @@ def running(
     _join(config)
     try:
         parallel.use_devices(config.devices)
-        with preemption.listening():
+        with jax.log_compiles(config.verbose), preemption.listening():
             yield
             parallel.barrier("all is done")  # at its exit a process waits for the others no longer than LAST_WORDS
     except BaseException as error:

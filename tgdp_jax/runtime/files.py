@@ -1,15 +1,18 @@
-"""Files written whole or not at all, by one process."""
+"""Files written whole or not at all, by one process, and JSON that is what it is said to be."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_origin
 
-from tgdp_jax.errors import FileError, write_remedy
+import cattrs
+
+from tgdp_jax.errors import FileError, first_line, write_remedy
 from tgdp_jax.runtime.parallel import is_primary
 
 
@@ -29,7 +32,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         write(part)
         part.replace(path)
     except OSError as error:
-        raise FileError(f"{path} can not be written ({error.strerror or error}): {write_remedy(error)}") from error
+        raise FileError(f"{path} can not be written ({first_line(error)}): {write_remedy(error)}") from error
     finally:
         # Gone already where all went well; where the folder is none, even looking fails.
         with contextlib.suppress(OSError):
@@ -53,16 +56,75 @@ def _strict(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_json(path: Path, *, needs: tuple[str, ...], remedy: str) -> dict[str, Any]:
-    """Reads a file of `write_json` that holds an object with the given keys.
+def check_place(path: Path) -> None:
+    """Refuses a place where no file can be written, for callers that work long before they write.
 
     Raises:
-      UserError: it is damaged, with the remedy.
+      FileError: it is a folder, or lies in what is no folder or can not be written.
     """
     try:
-        value = json.loads(path.read_text())
-        if not isinstance(value, dict) or any(name not in value for name in needs):
-            raise ValueError("its contents are not what was written")
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path} can not be read ({error}): {remedy}") from error
-    return value
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        home = next(folder for folder in path.absolute().parents if folder.exists())
+        if not home.is_dir():
+            raise NotADirectoryError(f"{home} is not a folder")
+        if not os.access(home, os.W_OK | os.X_OK):
+            raise PermissionError(f"nothing can be written in {home}")
+    except OSError as error:
+        raise FileError(f"{path} can not be written ({first_line(error)}): choose another place") from error
+
+
+T = TypeVar("T")
+
+
+def read_json(path: Path, kind: type[T], *, remedy: str) -> T:
+    """Reads a file of `write_json`.
+
+    Args:
+      path: the file.
+      kind: what it holds, see `checked`.
+      remedy: what helps where it is damaged.
+
+    Raises:
+      FileError: it is damaged, with the remedy.
+    """
+    try:
+        return checked(json.loads(path.read_text(), parse_constant=_no_json), kind)
+    # Nested too deeply is a RecursionError.
+    except (OSError, ValueError, RecursionError) as error:
+        raise FileError(f"{path} can not be read ({first_line(error)}): {remedy}") from error
+
+
+def checked(value: Any, kind: type[T]) -> T:
+    """`value`, which is JSON, as a `kind`: a `TypedDict` or another type of what JSON has. No text passes for a number.
+
+    Raises:
+      ValueError: it is none; says what is wrong and where.
+    """
+    try:
+        return _converter.structure(value, kind)
+    except Exception as error:
+        raise ValueError(f"its contents are not what was written: {cattrs.transform_error(error)[0]}") from error
+
+
+def _no_json(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_converter = cattrs.Converter()
+
+
+def _same(value: Any, kind: type) -> Any:
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise ValueError(f"{type(value).__name__} in place of {kind.__name__}")
+    return kind(value)
+
+
+for _kind in (str, int, float, bool):
+    _converter.register_structure_hook(_kind, _same)
+
+
+@_converter.register_structure_hook_factory(lambda kind: get_origin(kind) is list)
+def _list_of(kind: Any) -> Callable[[Any, Any], list[Any]]:
+    (inner,) = get_args(kind)  # cattrs itself takes a text for a list of letters
+    return lambda value, _: [_converter.structure(part, inner) for part in _same(value, list)]

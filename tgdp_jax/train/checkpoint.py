@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import numpy as np
@@ -30,6 +30,7 @@ import orbax.checkpoint as ocp
 
 from tgdp_jax.errors import FileError, first_line, out_of_memory, write_remedy
 from tgdp_jax.runtime import parallel, preemption
+from tgdp_jax.runtime.files import checked
 
 Array = jax.Array
 Tree = Any
@@ -44,6 +45,14 @@ def _digest(tree: Any) -> str:
         out.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         out.update(array.tobytes())
     return out.hexdigest()
+
+
+class Facts(TypedDict):
+    """What stands beside the arrays of training that is under way."""
+
+    key: list[int]
+    history: dict[str, list[float]]
+    seconds: float
 
 
 def _alone() -> Any:
@@ -153,7 +162,7 @@ class Store:
         folder = self.path(name, fingerprint)
         if not parallel.agree(folder.exists()):
             return None
-        with _intact(lambda reason: self._damaged(folder, reason)):
+        with _intact(lambda reason: self.damaged(name, fingerprint, reason)):
             facts = json.loads((folder / "stage.json").read_text())
             with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
                 tree = jax.tree.map(np.asarray, checkpointer.restore(folder / "arrays"))
@@ -162,10 +171,11 @@ class Store:
                 raise ValueError("it is of another stage")
         return tree, facts
 
-    @staticmethod
-    def _damaged(folder: Path, reason: str) -> FileError:
+    def damaged(self, name: str, fingerprint: str, reason: object) -> FileError:
+        """What to say of a finished stage that can not be used."""
         return FileError(
-            f"checkpoint {folder} is damaged ({reason}): delete that folder and run again to train this stage anew"
+            f"checkpoint {self.path(name, fingerprint)} is damaged ({reason}): delete that folder and run again to "
+            "train this stage anew"
         )
 
     def under_way(self, name: str, fingerprint: str) -> Partial:
@@ -245,9 +255,10 @@ class Partial:
                 with _intact(_Damaged):
                     items = ocp.args.Composite(arrays=ocp.args.StandardRestore(), facts=ocp.args.JsonRestore())
                     found = manager.restore(step, args=items)
-                    facts = found["facts"]
+                    facts: Any = found["facts"]
                     leaves = {name: np.asarray(leaf) for name, leaf in sorted(found["arrays"].items())}
                     _check_record(leaves, facts)
+                    facts = checked(facts, Facts)
                     if facts["key"] != jax.random.key_data(key).tolist():
                         raise ValueError("it is of another run")
                     if facts["history"]["step"][-1] != step:

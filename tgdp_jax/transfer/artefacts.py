@@ -60,7 +60,7 @@ class Prior(Artefact):
 
 @dataclasses.dataclass(frozen=True)
 class Bandwidth(Artefact):
-    """The bandwidth of a kernel density estimate, in the models' units."""
+    """The bandwidth of a kernel density estimate, in the models' units; of a conditional problem one a class."""
 
     bandwidth: Any
 

@@ -2,6 +2,8 @@
 (Duin 1976, Habbema et al. 1974):
 
     q_h(x) = 1/n sum_i N(x; x_i, h^2 I),     h = argmax_h 1/n sum_i log [ 1/(n-1) sum_{j != i} N(x_i; x_j, h^2 I) ].
+
+Of a conditional problem every class is a density of its own, q(x | y), with a bandwidth of its own.
 """
 
 from __future__ import annotations
@@ -69,18 +71,48 @@ def kde_fit(x: Any) -> float:
     return math.exp(log_h)
 
 
+def kde_fit_classes(x: Any, y: Any, num_classes: int) -> np.ndarray:
+    """A bandwidth for every class [num_classes], in units of x: `kde_fit` of its rows.
+
+    A class of one row, or of repeated rows alone, fixes none: it gets the median of the others' bandwidths, or where no
+    class has one, that of all rows together.
+
+    Args:
+      x: rows [n, *D].
+      y: their classes [n], integers in [0, num_classes).
+      num_classes: classes; some may have no row.
+
+    Raises:
+      UserError: bad rows, or nothing that a bandwidth could be fitted to.
+    """
+    x, y = np.asarray(x), np.asarray(y)
+    found = {c: kde_fit(x[y == c]) for c in range(num_classes) if _occurs_once(x[y == c])}
+    other = float(np.median(list(found.values()))) if found else kde_fit(x)
+    return np.array([found.get(c, other) for c in range(num_classes)])
+
+
+def _occurs_once(x: np.ndarray) -> bool:
+    """Whether among several rows some are not repeated."""
+    return len(x) > 1 and bool(np.unique(x.reshape(len(x), -1), axis=0, return_counts=True)[1].min() == 1)
+
+
 def _kde_stage(config: TrainingConfig, problem: Problem) -> Stage:
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
-        bandwidth = kde_fit(problem.target.x)
+        data = problem.target
+        if problem.conditional:
+            bandwidths = kde_fit_classes(data.x, data.y, problem.num_classes)
+            return StageResult(Bandwidth(np.float32(bandwidths)), {}, {"bandwidth": bandwidths.tolist()})
+        bandwidth = kde_fit(data.x)
         return StageResult(Bandwidth(np.float32(bandwidth)), {}, {"bandwidth": bandwidth})
 
-    return Stage("kde", (), {}, uses_target=True, run=run)
+    return Stage("kde", (), {"bandwidth": "by class"} if problem.conditional else {}, uses_target=True, run=run)
 
 
 def _kde_generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ReferenceGenerator:
-    data = problem.target
-    choose = weighted_choice(np.ones(len(data)), data.y if problem.conditional else None)
-    return ReferenceGenerator(data.x, float(Bandwidth.from_tree(trees["kde"]).bandwidth), choose)
+    data, labels = problem.target, problem.target.y if problem.conditional else None
+    bandwidth = np.asarray(Bandwidth.from_tree(trees["kde"]).bandwidth)
+    choose = weighted_choice(np.ones(len(data)), labels)
+    return ReferenceGenerator(data.x, bandwidth if labels is None else bandwidth[labels], choose)
 
 
 KDE = TransferMethod(

@@ -4,7 +4,7 @@
 
 What is sampled for comparisons is the joint, at equal times; `sampling.modal` draws every conditional and marginal
 from the same network. A problem whose rows have no named modalities has two all the same: their first and second half
-(of images the upper and the lower one). Labels of a conditional problem are told as to any other network.
+(of images the upper and the lower one). In a conditional problem it is conditioned on the label, as any other network.
 
 The same network under any other method, and so with any way of carrying it over, is `network.kind` multimodal: this
 method is that of full fine-tuning.

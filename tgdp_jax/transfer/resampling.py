@@ -19,10 +19,17 @@ REFERENCE = "reference without a network"
 
 @dataclasses.dataclass(frozen=True)
 class ReferenceGenerator:
-    """Draws by id from kernels around rows: sample i is row `choose(u_i, cond_i)` plus noise, both of its own key."""
+    """Draws by id from kernels around rows: sample i is row `choose(u_i, cond_i)` plus noise, both of its own key.
+
+    Attributes:
+      rows: [n, *D].
+      bandwidth: standard deviation of the kernels, one for all rows or one a row [n].
+      choose: (u [N] in [0, 1), cond) -> row numbers [N].
+      score: none.
+    """
 
     rows: np.ndarray
-    bandwidth: float
+    bandwidth: float | np.ndarray
     choose: Callable[[np.ndarray, Any], np.ndarray]
     score: None = None
 
@@ -31,12 +38,13 @@ class ReferenceGenerator:
     ) -> np.ndarray:
         ids = jnp.asarray(np.asarray(ids, np.uint32).reshape(-1))
         uniform = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, i), 0)))(ids)
-        chosen = self.rows[self.choose(np.asarray(uniform, np.float64), cond)]
+        chosen = self.choose(np.asarray(uniform, np.float64), cond)
         shape = self.rows.shape[1:]
         noise = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, i), 1), shape))(ids)
         if progress is not None:
             progress(len(ids))
-        return chosen + np.float32(self.bandwidth) * np.asarray(noise)
+        width = np.broadcast_to(np.asarray(self.bandwidth, np.float32), len(self.rows))[chosen]
+        return self.rows[chosen] + width.reshape(-1, *(1 for _ in shape)) * np.asarray(noise)
 
 
 def weighted_choice(weights: np.ndarray, labels: np.ndarray | None) -> Callable[[np.ndarray, Any], np.ndarray]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
 import time
 import zlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import numpy as np
 
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.errors import UserError, choose
+from tgdp_jax.errors import FileError, UserError, choose
 from tgdp_jax.runtime.cost import Cost, Meter
+from tgdp_jax.runtime.files import checked
 from tgdp_jax.runtime.parallel import barrier
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import fingerprint
@@ -197,7 +199,7 @@ def run_stage(
     if found is not None:
         if not only_load:
             store.under_way(name, identity).discard()  # left where a run died between the two
-        tree, facts = found
+        tree, facts = found[0], _checked_facts(store, name, identity, found[1])
         history = {name: np.asarray(values) for name, values in facts["history"].items()}
         cost = Cost(facts["seconds"], facts.get("compile_seconds", math.nan), facts.get("memory"))
         return Finished(tree, StageReport(history, facts["info"]), cost)
@@ -206,8 +208,11 @@ def run_stage(
     session = Session(progress, partial, None if log is None else log(name), stage=name)
     try:
         result = run(session)
-    finally:
-        partial.close()
+    except BaseException:
+        with contextlib.suppress(FileError):  # not in the place of what is known to be wrong already
+            partial.close()
+        raise
+    partial.close()
     tree = jax.tree.map(np.asarray, result.artefact.to_tree())
     cost = meter.read()
     cost = cost._replace(seconds=cost.seconds + partial.earlier)
@@ -216,6 +221,26 @@ def run_stage(
     partial.discard()
     barrier(f"{name} {identity}")
     return Finished(tree, StageReport(result.history, result.info), cost)
+
+
+class _Told(TypedDict):
+    history: dict[str, list[float]]
+    info: dict[str, Any]
+    seconds: float
+
+
+class _Facts(_Told, total=False):
+    """What stands beside a finished stage's arrays; the last two since later versions."""
+
+    compile_seconds: float
+    memory: int | None
+
+
+def _checked_facts(store: Store, name: str, identity: str, facts: Any) -> _Facts:
+    try:
+        return checked(facts, _Facts)
+    except ValueError as error:
+        raise store.damaged(name, identity, error) from error
 
 
 def num_parameters(trees: dict[str, Any]) -> int:

@@ -3,7 +3,7 @@
 The token is a vector v beside the embeddings of time and label, so that c_new is "class y in the style of the target"
 (`nets.embedding`). In an unconditional network, which has no words, it is the flag of the new domain: v is added to the
 embedding of time alone. In a multilayer perceptron it shifts the first hidden layer, as one more one-hot label would.
-Either way the method asks whether the frozen network can make the target already and only has to be told: v is as many
+Either way the method asks whether the frozen network can make the target already, conditioned on v: v is as many
 numbers as an embedding has, and can not teach the network what it never learned.
 """
 
@@ -55,7 +55,7 @@ def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreG
 TEXTUAL_INVERSION = TransferMethod(
     "textual_inversion",
     Card(
-        summary="the source model told of the target by the embedding of one new token, the only thing trained",
+        summary="the source model conditioned on one new token, whose embedding is the only thing trained",
         family="fine-tuning of few parameters",
         originators="Rinon Gal, Yuval Alaluf, Yuval Atzmon, Or Patashnik, Amit Bermano, Gal Chechik, Daniel Cohen-Or",
         paper="An Image is Worth One Word: Personalizing Text-to-Image Generation using Textual Inversion, ICLR 2023",
@@ -64,7 +64,7 @@ TEXTUAL_INVERSION = TransferMethod(
         trains="the embedding of a new token",
         source_model="weights",
         source_rows=False,
-        fails="a target that the source model can not make whatever it is told",
+        fails="a target that the source model can not make whatever it is conditioned on",
     ),
     ("source", "rival", "textual_inversion"),
     lambda config, problem: (source_stage(config, problem), _inversion_stage(config, problem)),

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tgdp_jax.data.ecg.leads import DOWER, LEADS, TWELVE, eight, residual, twelve
+from tests.data.ecg.writers import signals
+from tgdp_jax.data.ecg.leads import DOWER, LEADS, MAX_BREACH, TWELVE, breach, eight, likely_order, residual, twelve
 from tgdp_jax.errors import UserError
 
 
@@ -62,3 +63,35 @@ def test_dower_s_matrix_keeps_to_the_published_limb_leads():
     published = [[-0.397, 1.301, -0.191], [-0.434, -0.415, 0.037], [0.515, -0.768, 0.125], [-0.081, 1.184, -0.162]]
     np.testing.assert_allclose(twelve(DOWER.T).T[2:6], published, atol=1.1e-3)
     assert DOWER.shape == (len(LEADS), 3)
+
+
+def test_a_lead_named_twice_is_refused(measured):
+    names = ["v1" if name == "aVR" else name for name in TWELVE]
+    with pytest.raises(UserError, match="record 7 has several leads named V1"):
+        eight(measured, names, "record 7")
+
+
+# As SSSD-ECG writes them, chest leads first, as Cabrera hung them, and two of the augmented leads changed.
+ORDERS = [
+    "I II V1 V2 V3 V4 V5 V6 III aVR aVL aVF",
+    "V1 V2 V3 V4 V5 V6 I II III aVR aVL aVF",
+    "aVL I aVR II aVF III V1 V2 V3 V4 V5 V6",
+    "I II III aVL aVR aVF V1 V2 V3 V4 V5 V6",
+]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_another_order_breaks_the_relations_and_is_found(order):
+    x = signals(20, rate=100) / 1000
+    assert breach(x).max() < 1e-12 and likely_order(x) == TWELVE
+    names = order.split()
+    other = x[..., [TWELVE.index(name) for name in names]]
+    assert np.median(breach(other)) > 5 * MAX_BREACH
+    assert likely_order(other) == tuple(names)
+
+
+def test_offsets_break_nothing_and_scales_do():
+    x = signals(20, rate=100) / 1000
+    assert breach(x + np.arange(12)).max() < 1e-12
+    scaled = x / x.std(1, keepdims=True)
+    assert np.median(breach(scaled)) > MAX_BREACH and likely_order(scaled) is None

@@ -24,14 +24,16 @@ def signals(num: int, *, rate: int, seconds: float = SECONDS, seed: int = 0) -> 
     return np.round(2 * np.round(500 * x) @ RESTORE.T)
 
 
-def write_record(folder: Path, name: str, microvolts: np.ndarray, *, rate: int, leads=TWELVE, gain=1000.0, comments=()):
-    """One WFDB record of 16 bits; `gain` is what its header says that a mV is."""
+def write_record(
+    folder: Path, name: str, microvolts: np.ndarray, *, rate: int, leads=TWELVE, gain=1000.0, unit="mV", comments=()
+):
+    """One WFDB record of 16 bits; `gain` is what its header says that one of its unit is."""
     wfdb = pytest.importorskip("wfdb", reason="the extra `ecg` is not installed")
     folder.mkdir(parents=True, exist_ok=True)
     wfdb.wrsamp(
         name,
         fs=rate,
-        units=["mV"] * len(leads),
+        units=[unit] * len(leads) if isinstance(unit, str) else list(unit),
         sig_name=list(leads),
         d_signal=microvolts.astype(int),
         fmt=["16"] * len(leads),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import numpy as np
@@ -30,6 +30,22 @@ from tgdp_jax.train.session import Log
 from tgdp_jax.transfer.stages import num_parameters, train_method
 
 Cell = dict[str, Any]
+
+
+class _Measured(TypedDict):
+    metrics: dict[str, tuple[float | None, float | None]]
+    warnings: list[str]
+    parameters: int
+    trained_parameters: int
+
+
+class Kept(_Measured, total=False):
+    """A cell that did not fail, as its file holds it."""
+
+    source_parameters: int
+    calibration: dict[str, float | None]
+
+
 MIB = 2**20
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from tgdp_jax.app.command_line import command_line, versions
 from tgdp_jax.app.commands import pages
-from tgdp_jax.app.commands.cell import Cell, fill_cell, samples_path
+from tgdp_jax.app.commands.cell import Cell, Kept, fill_cell, samples_path
 from tgdp_jax.app.commands.leads import comparison_lead
 from tgdp_jax.app.commands.methods import card_sheet, trained_fact
 from tgdp_jax.app.commands.run import FLOOR
 from tgdp_jax.app.commands.summary import Summary, failures, overlap, summarise
 from tgdp_jax.app.console import Display, print_line, print_table
-from tgdp_jax.app.folder import claim_folder, locked
+from tgdp_jax.app.folder import check_folder, check_still_there, claim_folder, locked
 from tgdp_jax.app.identity import file_digests, problem_identity
 from tgdp_jax.app.journal import Journal
 from tgdp_jax.app.report import html
@@ -60,8 +60,10 @@ def compare(
         for n, seed in _grid(config)
     }
     check_denoiser(config, next(iter(problems.values())))  # says what does not fit before anything is written
-    claim_folder(out, "compare", config, file_digests(config), resume=engine.resume)
+    home = out, "compare", config, file_digests(config)
+    check_folder(*home, resume=engine.resume)
     with locked(out):
+        claim_folder(*home, resume=engine.resume)
         cells, warnings = _fill(config, problems, out, engine, stages or out / "checkpoints")
         _report(config, problems, cells, warnings, out)
 
@@ -84,7 +86,7 @@ def _fill(
     todo = [(method, n, seed) for n, seed in _grid(config) for method in _names(config, problems)]
     cells: Cells = {}
     identity = problem_identity(config.problem)  # of files read whole: once for all cells
-    with Display() as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
+    with Display(quiet=engine.quiet) as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
         display.say(f"devices: {describe()}")
         for note in next(iter(problems.values())).notes:
             display.say(note)
@@ -95,14 +97,14 @@ def _fill(
             # The samples of the first seed are drawn in the report.
             if path.exists() and (seed or method == FLOOR or samples_path(out, method, n).exists()):
                 remedy = "delete it and run again to compute this cell anew"
-                needs = ("metrics", "warnings", "parameters", "trained_parameters")
-                cells[method, n, seed] = read_json(path, needs=needs, remedy=remedy)
+                cells[method, n, seed] = {**read_json(path, Kept, remedy=remedy)}
                 continue
 
             def log(stage: str, cell: str = f"n{n}-seed{seed}/{method}") -> Log:
                 return journal.stage(f"{cell}/{stage}")
 
             spare_memory_maps()
+            check_still_there(out)
             cell = fill_cell(config, problems[n, seed], identity, method, seed, out, store, display, log)
             if "failed" not in cell:
                 write_json(path, cell)
@@ -138,6 +140,7 @@ def _report(config: CompareConfig, problems: Problems, cells: Cells, warnings: l
         command=command_line("compare", CompareConfig, config),
         footer=f"Made with {versions()}.",
     )
+    check_still_there(out)
     html.write(out / "report.html", page)
     pages.write_pictures(out / "pictures", pictures)
     write_json(out / "metrics.json", _record(cells, found))

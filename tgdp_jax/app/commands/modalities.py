@@ -64,7 +64,7 @@ def draw_modalities(
     score, modalities = modal_score(trained)
     units = _Units(problem, modalities)
     values = dict(_parsed(text, modalities, units) for text in given)
-    told = {name: value[np.arange(num) % len(value)] for name, value in values.items()}
+    conditions = {name: value[np.arange(num) % len(value)] for name, value in values.items()}
     ids, s = np.arange(num), config.sampling
     labels = problem.target_labels(named_key(config.seed, "labels"), ids)
     found = sample_modalities(
@@ -75,7 +75,7 @@ def draw_modalities(
         modalities,
         problem.shape,
         drawn=drawn or None,
-        given=told,
+        given=conditions,
         scale=scale,
         labels=labels,
         progress=rows_done(watch, "sampling", num),
@@ -85,7 +85,7 @@ def draw_modalities(
         clip=s.clip,
         chunk=s.chunk,
     )
-    return {name: units.to_user(name, value) for name, value in (found | told).items()}
+    return {name: units.to_user(name, value) for name, value in (found | conditions).items()}
 
 
 def write_modalities(path: Path, values: dict[str, np.ndarray]) -> None:

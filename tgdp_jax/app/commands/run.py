@@ -7,10 +7,11 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
+from tgdp_jax.app import model_file
 from tgdp_jax.app.command_line import command_line, versions
 from tgdp_jax.app.commands import pages
 from tgdp_jax.app.commands.leads import run_lead
@@ -18,11 +19,22 @@ from tgdp_jax.app.commands.methods import card_sheet, trained_fact
 from tgdp_jax.app.commands.modalities import draw_modalities, write_modalities
 from tgdp_jax.app.console import Display, print_table
 from tgdp_jax.app.evaluation import draw_samples, evaluate_samples, ideal_metrics, image_features
-from tgdp_jax.app.folder import claim_folder, locked, write_samples
+from tgdp_jax.app.folder import (
+    Record,
+    check_folder,
+    check_not_own,
+    check_still_there,
+    claim_folder,
+    locked,
+    lost_files,
+    made_again,
+    mark_complete,
+    write_samples,
+)
 from tgdp_jax.app.identity import file_digests, problem_identity
 from tgdp_jax.app.journal import Journal
-from tgdp_jax.app.model_file import write_model
 from tgdp_jax.app.report import html
+from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.density_ratio import Calibration
@@ -30,8 +42,8 @@ from tgdp_jax.errors import UserError, check_finite, choose
 from tgdp_jax.metrics.overlap import advise
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.runtime.engine import EngineConfig, describe
-from tgdp_jax.runtime.files import read_json, write_json
-from tgdp_jax.runtime.parallel import is_primary
+from tgdp_jax.runtime.files import check_place, read_json, write_json
+from tgdp_jax.runtime.parallel import agree, is_primary
 from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.settings.stored import from_json, to_json
 from tgdp_jax.train.checkpoint import Store
@@ -40,6 +52,17 @@ from tgdp_jax.transfer.networks import denoiser
 from tgdp_jax.transfer.stages import Trained, Watch, num_parameters, silent, train_method
 
 FLOOR = "fresh target data"
+FIRST_FILES = ("samples.npz", "metrics.json", "report.html")  # those that every version left
+FILES = (*FIRST_FILES, model_file.NAME)
+
+
+class Metrics(TypedDict):
+    """What is shown of `metrics.json`."""
+
+    method: str
+    problem: str
+    num_target: int
+    metrics: dict[str, dict[str, tuple[float | None, float | None]]]
 
 
 def stage_warnings(trained: Trained, num_target: int) -> list[str]:
@@ -64,17 +87,24 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     # These say what does not fit before anything is written.
     denoiser(config, problem)
     METHODS[config.method].stages(config, problem)
-    known = claim_folder(out, "run", config, file_digests(config), resume=engine.resume)
-    if known and (out / "metrics.json").exists() and (out / "samples.npz").exists() and (out / "report.html").exists():
-        names = ("method", "problem", "num_target", "metrics")
-        metrics = read_json(out / "metrics.json", needs=names, remedy="delete it and run again to measure anew")
+    home = out, "run", config, file_digests(config)
+    known = check_folder(*home, resume=engine.resume)
+    lost = _lost(config, out) if known else None
+    if agree(lost == []):
         if is_primary():
-            show(config, metrics)
+            show(config, read_json(out / "metrics.json", Metrics, remedy="delete it and run again to measure anew"))
             print(f"already complete: {out}")
         return
     start = time.perf_counter()
     identity = problem_identity(config.problem)
-    with locked(out), Display() as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
+    with (
+        locked(out),
+        Display(quiet=engine.quiet) as display,
+        closing(Journal(out, tensorboard=engine.tensorboard)) as journal,
+    ):
+        claim_folder(*home, resume=engine.resume)
+        if lost:
+            display.warn(made_again(lost))
         display.say(f"{config.method} on {problem.name}: {_counts(problem)}")
         for note in problem.notes:
             display.say(note)
@@ -82,6 +112,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         store = Store(out / "checkpoints", seconds=engine.checkpoint_seconds, warn=display.warn)
         trained = train_method(config, problem, identity, config.method, config.seed, store, display, log=journal.stage)
         samples, labels = draw_samples(trained.generator, problem, config.seed, config.sampling.num, display)
+        check_still_there(out)
         write_samples(out / "samples.npz", problem, samples, labels)
         features = image_features(problem, identity, store, display, log=journal.stage)
         pictured = {config.method: samples}
@@ -129,18 +160,30 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
             *pages.field_pictures(config, problem, trained.trees),
             *pages.curve_picture(trained.reports),
         ]
-        write_model(out, problem, trained)
+        check_still_there(out)
+        model_file.write_model(out, problem, trained)
         html.write(out / "report.html", _page(config, problem, pictures, metrics))
         pages.write_pictures(out / "pictures", pictures)
-        # Last, so that its presence means that the rest is there.
         write_json(out / "metrics.json", metrics)
+        mark_complete(out, FILES)
     if not is_primary():
         return
     show(config, metrics)
     print(f"run folder: {out}  (open {out / 'report.html'})")
 
 
-def _table(metrics: dict[str, Any]) -> tuple[list, list]:
+def _lost(config: RunConfig, out: Path) -> list[str] | None:
+    """Which files of a finished run are damaged or gone; None where it is not finished."""
+    lost = lost_files(out, FILES)
+    if lost is not None or not all((out / name).exists() for name in FIRST_FILES):
+        return lost
+    try:  # an earlier version finished it, and kept no record
+        return [] if len(read_rows(out / "samples.npz").x) == config.sampling.num else ["samples.npz"]
+    except UserError:
+        return ["samples.npz"]
+
+
+def _table(metrics: Metrics | dict[str, Any]) -> tuple[list, list]:
     # Files have null for what is not a number.
     values = {
         name: {k: Value(*(math.nan if n is None else n for n in v)) for k, v in row.items()}
@@ -151,7 +194,7 @@ def _table(metrics: dict[str, Any]) -> tuple[list, list]:
     return [pages.row(name, row, reference=name == FLOOR) for name, row in values.items()], shown
 
 
-def show(config: RunConfig, metrics: dict[str, Any]) -> None:
+def show(config: RunConfig, metrics: Metrics | dict[str, Any]) -> None:
     """Prints the table of a finished run."""
     rows, shown = _table(metrics)
     if rows and shown:
@@ -193,7 +236,7 @@ def read_run(folder: Path) -> RunConfig:
         raise UserError(
             f"{folder} is not a run folder (it has no config.json): give the folder that `tgdp run` printed"
         )
-    stored = read_json(record, needs=("command", "config"), remedy="run again to a new --out")
+    stored = read_json(record, Record, remedy="run again to a new --out")
     if stored["command"] != "run":
         raise UserError(f"{folder} holds no run: give the folder that `tgdp run` printed")
     return from_json(RunConfig, stored["config"])
@@ -228,11 +271,19 @@ def load_run(folder: Path, watch: Watch) -> tuple[RunConfig, Problem, Trained]:
 
 
 def sample_run(
-    folder: Path, num: int, out: Path, *, modality: Sequence[str] = (), given: Sequence[str] = (), scale: float = 1.0
+    folder: Path,
+    num: int,
+    out: Path,
+    *,
+    modality: Sequence[str] = (),
+    given: Sequence[str] = (),
+    scale: float = 1.0,
+    quiet: bool = False,
 ) -> None:
     """`tgdp sample`: draws `num` samples from a finished run; sample i is the same for every num.
 
-    With modalities to draw or given the file has those by name, see `draw_modalities`.
+    With modalities to draw or given the file has those by name, see `draw_modalities`. `quiet` shows no
+    progress.
 
     Raises:
       UserError: not a finished run, a damaged checkpoint, or a place that can not be written.
@@ -242,7 +293,9 @@ def sample_run(
     check_finite(scale, "scale")
     if out.suffix != ".npz":
         raise UserError(f"{out} does not end in .npz: samples are written as .npz")
-    with Display() as display:
+    check_not_own(out)
+    check_place(out)
+    with Display(quiet=quiet) as display:
         config, problem, trained = load_run(folder, display)
         if modality or given or scale != 1.0:
             parts = draw_modalities(

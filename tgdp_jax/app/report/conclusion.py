@@ -141,6 +141,8 @@ def _memorisation(run: RunNumbers, outcome: Outcome) -> str:
         return f"They may copy the training rows: {reads}, and below {MEMORISED:g} samples count as copies."
     if ratio.value + reach < 1:
         return f"They are no copies of the training rows, though closer to them than fresh data ({reads})."
+    if ratio.value - reach > 1:
+        return f"They are no copies of the training rows, and farther from them than fresh data ({reads})."
     return f"They are no copies of the training rows ({reads})."
 
 
@@ -217,7 +219,8 @@ def _group(n: int, group: GroupNumbers, column: Column) -> str:
     if group.diagnosis is None or group.guided is None:
         return text + "."
     outcome = "unknown" if group.guided in group.copies else gained(group.gains.get(group.guided, ()))
-    return f"{text}. {agreement(group.diagnosis, outcome, n)}"
+    expected = agreement(group.diagnosis, outcome, n)
+    return f"{text}. For {group.guided} {expected[0].lower()}{expected[1:]}"
 
 
 def gained(gains: Sequence[float]) -> Outcome:

@@ -3,10 +3,10 @@
 Reading 22,000 WFDB records takes minutes, and at 500 Hz they do not fit a small machine's memory: they are converted
 one by one into a .npy file of float32 mV, 32 kB a record of 10 s at 100 Hz, so 0.7 GB for the whole of PTB-XL. From
 then on rows are read straight from the page cache, without parsing and without all being in memory. The price is the
-disk space, and that a changed resampling needs a new file: the name is a digest of headers and tables (WFDB headers
-carry checksums of their signals), of rate and of length. The folder is the user's cache (XDG_CACHE_HOME); what lies
-there may be deleted at will. (A run takes the rows that it trains on into memory all the same, since its training loop
-keeps them on the device: half a GB for the folds 1 to 8.)
+disk space, and that a changed resampling needs a new file: the name is a digest of tables, headers and signals, of rate
+and of length. The folder is the user's cache (XDG_CACHE_HOME); what lies there may be deleted at will. (A run takes the
+rows that it trains on into memory all the same, since its training loop keeps them on the device: half a GB for the
+folds 1 to 8.)
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ import platformdirs
 from tgdp_jax.data.arrays import BROKEN_NPZ
 from tgdp_jax.data.ecg.leads import LEADS
 from tgdp_jax.data.ecg.records import BadRecord, Index, to_row
+from tgdp_jax.data.files import check_regular_file
 from tgdp_jax.errors import FileError, write_remedy
 
-_VERSION = 1  # of what `to_row` does
+_VERSION = 2  # of what `to_row` does
 
 
 class Converted(NamedTuple):
@@ -45,10 +46,19 @@ class Converted(NamedTuple):
 
 
 def digest_files(files: Mapping[str, Path]) -> str:
-    """Hex digest of names and contents."""
+    """Hex digest of names and contents.
+
+    Raises:
+      FileError: what is no regular file, or can not be read.
+    """
     total = hashlib.sha256()
     for name, path in sorted(files.items()):
-        total.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+        check_regular_file(path)
+        try:
+            with path.open("rb") as file:
+                total.update(f"{name}\0".encode() + hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise FileError(f"{path} can not be read ({error.strerror}): check its permissions") from error
     return total.hexdigest()
 
 
@@ -59,7 +69,7 @@ def converted(index: Index, *, rate: int, seconds: float) -> Converted:
       UserError: a record's file is missing or damaged, or its rate is wrong.
       FileError: the cache can not be written.
     """
-    mark = f"{_VERSION} {digest_files(index.files)} {rate} {seconds:g}"
+    mark = f"{_VERSION} {digest_files(index.files | index.signals)} {rate} {seconds:g}"
     folder = Path(platformdirs.user_cache_dir("tgdp_jax")) / "ecg"
     path = folder / f"{hashlib.sha256(mark.encode()).hexdigest()[:32]}.npy"
     facts = path.with_suffix(".json")

@@ -10,17 +10,21 @@ as WFDB records with SNOMED codes in the PhysioNet/CinC Challenge 2020 (https://
 
 from __future__ import annotations
 
-import csv
+import io
 from pathlib import Path
 
 import numpy as np
 
 from tgdp_jax.data.ecg.leads import TWELVE
-from tgdp_jax.data.ecg.records import Index, Signal, read_wfdb, wfdb
-from tgdp_jax.data.ecg.statements import likelihoods
+from tgdp_jax.data.ecg.records import BadRecord, Index, Signal
+from tgdp_jax.data.ecg.statements import UnknownStatement, all_likelihoods, likelihoods
+from tgdp_jax.data.ecg.tables import read_table
+from tgdp_jax.data.ecg.wfdb_files import header_file, read_header, read_wfdb, signal_files
+from tgdp_jax.data.files import check_regular_file
 from tgdp_jax.errors import UserError
 
 RATE = 500
+_MAX_BYTES = 100_000_000
 REFERENCE = "REFERENCE.csv"
 # Number in REFERENCE.csv, SNOMED code, and PTB-XL's statement: normal, atrial fibrillation, first degree AV block, left
 # and right bundle branch block, premature atrial and ventricular contraction, ST depression and elevation.
@@ -43,7 +47,7 @@ def index(folder: Path) -> Index:
     """Records of the folder in either form, each of a patient of its own.
 
     Raises:
-      UserError: a record is missing or damaged, or has an unknown class.
+      UserError: a record is missing or damaged, or none has a known class.
     """
     headers = sorted(folder.rglob("*.hea"))
     return _challenge(folder, headers) if headers else _published(folder)
@@ -52,60 +56,74 @@ def index(folder: Path) -> Index:
 def _statements(codes: list[str], known: dict[str, str], what: str) -> np.ndarray:
     new = [code for code in codes if code not in known]
     if new or not codes:
-        said = f"the unknown class {new[0]!r}" if new else "no class"
-        raise UserError(f"{what} has {said}: CPSC 2018 has {', '.join(known)}; leave other records out")
+        raise UnknownStatement(f"{what} has {f'the unknown class {new[0]!r}' if new else 'no class'}")
     return likelihoods({known[code]: 100.0 for code in codes}, what)
 
 
 def _published(folder: Path) -> Index:
     table = next(iter(sorted(folder.rglob(REFERENCE))))
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in list(csv.reader(file))[1:] if row]
+    rows = [row for row in read_table(table)[1:] if row]
     paths = {path.stem: path for path in sorted(folder.rglob("*.mat"))}
     missing = [row[0] for row in rows if row[0] not in paths]
     if missing or not rows:
         raise UserError(f"{folder} lacks {missing[0] if missing else 'any record'}.mat, which {table} names: copy it")
     names = tuple(row[0] for row in rows)
-    found = [_statements([c for c in row[1:] if c.strip()], NUMBERED, f"{REFERENCE}, {row[0]}") for row in rows]
+    likelihood, foreign = all_likelihoods(
+        lambda row: _statements([c.strip() for c in row[1:] if c.strip()], NUMBERED, f"{REFERENCE}, {row[0]}"),
+        rows,
+        str(table),
+    )
 
     def read(number: int) -> Signal:
         return Signal(_matlab(paths[names[number]]), RATE, TWELVE)
 
     files = {REFERENCE: table} | {f"{name}.mat": paths[name] for name in names}
-    return Index(names, np.array(found), np.array(names), np.zeros(len(names), int), read, files)
+    return Index(names, likelihood, np.array(names), np.zeros(len(names), int), read, files, foreign=foreign)
 
 
 def _matlab(path: Path) -> np.ndarray:
     """Leads [T, 12] in mV of a file that holds the struct ECG.
 
     Raises:
-      UserError: it does not.
+      UserError: it is no regular file.
+      BadRecord: it does not.
     """
     from scipy.io import loadmat  # late: few runs read such files
 
+    if check_regular_file(path) > _MAX_BYTES:
+        raise BadRecord(f"{path} is too large for a record of a minute: copy it anew")
     try:
-        data = np.asarray(loadmat(path)["ECG"][0, 0]["data"], np.float64)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError) as error:
-        raise UserError(f"{path} can not be read as a record of CPSC 2018 ({error}): copy it anew") from error
-    if data.ndim != 2 or data.shape[0] != len(TWELVE):
-        raise UserError(f"{path} has data of shape {data.shape}: CPSC 2018 has 12 leads a record, copy it anew")
-    return data.T
+        # From memory, which has no more to give than it holds: of a file SciPy reserves what a damaged header asks for.
+        content = io.BytesIO(path.read_bytes())
+        data = np.asarray(loadmat(content, variable_names=["ECG"])["ECG"][0, 0]["data"])
+    except Exception as error:  # of a damaged file, whatever its numbers lead to
+        reason = str(error) or type(error).__name__
+        raise BadRecord(f"{path} can not be read as a record of CPSC 2018 ({reason}): copy it anew") from error
+    if data.ndim != 2 or data.shape[0] != len(TWELVE) or data.dtype.kind not in "fiu":
+        raise BadRecord(f"{path} has {data.dtype} of shape {data.shape} and not numbers of 12 leads: copy it anew")
+    return data.T.astype(np.float64)
 
 
 def _challenge(folder: Path, headers: list[Path]) -> Index:
     names = tuple(str(path.relative_to(folder).with_suffix("")) for path in headers)
-    found = []
-    for path in headers:
-        try:
-            comments = wfdb().rdheader(str(path.with_suffix(""))).comments
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} can not be read as a header ({error}): copy it anew") from error
-        codes = [line.split(":", 1)[1] for line in comments if line.lower().startswith("dx:")]
-        found.append(_statements([c.strip() for c in ",".join(codes).split(",") if c.strip()], SNOMED, str(path)))
+
+    def stated(path: Path) -> np.ndarray:
+        comments = read_header(path.with_suffix("")).comments
+        codes = ",".join(line.split(":", 1)[1] for line in comments if line.lower().startswith("dx:"))
+        return _statements([code.strip() for code in codes.split(",") if code.strip()], SNOMED, str(path))
+
+    likelihood, foreign = all_likelihoods(stated, headers, str(folder))
 
     def read(number: int) -> Signal:
-        record = read_wfdb(folder / names[number], database="CPSC 2018", rate=RATE)
-        return Signal(record.p_signal, record.fs, tuple(record.sig_name))
+        return read_wfdb(folder / names[number], database="CPSC 2018", rate=RATE)
 
-    files = {str(path.relative_to(folder)): path for path in headers}
-    return Index(names, np.array(found), np.array(names), np.zeros(len(names), int), read, files)
+    return Index(
+        names,
+        likelihood,
+        np.array(names),
+        np.zeros(len(names), int),
+        read,
+        {f"{name}.hea": header_file(folder / name) for name in names},
+        signal_files(folder, names),
+        foreign=foreign,
+    )

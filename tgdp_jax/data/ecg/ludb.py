@@ -18,8 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tgdp_jax.data.ecg.records import Index, Signal, read_wfdb, wfdb
-from tgdp_jax.data.ecg.statements import likelihoods
+from tgdp_jax.data.ecg.records import Index, Signal
+from tgdp_jax.data.ecg.statements import UnknownStatement, all_likelihoods, likelihoods
+from tgdp_jax.data.ecg.tables import read_text
+from tgdp_jax.data.ecg.wfdb_files import header_file, read_header, read_wfdb, signal_files
 from tgdp_jax.errors import UserError
 
 RATE = 500
@@ -87,14 +89,14 @@ def statements(comments: list[str], what: str) -> np.ndarray:
     """Likelihoods [71] of the findings in a header's comments, 100 where found.
 
     Raises:
-      UserError: a finding that LUDB 1.0.1 does not have.
+      UnknownStatement: a finding that LUDB 1.0.1 does not have.
     """
     lines = [line.strip().lower() for line in comments if line.strip() and not line.strip().startswith("<")]
     found = {}
     for line in lines:
         key = next((key for key in FINDINGS if line.startswith(key)), None)
         if key is None:
-            raise UserError(f"{what} has the unknown finding {line!r}: take LUDB 1.0.1 as published")
+            raise UnknownStatement(f"{what} has the unknown finding {line!r}")
         if FINDINGS[key] is not None:
             found[FINDINGS[key]] = 100.0
     plain = all(line.startswith(_NO_FINDING) for line in lines)
@@ -107,29 +109,25 @@ def index(folder: Path) -> Index:
     """Records of the published folder, each of a patient of its own.
 
     Raises:
-      UserError: a record is missing or damaged, or has an unknown finding.
+      UserError: a record is missing or damaged, or none has known findings.
     """
-    names = tuple((folder / RECORDS).read_text().split())
+    names = tuple(read_text(folder / RECORDS).split())
     if not names:
         raise UserError(f"{folder / RECORDS} is empty: copy LUDB anew")
 
     def read(number: int) -> Signal:
-        record = read_wfdb(folder / names[number], database="LUDB", rate=RATE, physical=False)
-        return Signal(record.d_signal / _MICROVOLTS, record.fs, tuple(record.sig_name))
+        return read_wfdb(folder / names[number], database="LUDB", rate=RATE, per_mv=_MICROVOLTS)
 
-    headers = {f"{name}.hea": folder / f"{name}.hea" for name in names}
-    found = []
-    for name, path in headers.items():
-        try:
-            header = wfdb().rdheader(str(path.with_suffix("")))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} is missing or damaged ({error}): copy LUDB anew") from error
-        found.append(statements(header.comments, name))
+    likelihood, foreign = all_likelihoods(
+        lambda name: statements(read_header(folder / name).comments, f"{name}.hea"), names, str(folder)
+    )
     return Index(
         names,
-        np.array(found),
+        likelihood,
         np.array(names),
         np.zeros(len(names), int),
         read,
-        {RECORDS: folder / RECORDS} | headers,
+        {RECORDS: folder / RECORDS} | {f"{name}.hea": header_file(folder / name) for name in names},
+        signal_files(folder, names),
+        foreign=foreign,
     )

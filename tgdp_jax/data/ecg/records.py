@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.signal import resample_poly
 
-from tgdp_jax.data.ecg.leads import LEADS, eight
+from tgdp_jax.data.ecg.leads import LEADS, MAX_BREACH, all_twelve, breach, eight
 from tgdp_jax.errors import UserError
+
+# The shortest record that shows a heart beat, the highest rate that ECGs are sampled at, and what no ECG reaches: a
+# converter of 16 bits with steps of 1 uV ends at 33 mV.
+MIN_SECONDS, MAX_RATE, MAX_MILLIVOLTS = 0.5, 10_000, 100.0
+# A lead is off where it never leaves a band of 5 uV, or stands still (0.1 uV from sample to sample) for half of the
+# record and a second. Leads of 700 records of PTB-XL and LUDB move by 290 uV at least and stand still for up to 0.6 s.
+_FLAT, _STILL = 0.005, 1e-4
 
 
 class Signal(NamedTuple):
@@ -41,7 +47,10 @@ class Index:
       folds: official fold from 1 [N]; 0 where the database has none.
       read: record number -> its signal.
       files: those that say what the records are, by a name that does not depend on where they lie.
-      labels: integer labels [N] that come instead of statements; None where there are statements, or neither.
+      signals: files of samples besides, named alike.
+      labels: labels [N] that come instead of statements, integers or names; None where there are statements, or
+        neither.
+      foreign: record number -> the diagnosis in it that is none of the known ones.
     """
 
     names: tuple[str, ...]
@@ -50,7 +59,9 @@ class Index:
     folds: np.ndarray
     read: Callable[[int], Signal]
     files: dict[str, Path]
+    signals: dict[str, Path] = dataclasses.field(default_factory=dict)
     labels: np.ndarray | None = None
+    foreign: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -59,7 +70,7 @@ class Index:
 def check_length(seconds: float, rate: int) -> None:
     """Raises:
     UserError: no length, or no sampling rate, that shows a heart beat."""
-    if not 0.5 <= seconds <= 60:
+    if not MIN_SECONDS <= seconds <= 60:
         raise UserError(f"seconds is {seconds:g}: records are from half a second to a minute long")
     if not 50 <= rate <= 1000:
         raise UserError(f"rate is {rate}: give 50 to 1000 samples a second")
@@ -67,6 +78,13 @@ def check_length(seconds: float, rate: int) -> None:
 
 class BadRecord(UserError):
     """A record that can not be used while others can."""
+
+
+def own_patients(patients: Iterable[str], records: Iterable[Any]) -> np.ndarray:
+    """Whose each record is [N]: one whose patient is not known (blank, NaN) is of a patient of its own."""
+    unknown = ("", "nan", "none", "nat")
+    pairs = zip(patients, records, strict=True)
+    return np.array([f"record {record}" if name.strip().lower() in unknown else name for name, record in pairs])
 
 
 def to_row(signal: Signal, *, rate: int, seconds: float, what: str) -> np.ndarray:
@@ -77,64 +95,65 @@ def to_row(signal: Signal, *, rate: int, seconds: float, what: str) -> np.ndarra
     zero for a step.
 
     Raises:
-      UserError: a sampling rate below the one asked for, or no integer.
-      BadRecord: leads that are missing, flat or not finite.
+      UserError: a sampling rate that is no integer, below the one asked for, or beyond reason.
+      BadRecord: the samples that are used are too few, or have leads that are missing, flat, not finite, too large, or
+        that break the relations between the twelve.
     """
     if not (signal.rate >= rate and signal.rate % 1 == 0):  # false of NaN and infinity too
         raise UserError(
             f"{what} is sampled at {signal.rate:g} Hz: give records of a whole number of Hz of at least {rate}, or a "
             "lower --rate"
         )
-    try:
-        x = eight(np.asarray(signal.x, np.float64), signal.leads, what)
-    except UserError as error:
-        raise BadRecord(str(error)) from None
-    finite = np.isfinite(x).all(0)
-    if len(x) == 0 or not finite.all():
-        lead = LEADS[int(finite.argmin())]
-        raise BadRecord(f"{what} is not finite (or empty) in lead {lead}: leave the record out, or repair it")
-    flat = np.ptp(x, axis=0) == 0
-    if flat.any():
-        raise BadRecord(f"{what} is flat in lead {LEADS[int(flat.argmax())]}: leave the record out")
+    if signal.rate > MAX_RATE:
+        raise UserError(f"{what} is sampled at {signal.rate:g} Hz: give records of at most {MAX_RATE} Hz")
     common = math.gcd(round(signal.rate), rate)
     up, down = rate // common, round(signal.rate) // common
-    if up != down:
-        x = resample_poly(x, up, down, axis=0, padtype="line")
     length = round(seconds * rate)
+    try:
+        whole = eight(signal.x, signal.leads, what).astype(np.float64)
+    except UserError as error:
+        raise BadRecord(str(error)) from None
+    end = -(-length * down // up)
+    x, twelve = whole[:end], all_twelve(signal.x[:end], signal.leads)
+    _check_leads(x, signal.rate, what)
+    if twelve is not None and (off := float(breach(twelve))) > MAX_BREACH:
+        raise BadRecord(
+            f"{what} breaks the relations between the twelve leads by {off:.2g} mV (in another order, or with leads "
+            "each scaled by itself?): leave the record out"
+        )
+    if up != down:
+        # What follows is not used but for the filter's last samples, which it must not spoil.
+        x = resample_poly(whole if _sane(whole).all() else x, up, down, axis=0, padtype="line")
     out = np.zeros((length, len(LEADS)), np.float32)
     out[: min(length, len(x))] = x[:length]
     return out
 
 
-@functools.cache
-def wfdb() -> Any:
-    """The wfdb package.
-
-    Raises:
-      UserError: it is not installed.
-    """
-    try:
-        import wfdb as package
-    except ImportError:
-        raise UserError("ECG records need the wfdb package: pip install 'tgdp_jax[ecg]'") from None
-    return package
+def _sane(x: np.ndarray) -> np.ndarray:
+    """Which leads of x [T, L] are finite and can be mV of a heart [L]."""
+    return np.all(np.abs(x) <= MAX_MILLIVOLTS, axis=0)
 
 
-def read_wfdb(path: Path, *, database: str, rate: int, physical: bool = True) -> Any:
-    """A WFDB record of a database that is published at `rate` Hz, `path` being that of its header without .hea.
-
-    Raises:
-      UserError: it is missing, damaged or of another rate.
-    """
-    try:
-        record = wfdb().rdrecord(str(path), physical=physical)
-    except FileNotFoundError as error:
-        missing = Path(error.filename or f"{path}.hea").name
-        raise UserError(f"{path} is incomplete, {missing} is missing: copy the database whole") from None
-    except (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} can not be read as a WFDB record ({error}): copy it anew") from error
-    if record.fs != rate:
-        raise UserError(
-            f"{path} is sampled at {record.fs:g} Hz where {database} has {rate}: take the files as published"
+def _check_leads(x: np.ndarray, rate: float, what: str) -> None:
+    """Raises:
+    BadRecord: samples x [T, 8] in mV are too few, or a lead is flat, not finite or too large."""
+    if len(x) < MIN_SECONDS * rate:
+        raise BadRecord(f"{what} lasts {len(x) / rate:g} s, too short for a heart beat: leave the record out")
+    finite, sane = np.isfinite(x).all(0), _sane(x)
+    if not finite.all():
+        raise BadRecord(f"{what} is not finite in lead {LEADS[finite.argmin()]}: leave the record out, or repair it")
+    if not sane.all():
+        lead = int(sane.argmin())
+        raise BadRecord(
+            f"{what} reaches {np.abs(x[:, lead]).max():.6g} mV in lead {LEADS[lead]} (are these microvolts?): give mV, "
+            "or leave the record out"
         )
-    return record
+    for name, lead in zip(LEADS, x.T, strict=True):
+        if np.ptp(lead) <= _FLAT or _longest_still(lead) >= max(rate, len(lead) / 2):
+            raise BadRecord(f"{what} is flat in lead {name}: leave the record out")
+
+
+def _longest_still(lead: np.ndarray) -> int:
+    """Most samples in a row that a lead [T] does not move in."""
+    moves = np.flatnonzero(np.abs(np.diff(lead)) > _STILL)
+    return int(np.diff(moves, prepend=-1, append=len(lead) - 1).max())

@@ -13,6 +13,8 @@ from tgdp_jax.errors import UserError
 
 # Target rows to be had, and rows to judge by.
 AVAILABLE, NUM_REFERENCE = 2000, 1000
+# Of eight leads: 32 GB.
+MAX_SAMPLES = 10**9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,9 @@ class EcgSimConfig:
         check_length(self.seconds, self.rate)
         if self.num_source < 100:
             raise UserError(f"num-source is {self.num_source}: a source model needs at least 100 records")
+        most = int(MAX_SAMPLES / (self.seconds * self.rate))
+        if self.num_source > most:
+            raise UserError(f"num-source is {self.num_source}: at most {most} records of this length can be simulated")
 
 
 def load(config: EcgSimConfig, *, n_target: int | None, seed: int, source_seed: int | None = None) -> Problem:

@@ -8,6 +8,8 @@ from tgdp_jax.data.problem import check_n_target
 
 # PTB-XL's own advice: folds 1 to 8 train, 9 and 10 are kept for validation and test.
 TRAIN_FOLDS = 8
+# A handful of rows judges nothing; better no number than a wild one.
+MIN_REST = 10
 
 
 def in_training_folds(folds: np.ndarray) -> np.ndarray:
@@ -49,5 +51,4 @@ def split_patients(
     rest = order[~trains[order]] if (folds > 0).any() else pool[n_target:]
     # The last patient may have more records than are learned from.
     rest = rest[~np.isin(patients[rest], patients[learned])]
-    # A handful of rows judges nothing; better no number than a wild one.
-    return learned, rest if len(rest) >= 10 else None
+    return learned, rest if len(rest) >= MIN_REST else None

@@ -12,10 +12,12 @@ label.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from tgdp_jax.data.ecg.records import BadRecord
 from tgdp_jax.errors import UserError, choose
 
 # Diagnostic statements by superclass: column diagnostic_class of the published scp_statements.csv.
@@ -53,6 +55,10 @@ NOT_STATED = -1.0
 _COLUMN = {statement: i for i, statement in enumerate(STATEMENTS)}
 
 
+class UnknownStatement(UserError):
+    """A record of which something is said that is none of the known statements; others can be used."""
+
+
 def likelihoods(found: Mapping[str, float], what: str) -> np.ndarray:
     """Likelihood in percent of each of `STATEMENTS`, `NOT_STATED` where it is not made. float32 [71].
 
@@ -61,16 +67,56 @@ def likelihoods(found: Mapping[str, float], what: str) -> np.ndarray:
       what: whose they are, for the message.
 
     Raises:
-      UserError: a statement that PTB-XL does not know.
+      UnknownStatement: a statement that PTB-XL does not know.
+      ValueError: a likelihood that is no percentage.
     """
     out = np.full(len(STATEMENTS), NOT_STATED, np.float32)
     for name, likelihood in found.items():
         if name not in _COLUMN:
-            raise UserError(
-                f"{what} has the statement {name!r}, which is none of PTB-XL's 71: correct it, or leave it out"
-            )
+            raise UnknownStatement(f"{what} has the statement {name!r}, which is none of PTB-XL's 71")
+        if not 0 <= likelihood <= 100:
+            raise ValueError(f"{what} states {name} at {likelihood} %")
         out[_COLUMN[name]] = likelihood
     return out
+
+
+def all_likelihoods(
+    read: Callable[[Any], np.ndarray], records: Sequence[Any], where: str
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Likelihoods [N, 71] of all records, and by record number why some have none: something unknown is said of them.
+
+    Damaged records have none either; who reads their samples says so.
+
+    Args:
+      read: a record to its likelihoods.
+      records: N of them.
+      where: they are, for the message.
+
+    Raises:
+      UserError: something unknown is said of every record.
+    """
+    out = np.full((len(records), len(STATEMENTS)), NOT_STATED, np.float32)
+    foreign: dict[int, str] = {}
+    for number, record in enumerate(records):
+        try:
+            out[number] = read(record)
+        except UnknownStatement as error:
+            foreign[number] = str(error)
+        except BadRecord:
+            continue
+    if records and len(foreign) == len(records):
+        raise UserError(
+            f"{where} has no record whose diagnoses are all known (first: {foreign[0]}): take the database as published"
+        )
+    return out, foreign
+
+
+def class_numbers(names: Sequence[str], scheme: str) -> tuple[np.ndarray, list[str]]:
+    """Labels int32 [N] of class names in upper or lower case, -1 where blank or unknown; and the unknown names."""
+    place = {name.lower(): i for i, name in enumerate(SCHEMES[scheme])}
+    clean = [name.strip() for name in names]
+    labels = np.array([place.get(name.lower(), -1) for name in clean], np.int32)
+    return labels, [name for name in clean if name and name.lower() not in place]
 
 
 def multi_hot(likelihood: np.ndarray) -> np.ndarray:

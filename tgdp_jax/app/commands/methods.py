@@ -32,7 +32,9 @@ def trained_fact(counts: Iterable[int], source: int) -> dict[str, str]:
 
 def _share(ratio: float) -> str:
     """A fraction below one as a percentage, above as a multiple."""
-    return f"{ratio:.2%} of" if ratio < 0.995 else f"{ratio:.2g} times"
+    if ratio < 0.995:
+        return f"{ratio:.2%} of"
+    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:,.0f} times"
 
 
 def show_methods(names: tuple[str, ...], out: Path | None) -> None:

@@ -331,14 +331,14 @@ def show(config: ProbeConfig, record: Kept) -> None:
 
 
 def _page(config: ProbeConfig, problem: Problem, record: Any, drawing: Drawing) -> str:
-    about = pages.subject(config.problem)
+    about, rows = pages.subject(config.problem), record["rows"]
     caption = (
-        "Share of unseen source rows that a probe of the features puts into their class; dashed: of rows as they are."
+        "Share of unseen source rows that probes of the features put into their class; dashed: of rows as they are."
     )
     return html.render(
         title=f"What source models know of the labels: {about}",
         lead=record["finding"],
-        intro=f"{record['rows']['train']:,} source rows train the probes, {record['rows']['test']:,} others judge them.",
+        intro=f"{rows['train']:,} source rows train the probes, {rows['test']:,} others judge them.",
         warnings=problem.notes,
         tables=[t._replace(title=t.title[0].upper() + t.title[1:]) for t in reversed(_tables("", record))],
         pictures=[html.Picture("Accuracy by layer and noise level", caption, drawing)],

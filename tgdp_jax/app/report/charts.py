@@ -92,15 +92,13 @@ def _extent(values: np.ndarray) -> tuple[float, float]:
     return (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
 
 
-# Not more of them the more room there is: their widths would change once the room has been dealt out.
-_BAR_TICKS = MaxNLocator(6, steps=[1, 2, 5, 10])
-
-
 def _colour_bar(axes: Axes, mesh: Any, values: np.ndarray, bound: float, text: str) -> None:
     low, high = _extent(values)
     # Arrows at the bar's ends where values go beyond it.
     extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[low < -bound, high > bound]
-    bar = axes.figure.colorbar(mesh, ax=axes, extend=extend, aspect=22, pad=0.03, ticks=_BAR_TICKS)
+    # Not more of them the more room there is: their widths would change once the room has been dealt out.
+    ticks = MaxNLocator(6, steps=[1, 2, 5, 10])
+    bar = axes.figure.colorbar(mesh, ax=axes, extend=extend, aspect=22, pad=0.03, ticks=ticks)
     bar.set_label(text)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
 

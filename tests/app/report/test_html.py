@@ -186,8 +186,8 @@ def test_foreign_text_stays_text():
     assert "<script" not in text
     assert page.all("script") == []
     # Title, heading, lead, intro, warning, finding, table's title (twice) and note, row and its failure, group (twice),
-    # column (label twice, description), picture's title and caption, its panel and its key, sheet's title (twice), name,
-    # label and text, command and footer; the settings print it with their own quotes.
+    # column (label twice, description), picture's title and caption, its panel and its key, sheet's title (twice),
+    # name, label and text, command and footer; the settings print it with their own quotes.
     assert page.text.count(EVIL) == 27
     assert [a["aria-label"] for a in page.all("svg") if "aria-label" in a] == [f"{EVIL}: {EVIL}"]
     assert page.all("abbr")[0]["title"] == EVIL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
@@ -31,7 +32,7 @@ def accuracies(
     names = list(dict.fromkeys(layer for layers in panels.values() for layer in layers))
     dashes = {"color": style.NEUTRAL, "linewidth": 1.0, "linestyle": "dashed"}
     seen = [value for layers in panels.values() for values in layers.values() for value in values]
-    low, high = style.widened(*style.robust_range([100 * v for v in (*seen, *baselines.values())], 0.0), 0.08)
+    low, high = style.widened(*style.robust_range(100 * np.array([*seen, *baselines.values()]), 0.0), 0.08)
 
     def draw(axes: Axes, title: str) -> None:
         for layer, values in panels[title].items():

@@ -133,8 +133,8 @@ def _apart(first: tuple[float, float], second: tuple[float, float]) -> bool:
     return union > 4 * max(min(first[1] - first[0], second[1] - second[0]), 1e-12)
 
 
-# A stage's loss is the mean over its batch, and noisy; what the key calls it.
-_FAINT_LINE = {"alpha": 0.3, "linewidth": 0.9}
+# A stage's loss is that of one batch, and noisy.
+_FAINT_LINE: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.9}
 _CHOSEN = {"color": style.INK, "linewidth": 1.0, "linestyle": "dashed"}
 
 

@@ -235,7 +235,7 @@ def histograms(
         return bins, [(np.histogram(part, bins)[0] / (num * (bins[1] - bins[0])), tone) for part, tone in parts]
 
     stacked = {name: stacks(name) for name in values}
-    tops = [float(sum(heights for heights, _ in parts).max()) for _, parts in stacked.values()]
+    tops = [float(np.sum([heights for heights, _ in parts], 0).max()) for _, parts in stacked.values()]
     top = max([*tops, 0.0 if density is None else float(np.nanmax(density[1]))], default=0.0)
 
     def draw(axes: Axes, name: str) -> None:

@@ -48,7 +48,7 @@ def pages(finished_run, page_of):
 
 
 @SIZES
-@pytest.mark.parametrize(("name", "pictures"), [("run", 14), ("images", 5), ("comparison", 16), ("probe", 4)])
+@pytest.mark.parametrize(("name", "pictures"), [("run", 14), ("images", 5), ("comparison", 18), ("probe", 4)])
 def test_pages_fit(browser, pages, name, pictures, size):
     found = browser.measured(pages[name], size)
     check_fits(found, size)

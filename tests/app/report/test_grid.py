@@ -86,7 +86,11 @@ def test_colours_are_kept():
     image = np.zeros((1, 3, 3, 3))
     image[..., 0] = 1.0
     figure = image_grids({"source": image}).figure()
-    np.testing.assert_allclose(shown(figure.axes[0])[2, 2], [1, 0, 0])
+    np.testing.assert_allclose(shown(figure.axes[0])[2, 2], [1, 0, 0, 1])
+    # Between images the page shows, whatever its colour.
+    np.testing.assert_allclose(shown(figure.axes[0])[0, 0, 3], 0)
+    grey = image_grids({"source": flat([0.5])}).figure().axes[0].images[0].get_array()
+    assert np.ma.getmaskarray(grey)[0, 0] and not np.ma.getmaskarray(grey)[2, 2]
 
 
 def test_lines_between_wide_images_are_wider():

@@ -332,6 +332,7 @@ def show(config: ProbeConfig, record: Kept) -> None:
 
 def _page(config: ProbeConfig, problem: Problem, record: Any, drawing: Drawing) -> str:
     about, rows = pages.subject(config.problem), record["rows"]
+    *details, chosen = (t._replace(title=t.title[0].upper() + t.title[1:]) for t in _tables("", record))
     caption = (
         "Share of unseen source rows that probes of the features put into their class; dashed: of rows as they are."
     )
@@ -340,7 +341,7 @@ def _page(config: ProbeConfig, problem: Problem, record: Any, drawing: Drawing) 
         lead=record["finding"],
         intro=f"{rows['train']:,} source rows train the probes, {rows['test']:,} others judge them.",
         warnings=problem.notes,
-        tables=[t._replace(title=t.title[0].upper() + t.title[1:]) for t in reversed(_tables("", record))],
+        tables=[chosen, *details],
         pictures=[html.Picture("Accuracy by layer and noise level", caption, drawing)],
         config=record["settings"],
         command=command_line("probe", ProbeConfig, config),

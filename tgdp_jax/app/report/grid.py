@@ -60,8 +60,9 @@ def image_grids(
         values = images[name]
         layout = _by_class(known[name], shown, side) if name in known else _in_order(len(values), rows, side)
         canvas = _canvas((values - low) / (high - low), layout)
-        # Not resampled: a file of vectors holds the pixels as they are.
-        axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="none")
+        # Not resampled: a file of vectors holds the pixels as they are. Between images the page shows.
+        covered = _canvas(np.zeros((len(values), height, width, 1)), layout) == 0
+        axes.imshow(_clear(canvas, covered), cmap="gray", vmin=0, vmax=1, interpolation="none")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
         step = height + _gap(width)
@@ -135,3 +136,11 @@ def _canvas(images: np.ndarray, layout: np.ndarray) -> np.ndarray:
             top, left = gap + row * (height + gap), gap + column * (width + gap)
             canvas[top : top + height, left : left + width] = np.clip(np.nan_to_num(images[i]), 0, 1)
     return canvas[..., 0] if channels == 1 else canvas
+
+
+def _clear(canvas: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """The canvas, transparent where it is not covered [Y, X]."""
+    if canvas.ndim == 2:
+        return np.ma.masked_where(~covered, canvas)
+    alpha = canvas[..., 3:] if canvas.shape[2] == 4 else np.ones((*covered.shape, 1))
+    return np.concatenate([canvas[..., :3], alpha * covered[..., None]], 2)

@@ -18,7 +18,7 @@ from tgdp_jax.app.cli import main
 GAUSSIANS = ("run", "gaussians", "--num-source", "200", "--n-target", "8", *tiny.OPTIONS)
 REPORT_FILES = ("config.json", "metrics.json", "samples.npz", "report.html")
 # Every file of a finished run.
-LEFT = (*REPORT_FILES, "complete.json", "train.jsonl", ".lock")
+LEFT = (*REPORT_FILES, "model.npz", "complete.json", "train.jsonl", ".lock")
 
 
 class PowerCut(Exception):

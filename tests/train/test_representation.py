@@ -48,10 +48,10 @@ def trained():
 
 
 def test_what_is_left_is_a_plain_network_that_learned_the_objective_too(trained):
-    config, _, result = trained
-    plain = denoising_task(EpsMLP(config.sde, (16,)), config.sde, "eps", 32, (2,))
+    _, _, result = trained
+    plain = denoising_task(EpsMLP(SDE, (16,)), SDE, "eps", 32, (2,))
     fresh = jax.eval_shape(plain.init, jax.random.key(0))
-    shapes = jax.tree.map(lambda a: a.shape, result.tree["params"])
+    shapes = jax.tree.map(lambda a: a.shape, result.artefact.to_tree()["params"])
     assert shapes == jax.tree.map(lambda a: a.shape, fresh)
     assert {"denoising", "masked", "validation"} <= set(result.history) and np.all(result.history["masked"] > 0)
 
@@ -74,7 +74,7 @@ def test_classifiers_can_stand_on_such_a_source(trained):
         names = [stage.name for stage in METHODS[name].stages(on_source, problem)]
         (classifier,) = [s for s in METHODS[name].stages(on_source, problem) if s.name == "classifier"]
         assert names[0] == "source" and classifier.needs == ("source",)
-    given = shared_variables(on_source, {"source": result.tree})
+    given = shared_variables(on_source, {"source": result.artefact.to_tree()})
     net = classifier_net(on_source, problem)
     shapes = jax.eval_shape(net.init, jax.random.key(0), problem.source.x[:3])
     assert jax.tree.map(jnp.shape, given["source"]) == jax.tree.map(jnp.shape, shapes["source"])

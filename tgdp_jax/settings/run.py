@@ -136,9 +136,8 @@ class CompareConfig(TrainingConfig):
             raise UserError(f"seeds is {self.seeds}: at least 1 is needed")
         if not self.methods or not self.n_targets:
             raise UserError("a comparison needs at least one method and one n-target")
-        for name in ("methods", "n_targets"):
-            if len(set(getattr(self, name))) < len(getattr(self, name)):
-                raise UserError(f"{name.replace('_', '-')} names something twice: give each once")
+        for name in ("methods", "n_targets"):  # each once, in order
+            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

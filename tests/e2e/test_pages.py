@@ -69,5 +69,7 @@ def test_pages_open_with_what_the_numbers_mean_and_end_with_the_command(pages):
 
 def test_every_metric_has_its_one_name_and_says_what_it_is(pages):
     assert '<abbr title="Median distance of samples' in pages["run"]
+    # Its name in the file stands beside what it is, at the heading and in the list.
+    assert pages["run"].count("In metrics.json: memorisation.") == 2
     for page in pages.values():
         assert "novelty" not in page and "models' units" not in page

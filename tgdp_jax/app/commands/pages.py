@@ -77,7 +77,8 @@ def columns(values: Mapping[str, Mapping[str, Value]], *, goal_row: str | None =
         if metric.better == "target" and goal is None:
             aim = values.get(goal_row or "", {}).get(name)
             goal = None if aim is None else aim.value
-        out.append(Column(name, metric.label, metric.better, metric.description, goal, metric.terminal))
+        description = f"{metric.description} In metrics.json: {name}."
+        out.append(Column(name, metric.label, metric.better, description, goal, metric.terminal))
     return out + [cost for cost in COSTS if any(cost.key in row for row in values.values())]
 
 

@@ -214,7 +214,7 @@ def main(data_dir: Path, out: Path = Path("runs"), *, n_targets: str = "10,50,20
             display.say(f"calibration: {ratio.calibration}")
     record = [{"row": row.name, "n": row.group, **{k: list(c) for k, c in row.cells.items()}} for row in table]
     write_json(folder / "metrics.json", record)
-    (folder / "samples.png").write_bytes(image_grids(pictures))
+    (folder / "samples.png").write_bytes(image_grids(pictures).png())
     shown = [Column(name, METRICS[name].label, METRICS[name].better, goal=METRICS[name].ideal) for name in SHOWN]
     columns = [*shown, Column("seconds", "train s", "none")]
     print_table(table, columns, title="From a foreign DDPM of MNIST to USPS", group="target rows")

@@ -120,8 +120,8 @@ def test_the_report_says_what_the_numbers_say(finished):
     for words in ("Overlap of source and target", "held-out AUC", "parameters trained here", "founding paper"):
         assert words in page
     share = strict_json(folder / "cells" / "tgdp-n4-seed0.json")
-    assert f"{share['trained_parameters'] / share['source_parameters']:.2%}" in page
-    assert page.count("<img") == 2 + 2 + 2  # two metrics by size, two costs, samples of two sizes
+    assert f"{share['trained_parameters'] / share['source_parameters']:.0f} times" in page
+    assert page.count("<figure") == 2 + 2 + 2  # two metrics by size, two costs, samples of two sizes
     assert "fewer than 3 seeds" in page  # two seeds mark nothing
     assert not any(row["worse_than_best"] for row in metrics["summary"])
 

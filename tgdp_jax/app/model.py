@@ -57,9 +57,9 @@ class RunModel(TrainedModel):
         """
         drawn = self.sample(num, **sampling)
         if self.problem.ecg_rate is not None:
-            return Plot(plots.ecg_sheets({"samples": drawn.x[:1]}, rate=self.problem.ecg_rate))
+            return Plot(plots.ecg_sheets({"samples": drawn.x[:1]}, rate=self.problem.ecg_rate).png())
         x = {"samples": self.problem.scaler.to_model(drawn.x) if self.problem.kind == "images" else drawn.x}
-        return Plot(plots.samples(x, labels=None if drawn.y is None else {"samples": drawn.y}))
+        return Plot(plots.samples(x, labels=None if drawn.y is None else {"samples": drawn.y}).png())
 
 
 def load(folder: str | Path) -> RunModel:

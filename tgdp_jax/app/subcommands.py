@@ -61,7 +61,7 @@ def problem_command(
         rest = rest[1:]
     everything = _HELP_ALL in rest
     rest = [_HELP[1] if word == _HELP_ALL else word for word in rest]
-    config = _config_class(kind, name, PROBLEMS[name])
+    config = config_class(kind, name, PROBLEMS[name])
     if everything or any(word in _HELP for word in rest):
         config = annotated(config, rest, everything=everything)
     tyro.cli(
@@ -97,7 +97,8 @@ def _overview(command: str) -> str:
     )
 
 
-def _config_class(kind: type, name: str, entry: Entry) -> type:
+def config_class(kind: type, name: str, entry: Entry) -> type:
+    """The kind of config whose defaults are those of a problem."""
     # The problem's own options appear without a prefix: --dim, not --problem.dim.
     # A field without a default hides that of `kind`.
     default = dataclasses.field() if is_of_files(entry.config) else dataclasses.field(default=entry.config())

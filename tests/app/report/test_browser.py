@@ -1,52 +1,16 @@
-"""The page in a real browser: nothing sticks out of a phone or a sheet of paper, and it is not blank.
-
-It stands in a frame of the size in question, as browsers make no window as narrow as a phone. The page itself runs no
-script; one outside the frame measures what the browser laid out, and the browser prints that.
-"""
-
-import html as markup
-import json
-import re
-import shutil
-import subprocess
+"""The page in a real browser: nothing sticks out of a phone or a sheet of paper, and it is not blank."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.app.report.browser import BROWSER, DARK, DESK, PAPER, PHONE, Browser, check_fits
 from tgdp_jax.app.report import html, plots
 from tgdp_jax.app.report.sheet import sheet
 from tgdp_jax.app.report.table import Cell, Column, Row
 from tgdp_jax.transfer import METHODS
 
-BROWSER = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
-)
 pytestmark = pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")
-
-PHONE, DESK, PAPER = (390, 844), (1280, 900), (1032, 703)  # in CSS pixels; paper: A4 landscape within its margins
-FRAME = """<!doctype html><body style="margin: 0">
-<iframe id="frame" style="border: 0; width: {width}px; height: {height}px"
-srcdoc="{page}"></iframe><div id="measured"></div><script>
-frame.onload = () => {{
-  const page = frame.contentDocument, view = frame.contentWindow, all = (query) => [...page.querySelectorAll(query)];
-  const box = (e) => e.getBoundingClientRect();
-  const text = all("p, li, h1, h2, td, th, figcaption").filter((e) => !e.closest(".scroll, .hidden, thead, details"));
-  const boxes = all("section, figure, details.config");
-  measured.textContent = JSON.stringify({{
-    width: view.innerWidth, content: page.documentElement.clientWidth, scroll: page.documentElement.scrollWidth,
-    beyond: [...text, ...boxes].filter((e) => box(e).right > view.innerWidth + 1 || box(e).left < -1)
-      .map((e) => e.outerHTML.slice(0, 80)),
-    tables: Math.max(...all("table").map((e) => box(e).right)),
-    clipped: all("tbody th, td, table:not(.sheet) thead th").filter((e) => e.scrollWidth > e.clientWidth + 1)
-      .map((e) => e.outerHTML.slice(0, 80)),
-    sheets: Math.max(...all("table.sheet").map((e) => box(e).right)),
-    small: Math.min(...text.map((e) => parseFloat(view.getComputedStyle(e).fontSize))),
-    sticky: Math.max(...all("table:not(.sheet) th[scope=row]").map((e) => box(e).width)),
-    overlap: boxes.map(box).some((b, i, others) => i && b.top < others[i - 1].bottom),
-  }});
-}};
-</script></body>"""
 
 
 def page():
@@ -75,59 +39,52 @@ def page():
 
 
 @pytest.fixture(scope="module")
-def browse(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("browser")
-
-    def run(text, size, *options):
-        path = folder / "page.html"
-        path.write_text(FRAME.format(page=markup.escape(text), width=size[0], height=size[1]))
-        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
-        command += [f"--user-data-dir={folder / 'profile'}", f"--window-size={max(size[0], 600)},{size[1]}", *options]
-        done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120, cwd=folder)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
-
-
-def measured(browse, text, size):
-    found = re.search(
-        r'id="measured">(.*?)</div>', browse(text, size, "--dump-dom", "--virtual-time-budget=5000"), re.S
-    )
-    assert found and found[1], "the page was not measured"
-    return json.loads(markup.unescape(found[1]))
+def browser(tmp_path_factory):
+    return Browser(tmp_path_factory.mktemp("browser"))
 
 
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
-def test_nothing_sticks_out_of_the_screen(browse, size):
-    found = measured(browse, page(), size)
-    assert found["width"] == size[0]
-    assert found["scroll"] <= found["content"]
-    assert found["beyond"] == [] and found["clipped"] == []
-    assert not found["overlap"] and found["small"] >= 13
+def test_nothing_sticks_out_of_the_screen(browser, size):
+    found = browser.measured(page(), size)
+    check_fits(found, size)
     assert size == DESK or found["sheets"] <= size[0]
     # The names that stay in view leave room for the numbers.
     assert found["sticky"] < 0.45 * size[0]
 
 
-def test_what_is_too_wide_would_be_noticed(browse):
+def test_what_is_too_wide_would_be_noticed(browser):
     wide = page().replace("<main>", '<main><p style="width: 500px">x</p>')
-    found = measured(browse, wide, PHONE)
+    found = browser.measured(wide, PHONE)
     assert found["scroll"] > found["content"] and found["beyond"]
 
 
-def test_a_printed_page_loses_no_column(browse):
+def test_a_printed_page_loses_no_column(browser):
     # The rules for paper, applied to a window as wide as a sheet.
-    found = measured(browse, page().replace("@media print", "@media all"), PAPER)
+    found = browser.measured(page().replace("@media print", "@media all"), PAPER)
     assert found["width"] == PAPER[0] and found["scroll"] <= found["content"]
     assert found["beyond"] == [] and found["clipped"] == [] and found["tables"] <= PAPER[0]
 
 
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
-def test_the_picture_is_not_blank(browse, size, tmp_path):
+def test_the_picture_is_not_blank(browser, size, tmp_path):
     path = tmp_path / "shot.png"
-    browse(page(), size, f"--screenshot={path}")
+    browser(page(), size, f"--screenshot={path}")
     image = np.asarray(Image.open(path).convert("L").crop((0, 0, *size)))
     # Text stands in all parts of the window but its margins: rows that are all of one shade are lines between.
     busy = image.astype(int).std(1) > 1
     assert all(part.mean() > 0.2 for part in np.array_split(busy, 4))
+
+
+def test_a_dark_page_is_dark_and_its_pictures_are_light_on_it(browser, tmp_path):
+    line = plots.curves({"loss": {"loss": (np.arange(50), np.linspace(1, 0, 50))}})
+    text = html.render(title="t", pictures=[html.Picture("Curve", "", line)])
+    mean, brightest = [], []
+    for name, options in (("light", ()), ("dark", (DARK,))):
+        path = tmp_path / f"{name}.png"
+        browser(text, PHONE, f"--screenshot={path}", *options)
+        grey = np.asarray(Image.open(path).convert("L").crop((0, 0, *PHONE)), float)
+        mean.append(grey.mean())
+        brightest.append(abs(grey - np.median(grey)).max())
+    assert mean[0] > 200 and mean[1] < 60
+    # Ink that stayed black would leave no contrast on the dark page.
+    assert min(brightest) > 150

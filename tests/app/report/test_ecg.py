@@ -18,7 +18,7 @@ def record(seconds: float) -> np.ndarray:
 
 
 def drawn(seconds: float, sets: int = 1):
-    return ecg.ecg_sheets.__wrapped__({f"set {i}": record(seconds) for i in range(sets)}, rate=RATE)
+    return ecg.ecg_sheets({f"set {i}": record(seconds) for i in range(sets)}, rate=RATE).figure()
 
 
 def curves(axes) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -79,7 +79,7 @@ def test_short_records_show_their_beginning_in_every_cell():
 def test_an_empty_set_is_blank_paper_and_broken_samples_are_gaps():
     broken = record(10.0)
     broken[0, :50] = np.nan
-    png = ecg.ecg_sheets({"none": np.zeros((0, 1000, 8)), "broken": broken}, rate=RATE)
+    png = ecg.ecg_sheets({"none": np.zeros((0, 1000, 8)), "broken": broken}, rate=RATE).png()
     assert png.startswith(b"\x89PNG")
 
 

@@ -1,4 +1,4 @@
-"""What the pictures show. The figure behind a picture is what its `__wrapped__` draws."""
+"""What the pictures show. What is looked at is the figure of all panels."""
 
 import io
 
@@ -81,31 +81,35 @@ HISTORY = {
 )
 def test_pictures_are_png_repeat_and_leave_no_trace(make):
     before = dict(matplotlib.rcParams)
-    png = make()
+    png, page = make().png(), make().svgs("p", "t")
     image = decode(png)
     assert image.format == "PNG"
     assert image.size[0] <= style.PAGE * style.DPI + 1
     assert np.asarray(image.convert("L")).std() > 1
-    assert make() == png
+    assert make().png() == png and make().svgs("p", "t") == page
     assert dict(matplotlib.rcParams) == before
 
 
 def test_pictures_ignore_the_users_settings():
-    png = plots.bars(ROWS, LOWER)
+    png, page = plots.bars(ROWS, LOWER).png(), plots.bars(ROWS, LOWER).svgs("p", "t")
     with matplotlib.rc_context({"axes.facecolor": "black", "font.size": 30, "savefig.dpi": 20}):
-        assert plots.bars(ROWS, LOWER) == png
+        again = plots.bars(ROWS, LOWER)
+        assert again.png() == png and again.svgs("p", "t") == page
 
 
 @pytest.mark.parametrize("make", [plots.scatter_panels, plots.histograms, plots.image_grids, plots.curves])
 def test_nothing_to_show_is_still_a_picture(make):
-    assert decode(make({})).format == "PNG"
+    assert decode(make({}).png()).format == "PNG"
 
 
 def test_scatter_panels_share_limits_and_scale():
-    figure = plots.scatter_panels.__wrapped__(panels(extra=["tgdp", "scratch", "lora"]))
+    figure = plots.scatter_panels(panels(extra=["tgdp", "scratch", "lora"])).figure()
     assert titles(figure) == ["source", "target", "tgdp", "scratch", "lora"]
     assert len({(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes}) == 1
-    assert all(axes.get_aspect() == 1.0 for axes in figure.axes)
+    assert all(axes.get_box_aspect() == 1.0 for axes in figure.axes)
+    assert all((axes.get_xlabel(), axes.get_ylabel()) == ("x1", "x2") for axes in figure.axes)
+    (low, high), (bottom, top) = figure.axes[0].get_xlim(), figure.axes[0].get_ylim()
+    assert high - low == pytest.approx(top - bottom)
     low, high = figure.axes[0].get_xlim()
     assert -2.5 < low < -1 < 1 < high < 2.5
 
@@ -113,20 +117,27 @@ def test_scatter_panels_share_limits_and_scale():
 def test_a_runaway_method_does_not_set_the_limits_and_is_reported():
     wild = panels() | {"wild": 1000.0 + draw(TARGET, 300)[0]}
     wild["wild"][:7] = np.nan
-    figure = plots.scatter_panels.__wrapped__(wild)
+    figure = plots.scatter_panels(wild).figure()
     assert figure.axes[2].get_xlim()[1] < 3
     assert [text.get_text() for text in figure.axes[2].texts] == ["293 outside, 7 not finite"]
+
+
+def test_axes_of_other_units_have_their_own_scales():
+    wide = {name: x * [1.0, 1e4] for name, x in panels().items()}
+    axes = plots.scatter_panels(wide).figure().axes[0]
+    # Both fill the square, as they would in common units.
+    assert np.ptp(axes.get_xlim()) < 5 and 2e4 < np.ptp(axes.get_ylim()) < 5e4
 
 
 def test_an_outlier_in_the_source_does_not_set_the_limits():
     named = panels()
     named["source"][0] = 1e6
-    assert plots.scatter_panels.__wrapped__(named).axes[0].get_xlim()[1] < 3
+    assert plots.scatter_panels(named).figure().axes[0].get_xlim()[1] < 3
 
 
 def test_points_are_thinned_together_with_their_labels():
     x, y = draw(SOURCE, 9000)
-    figure = plots.scatter_panels.__wrapped__({"source": x}, labels={"source": y, "not shown": np.array([7])})
+    figure = plots.scatter_panels({"source": x}, labels={"source": y, "not shown": np.array([7])}).figure()
     (points,) = figure.axes[0].collections
     shown = np.asarray(points.get_offsets())
     assert len(shown) == 4000
@@ -140,14 +151,14 @@ def test_points_are_thinned_together_with_their_labels():
 
 def test_thinning_takes_from_the_whole_set():
     x = np.sort(draw(SOURCE, 9000)[0], axis=0)
-    (points,) = plots.scatter_panels.__wrapped__({"source": x}).axes[0].collections
+    (points,) = plots.scatter_panels({"source": x}).figure().axes[0].collections
     shown = np.asarray(points.get_offsets())
     np.testing.assert_allclose(shown.mean(0), x.mean(0), atol=0.05)
 
 
 def test_more_classes_than_colours_stay_distinct():
     y = np.arange(20) % 10
-    figure = plots.scatter_panels.__wrapped__({"digits": draw(SOURCE, 20)[0]}, labels={"digits": y})
+    figure = plots.scatter_panels({"digits": draw(SOURCE, 20)[0]}, labels={"digits": y}).figure()
     keys = [(h.get_color(), h.get_marker()) for h in figure.legends[0].legend_handles]
     assert len(set(keys)) == len(keys) == 10
 
@@ -162,11 +173,12 @@ def test_contours_enclose_the_stated_mass():
 
 
 def test_names_are_shown_verbatim():
-    figure = plots.scatter_panels.__wrapped__({"$a_{b": draw(SOURCE, 9)[0], "_c": draw(SOURCE, 9)[0]})
+    figure = plots.scatter_panels({"$a_{b": draw(SOURCE, 9)[0], "_c": draw(SOURCE, 9)[0]}).figure()
     assert titles(figure) == ["$a_{b", "_c"]
-    png = plots.scatter_panels({"$a_{b$": draw(SOURCE, 9)[0]})
-    assert decode(png).format == "PNG"
-    lines = plots.lines.__wrapped__({10: [Row("_x", {"m": Cell(1.0)}), Row("$y", {"m": Cell(2.0)})]}, LOWER)
+    drawing = plots.scatter_panels({"$a_{b$": draw(SOURCE, 9)[0]}, axis_names=("$x", "_y"))
+    assert "$x" in drawing.svgs("p", "t")[0]
+    assert decode(drawing.png()).format == "PNG"
+    lines = plots.lines({10: [Row("_x", {"m": Cell(1.0)}), Row("$y", {"m": Cell(2.0)})]}, LOWER).figure()
     assert legend_texts(lines) == ["_x", "$y"]
 
 
@@ -237,7 +249,7 @@ def test_histograms_share_axes_and_show_the_mass_in_view():
     rng = np.random.default_rng(0)
     values = {"source": rng.normal(size=4000), "target": rng.normal(size=12), "far": rng.normal(size=100) + 50}
     xs = np.linspace(-3, 3, 50)
-    figure = plots.histograms.__wrapped__(values, density=(xs, np.exp(-(xs**2) / 2) / np.sqrt(2 * np.pi)))
+    figure = plots.histograms(values, density=(xs, np.exp(-(xs**2) / 2) / np.sqrt(2 * np.pi))).figure()
     assert len({(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes}) == 1
     masses = []
     for axes in figure.axes:
@@ -267,14 +279,14 @@ def test_samples_choose_the_picture_by_shape(shape, kind, monkeypatch):
 
 def test_sequences_of_unusual_shape_are_projected():
     rng = np.random.default_rng(0)
-    assert decode(plots.samples({name: rng.normal(size=(12, 3, 2, 2)) for name in "ab"})).format == "PNG"
+    assert decode(plots.samples({name: rng.normal(size=(12, 3, 2, 2)) for name in "ab"}).png()).format == "PNG"
 
 
 def test_fields_share_one_symmetric_scale_and_show_the_difference():
     xs, ys, density = grid()
     exact = np.log(density + 1e-3)
     learned = exact + 0.3
-    figure = plots.fields.__wrapped__(learned, exact, xs, ys, title="log $h")
+    figure = plots.fields(learned, exact, xs, ys, title="log $h").figure()
     maps = [axes for axes in figure.axes if axes.get_title()]
     assert [axes.get_title() for axes in maps] == ["learned", "exact", "learned - exact"]
     (learned_mesh, exact_mesh, gap_mesh) = [axes.collections[0] for axes in maps]
@@ -282,7 +294,7 @@ def test_fields_share_one_symmetric_scale_and_show_the_difference():
     assert learned_mesh.get_clim()[0] == -learned_mesh.get_clim()[1]
     np.testing.assert_allclose(gap_mesh.get_array(), 0.3, atol=1e-12)
     assert gap_mesh.get_clim() == pytest.approx((-0.3, 0.3))
-    alone = plots.fields.__wrapped__(learned, None, xs, ys, title="t")
+    alone = plots.fields(learned, None, xs, ys, title="t").figure()
     assert [axes.get_title() for axes in alone.axes if axes.get_title()] == ["learned"]
     with pytest.raises(UserError, match=r"\(31, 41\)"):
         plots.fields(learned.T, None, xs, ys, title="t")
@@ -293,17 +305,19 @@ def test_fields_with_holes():
     learned = np.log(density)
     learned[:3] = -np.inf
     learned[5] = np.nan
-    assert decode(plots.fields(learned, learned + 1, xs, ys, title="t")).format == "PNG"
-    assert decode(plots.fields(learned * np.nan, learned, xs, ys, title="t")).format == "PNG"
+    assert decode(plots.fields(learned, learned + 1, xs, ys, title="t").png()).format == "PNG"
+    assert decode(plots.fields(learned * np.nan, learned, xs, ys, title="t").png()).format == "PNG"
 
 
 def test_curves_show_every_stage_and_the_chosen_step():
     two = HISTORY | {"guidance": {"loss": (np.arange(5), np.ones(5))}}
-    figure = plots.curves.__wrapped__(two, chosen={"ratio": 120})
+    figure = plots.curves(two, chosen={"ratio": 120}).figure()
     assert titles(figure) == ["ratio", "guidance"]
     first, second = figure.axes
-    assert legend_texts(first) == ["loss", "validation", "chosen: step 120"]
-    assert legend_texts(second) == ["loss"]
+    # One key for all panels, beneath them: it covers no curve.
+    assert legend_texts(figure) == ["loss", "validation", "chosen step"]
+    assert first.get_legend() is None and second.get_legend() is None
+    assert (first.get_xlabel(), second.get_xlabel()) == ("step (chosen: 120)", "step")
     vertical = [line for line in first.lines if len(set(line.get_xdata())) == 1]
     assert [line.get_xdata()[0] for line in vertical] == [120]
     # One axis for both: the loss falls to 0.3, validation starts at 0.6.
@@ -328,19 +342,19 @@ def test_smoothing_averages_noise_and_keeps_lines_and_gaps():
 
 def test_validation_of_another_size_gets_its_own_axis():
     history = {"g": {"loss": (np.arange(50), np.linspace(0.03, 0.02, 50)), "validation": ([10, 40], [0.95, 0.9])}}
-    figure = plots.curves.__wrapped__(history)
+    figure = plots.curves(history).figure()
     left, right = figure.axes
     assert left.get_ylim()[1] < 0.1 < 0.8 < right.get_ylim()[0]
-    assert legend_texts(right) == ["loss", "validation (right axis)"]
+    assert (left.get_ylabel(), right.get_ylabel()) == ("loss", "validation")
 
 
 def test_curves_without_finite_values():
     history = {"s": {"loss": (np.arange(3), np.full(3, np.nan)), "validation": ([], [])}, "empty": {}}
-    assert decode(plots.curves(history, chosen={"s": 1})).format == "PNG"
+    assert decode(plots.curves(history, chosen={"s": 1}).png()).format == "PNG"
 
 
 def test_bars_show_numbers_marks_and_dashes():
-    figure = plots.bars.__wrapped__(ROWS, LOWER)
+    figure = plots.bars(ROWS, LOWER).figure()
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["fresh (ref)", "tgdp", "scratch", "gan"]
     assert [t.get_text() for t in axes.texts] == ["0.01000", "0.200 ± 0.020*", "0.600 ± 0.050", "—"]
@@ -351,7 +365,7 @@ def test_bars_show_numbers_marks_and_dashes():
 def test_bars_of_groups_share_the_scale():
     values = {"few": {"a": 5, "b": 6}, "many": {"a": 1, "b": -2}}
     grouped = [Row(n, {"m": Cell(v)}, group=group) for group, named in values.items() for n, v in named.items()]
-    figure = plots.bars.__wrapped__(grouped, LOWER)
+    figure = plots.bars(grouped, LOWER).figure()
     assert titles(figure) == ["few", "many"]
     assert len({axes.get_xlim() for axes in figure.axes}) == 1
     assert figure.axes[0].get_xlim()[0] < -2
@@ -367,7 +381,7 @@ def test_lines_by_size():
         100: [Row("tgdp", {"m": Cell(0.05, 0.01)}), Row("fresh", {"m": Cell(0.004)}, reference=True)],
         10: [Row("tgdp", {"m": Cell(0.2, 0.01)}), Row("gan", {"m": Cell(0.5)}), Row("nan", {"m": Cell(float("nan"))})],
     }
-    figure = plots.lines.__wrapped__(groups, LOWER)
+    figure = plots.lines(groups, LOWER).figure()
     (axes,) = figure.axes
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert legend_texts(figure) == ["tgdp", "fresh", "gan"]
@@ -375,9 +389,9 @@ def test_lines_by_size():
     np.testing.assert_allclose(np.asarray(axes.containers[0].lines[0].get_ydata(), float), [0.2, 0.05])
     assert axes.containers[1].lines[0].get_linestyle() == "--"
     groups[100][1].cells["m"], groups[10][1].cells["m"] = Cell(0.0), Cell(0.6)
-    none = plots.lines.__wrapped__(groups, LOWER)
+    none = plots.lines(groups, LOWER).figure()
     assert (none.axes[0].get_yscale(), legend_texts(none)) == ("log", ["tgdp", "gan"])  # zero has no place on it
-    goal = plots.lines.__wrapped__(groups, Column("m", "d", "target", goal=0.4))
+    goal = plots.lines(groups, Column("m", "d", "target", goal=0.4)).figure()
     assert legend_texts(goal)[-1] == "goal: 0.4000"
     with pytest.raises(UserError, match="must be positive"):
         plots.lines({0: []}, LOWER)

@@ -23,7 +23,7 @@ def rows(scale):
 
 
 def test_points_are_where_the_numbers_are():
-    figure = plots.tradeoff.__wrapped__({"10 rows": rows(1), "100 rows": rows(2)}, COST, QUALITY)
+    figure = plots.tradeoff({"10 rows": rows(1), "100 rows": rows(2)}, COST, QUALITY).figure()
     assert [panel.get_title() for panel in figure.axes] == ["10 rows", "100 rows"]
     for panel, scale in zip(figure.axes, (1, 2), strict=True):
         points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in panel.lines if line.get_marker() in "osD^vPX"]
@@ -39,12 +39,12 @@ def test_points_are_where_the_numbers_are():
 
 def test_more_methods_than_colours_stay_distinct():
     many = [Row(str(i), {"s": Cell(i + 1.0), "q": Cell(0.1)}) for i in range(20)]
-    (panel,) = plots.tradeoff.__wrapped__({"10": many}, COST, QUALITY).axes
+    (panel,) = plots.tradeoff({"10": many}, COST, QUALITY).figure().axes
     looks = [(line.get_color(), line.get_marker()) for line in panel.lines if line.get_marker() in "osD^vPX"]
     assert len(looks) == len(set(looks)) == 20
 
 
 @pytest.mark.parametrize("found", [{}, {"10": []}, {"10": [Row("a", {"s": Cell(math.nan), "q": Cell(1.0)})]}])
 def test_nothing_to_show_is_no_error(found):
-    png = plots.tradeoff(found, COST, QUALITY)
+    png = plots.tradeoff(found, COST, QUALITY).png()
     assert png.startswith(b"\x89PNG") and len(np.frombuffer(png, np.uint8)) > 500

@@ -13,6 +13,7 @@ from tgdp_jax.app.bench.against_torch import load_torch
 from tgdp_jax.app.bench.models import Case, of_run
 from tgdp_jax.app.bench.settings import DEFAULT, QUICK, BenchConfig, Effort
 from tgdp_jax.app.bench.suite import measure
+from tgdp_jax.app.command_line import bench_line, versions
 from tgdp_jax.app.commands.pages import write_pictures
 from tgdp_jax.app.commands.run import load_run
 from tgdp_jax.app.console import Display, print_table
@@ -61,7 +62,8 @@ def bench(config: BenchConfig, out: Path, *, effort: Effort | None = None) -> di
         tables=tables,
         pictures=pictures,
         config=record["settings"],
-        footer="Made by: tgdp bench (with the settings above).",
+        command=bench_line(config, BenchConfig()),
+        footer=f"Made with {versions()}.",
     )
     html.write(out / "report.html", page)
     write_pictures(out / PICTURES, pictures)

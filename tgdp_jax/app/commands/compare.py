@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
+from tgdp_jax.app.command_line import command_line, versions
 from tgdp_jax.app.commands import pages
 from tgdp_jax.app.commands.cell import Cell, Kept, fill_cell, samples_path
+from tgdp_jax.app.commands.leads import comparison_lead
 from tgdp_jax.app.commands.methods import card_sheet, trained_fact
 from tgdp_jax.app.commands.run import FLOOR
 from tgdp_jax.app.commands.summary import Summary, failures, overlap, summarise
@@ -21,7 +23,7 @@ from tgdp_jax.app.report import html
 from tgdp_jax.app.report.ranks import LEVEL, MIN_SEEDS
 from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.data.registry import load_problem
+from tgdp_jax.data.registry import load_problem, problem_name
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.runtime.engine import EngineConfig, describe, spare_memory_maps
 from tgdp_jax.runtime.files import read_json, write_json
@@ -123,8 +125,9 @@ def _report(config: CompareConfig, problems: Problems, cells: Cells, warnings: l
     overlaps = overlap(cells, config.n_targets, seeds)
     pictures = _pictures(config, problems, cells, found, out)
     page = html.render(
-        title=f"Transfer methods on {problem.name}",
-        intro=f"{len(problem.source)} source rows; {', '.join(map(str, config.n_targets))} target rows.",
+        title=_title(config),
+        lead=comparison_lead(cells, found.rows, found.main, found.recommendations),
+        intro=f"{len(problem.source):,} source rows; {', '.join(f'{n:,}' for n in config.n_targets)} target rows.",
         warnings=[*failed, *warnings],
         findings=[one.sentence for one in found.recommendations.values()],
         tables=[
@@ -134,7 +137,8 @@ def _report(config: CompareConfig, problems: Problems, cells: Cells, warnings: l
         pictures=pictures,
         sheets=[card_sheet(config.methods, _measured(config, cells))],
         config=to_json(config),
-        footer=f"Made by: tgdp compare {problem.name} (with the settings above).",
+        command=command_line("compare", CompareConfig, config),
+        footer=f"Made with {versions()}.",
     )
     check_still_there(out)
     html.write(out / "report.html", page)
@@ -142,13 +146,18 @@ def _report(config: CompareConfig, problems: Problems, cells: Cells, warnings: l
     write_json(out / "metrics.json", _record(cells, found))
     if not is_primary():
         return
-    title = f"{problem.name}. {note}"
+    title = f"{pages.subject(config.problem)}. {note}"
     print_table(found.rows, pages.for_terminal(found.columns), title=title, group="target rows")
     for sentence in (*failed, *(one.sentence for one in found.recommendations.values())):
         print_line(sentence)
     print(f"comparison: {out}  (open {out / 'report.html'}; every metric is in metrics.json)")
     if all("failed" in cell for (method, _, _), cell in cells.items() if method != FLOOR):
         raise UserError(f"every method failed: {failed[0]}")
+
+
+def _title(config: CompareConfig) -> str:
+    about = pages.subject(config.problem)
+    return f"Transfer methods on {about}" if about == problem_name(config.problem) else f"Transfer methods: {about}"
 
 
 def _chance(config: CompareConfig) -> str:

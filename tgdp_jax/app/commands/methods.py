@@ -25,9 +25,16 @@ def trained_fact(counts: Iterable[int], source: int) -> dict[str, str]:
     found = sorted(set(counts))
     text = " or ".join(f"{count:,}" for count in found) or "not known: it failed"
     if found and source:
-        shares = " or ".join(f"{count / source:.2%}" for count in found)
-        text += f"; the source model has {source:,} ({shares})"
+        shares = " or ".join(_share(count / source) for count in found)
+        text += f"; {shares} the source model's {source:,}"
     return {"parameters trained here": text}
+
+
+def _share(ratio: float) -> str:
+    """A fraction below one as a percentage, above as a multiple."""
+    if ratio < 0.995:
+        return f"{ratio:.2%} of"
+    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:,.0f} times"
 
 
 def show_methods(names: tuple[str, ...], out: Path | None) -> None:

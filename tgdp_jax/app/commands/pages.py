@@ -1,4 +1,4 @@
-"""Tables and pictures of runs and comparisons, from results."""
+"""Titles, tables and pictures of runs and comparisons, from results."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.app.report import plots
+from tgdp_jax.app.report.drawing import Drawing
 from tgdp_jax.app.report.html import Picture
 from tgdp_jax.app.report.table import Cell, Column, Row
 from tgdp_jax.data.mixture import ExactLogRatio
 from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.data.problem import Problem
+from tgdp_jax.data.registry import problem_name
 from tgdp_jax.metrics.registry import METRICS
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.runtime.files import write_atomic
@@ -48,6 +50,20 @@ COSTS = [
 ]
 
 
+def subject(problem: Any) -> str:
+    """What a problem config is about: the files, for the user's own data, else the problem's name."""
+    source, target = (getattr(problem, name, None) for name in ("source", "target"))
+    if isinstance(source, Path) and isinstance(target, Path):
+        return f"{target.name} from {source.name}"
+    return problem_name(problem)
+
+
+def titled(method: str, problem: Any) -> str:
+    """What a run is called on its page and in the terminal."""
+    about = subject(problem)
+    return f"{method} on {about}" if about == problem_name(problem) else f"{method}: {about}"
+
+
 def columns(values: Mapping[str, Mapping[str, Value]], *, goal_row: str | None = None) -> list[Column]:
     """A column for every metric that occurs, in the registry's order, and for every cost.
 
@@ -61,7 +77,8 @@ def columns(values: Mapping[str, Mapping[str, Value]], *, goal_row: str | None =
         if metric.better == "target" and goal is None:
             aim = values.get(goal_row or "", {}).get(name)
             goal = None if aim is None else aim.value
-        out.append(Column(name, metric.label, metric.better, metric.description, goal, metric.terminal))
+        description = f"{metric.description} In metrics.json: {name}."
+        out.append(Column(name, metric.label, metric.better, description, goal, metric.terminal))
     return out + [cost for cost in COSTS if any(cost.key in row for row in values.values())]
 
 
@@ -97,6 +114,7 @@ def sample_picture(problem: Problem, samples: Mapping[str, np.ndarray], labels: 
     if problem.ecg_rate is not None:
         return _ecg_picture(problem, panels, labels)
     panels = {name: x[:PANEL_POINTS] for name, x in panels.items()}
+    planar = problem.kind == "vectors" and problem.shape[0] <= 2
     if problem.modalities is not None and len(problem.shape) == 1 and any(p.is_image for p in problem.modalities.parts):
         return _modal_picture(problem.modalities, panels)
     classes = None
@@ -109,12 +127,25 @@ def sample_picture(problem: Problem, samples: Mapping[str, np.ndarray], labels: 
     contours = None
     if problem.exact is not None and len(problem.shape) == 1 and problem.shape[0] == 2:
         xs, ys, points = _plane(problem)
-        contours = xs, ys, np.exp(np.asarray(problem.exact.target.log_prob(points))).reshape(len(ys), len(xs))
-    png = plots.samples(panels, labels=classes, contours=contours)
-    caption = "All panels share their axes, in the models' units."
-    if len(problem.shape) == 3:
+        density = np.exp(np.asarray(problem.exact.target.log_prob(points))).reshape(len(ys), len(xs))
+        contours = *_in_users_units(problem, xs, ys), density
+    if planar:
+        panels = {name: problem.scaler.to_user(x) for name, x in panels.items()}
+    caption = "All panels share their axes."
+    if problem.kind == "vectors" and not planar:
+        caption += " They are the two directions in which standardised source and target rows vary most."
+    elif problem.kind == "images":
         caption = "One row a class." if classes else "The first images of each, in the order given."
-    return Picture("Source, target and samples", caption, png)
+    drawing = plots.samples(panels, labels=classes, classes=problem.classes, contours=contours)
+    return Picture("Source, target and samples", caption, drawing)
+
+
+def _in_users_units(problem: Problem, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Grid lines of two coordinates."""
+    longest = max(len(xs), len(ys))
+    grid = np.stack([np.resize(xs, longest), np.resize(ys, longest)], 1)
+    user = problem.scaler.to_user(grid)
+    return user[: len(xs), 0], user[: len(ys), 1]
 
 
 def _modal_picture(modalities: Modalities, panels: Mapping[str, np.ndarray]) -> Picture:
@@ -156,10 +187,11 @@ def _first_of(label: int, labels: np.ndarray | None) -> int:
 
 
 def field_pictures(config: TrainingConfig, problem: Problem, trees: Mapping[str, Any]) -> list[Picture]:
-    """Learned against exact log-ratio fields of two-dimensional problems: clean, and noised at t = 0.1."""
+    """Learned and exact log-ratios over the plane of two-dimensional problems: clean, and noised at t = 0.1."""
     if problem.shape != (2,):
         return []
     xs, ys, points = _plane(problem)
+    shown = _in_users_units(problem, xs, ys)
     out = []
     exact = None
     if problem.exact is not None:
@@ -167,7 +199,7 @@ def field_pictures(config: TrainingConfig, problem: Problem, trees: Mapping[str,
     classes = sorted(set(problem.target.y.tolist())) if problem.conditional and problem.target.y is not None else [None]
     for label in classes:
         cond = None if label is None else jnp.full(len(points), label)
-        suffix = "" if label is None else f", class {label}"
+        suffix = "" if label is None else f", class {problem.classes[label] if problem.classes else label}"
 
         def field(values: Any) -> np.ndarray:
             return np.clip(np.asarray(values), -50, 50).reshape(len(ys), len(xs))
@@ -176,8 +208,8 @@ def field_pictures(config: TrainingConfig, problem: Problem, trees: Mapping[str,
             learned = field(clean_log_ratio(config, problem, trees)(points, cond))
             truth = None if exact is None else field(exact.clean(points, cond))
             title = f"log q/p on clean data{suffix}"
-            png = plots.fields(learned, truth, xs, ys, title=title)
-            out.append(Picture(title, "The domain classifier's log-ratio.", png))
+            drawing = plots.fields(learned, truth, *shown, title=title)
+            out.append(Picture(title, "The domain classifier's log-ratio.", drawing))
         stage = "guidance" if "guidance" in trees else "noisy_classifier"
         if stage in trees:
             t = jnp.full(len(points), FIELD_TIME)
@@ -185,7 +217,7 @@ def field_pictures(config: TrainingConfig, problem: Problem, trees: Mapping[str,
             truth = None if exact is None else field(exact(points, t, cond))
             title = f"log h at t = {FIELD_TIME}{suffix}"
             caption = "The guidance network: log E[q/p | x_t]. Its gradient is added to the source's score."
-            out.append(Picture(title, caption, plots.fields(learned, truth, xs, ys, title=title)))
+            out.append(Picture(title, caption, plots.fields(learned, truth, *shown, title=title)))
     return out
 
 
@@ -199,8 +231,8 @@ def curve_picture(results: Mapping[str, StageReport]) -> list[Picture]:
     if not histories:
         return []
     chosen = {name: r.info["best_step"] for name, r in results.items() if "best_step" in r.info}
-    png = plots.curves(histories, chosen=chosen)
-    return [Picture("Loss curves", "Training and held-out loss of every stage; ensembles show their mean.", png)]
+    caption = "Training and held-out loss of every stage; ensembles show their mean."
+    return [Picture("Loss curves", caption, plots.curves(histories, chosen=chosen))]
 
 
 def line_pictures(groups: Mapping[float, Sequence[Row]], shown: Sequence[Column]) -> list[Picture]:
@@ -226,8 +258,8 @@ def write_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
     for picture in pictures:
         name = re.sub(r"[^a-z0-9]+", "-", picture.title.lower()).strip("-")
 
-        def save(part: Path, png: bytes = picture.png) -> None:
-            part.write_bytes(png)
+        def save(part: Path, drawing: Drawing = picture.drawing) -> None:
+            part.write_bytes(drawing.png())
 
         write_atomic(folder / f"{name}.png", save)
 

@@ -16,11 +16,15 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
+from tgdp_jax.app.command_line import command_line, versions
+from tgdp_jax.app.commands import pages
 from tgdp_jax.app.console import Display, print_line, print_table
 from tgdp_jax.app.folder import check_folder, claim_folder, locked, lost_files, made_again, mark_complete
 from tgdp_jax.app.identity import file_digests, problem_identity
 from tgdp_jax.app.journal import Journal
+from tgdp_jax.app.report import html
 from tgdp_jax.app.report.accuracy import accuracies
+from tgdp_jax.app.report.drawing import Drawing
 from tgdp_jax.app.report.table import Cell, Column, Row
 from tgdp_jax.data.arrays import ArraysConfig, read_rows
 from tgdp_jax.data.problem import Data, Problem
@@ -81,7 +85,8 @@ class ProbeResult(NamedTuple):
 
 
 def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig()) -> None:
-    """Trains the models, probes them and writes probe.json and probe.png into folder `out`; continues what is there.
+    """Trains the models, probes them and writes probe.json, probe.png and report.html into folder `out`; goes on with
+    what is there.
 
     Raises:
       UserError: whatever a user can put right, such as rows without labels.
@@ -91,13 +96,14 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
     home = out, "probe", config, file_digests(config)
     known = check_folder(*home, resume=engine.resume)
     record, picture = out / "probe.json", out / "probe.png"
-    files = (record.name, picture.name)
+    page = out / "report.html"
+    files = (record.name, picture.name, page.name)
     lost = lost_files(out, files) if known else None
     if lost is None and known and record.exists() and picture.exists():
         lost = []  # an earlier version finished it, and kept no record
     if agree(lost == []):
         if is_primary():
-            show(read_json(record, Kept, remedy="delete it and run again to measure anew"))
+            show(config, read_json(record, Kept, remedy="delete it and run again to measure anew"))
             print(f"already complete: {out}")
         return
     start = time.perf_counter()
@@ -132,12 +138,14 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
             facts[name] = _facts(trained)
             found += _probe_model(training, problem, sets, trained, name, display)
         result = _record(config, problem, sets, found, facts) | {"total_seconds": time.perf_counter() - start}
-        write_atomic(picture, lambda part: _save(part, _picture(config, found)))
+        drawing = _picture(config, found)
+        write_atomic(picture, lambda part: _save(part, drawing.png()))
+        html.write(page, _page(config, problem, result, drawing))
         write_json(record, result)
         mark_complete(out, files)
     if is_primary():
-        show(read_json(record, Kept, remedy="run again"))
-        print(f"probe: {out}  (open {picture}; every accuracy is in {record.name})")
+        show(config, read_json(record, Kept, remedy="run again"))
+        print(f"probe: {out}  (open {page}; every accuracy is in {record.name})")
 
 
 def _save(part: Path, content: bytes) -> None:
@@ -315,9 +323,36 @@ class Kept(TypedDict):
     finding: str
 
 
-def show(record: Kept) -> None:
+def show(config: ProbeConfig, record: Kept) -> None:
     """Prints the tables of a finished probe, and its finding."""
-    rows = record["rows"]
+    for table in _tables(pages.subject(config.problem), record):
+        print_table(list(table.rows), list(table.columns), title=table.title, group=table.group, names=table.names)
+    print_line(record["finding"])
+
+
+def _page(config: ProbeConfig, problem: Problem, record: Any, drawing: Drawing) -> str:
+    about, rows = pages.subject(config.problem), record["rows"]
+    *details, chosen = (t._replace(title=t.title[0].upper() + t.title[1:]) for t in _tables("", record))
+    caption = (
+        "Share of unseen source rows that probes of the features put into their class; dashed: of rows as they are."
+    )
+    return html.render(
+        title=f"What source models know of the labels: {about}",
+        lead=record["finding"],
+        intro=f"{rows['train']:,} source rows train the probes, {rows['test']:,} others judge them.",
+        warnings=problem.notes,
+        tables=[chosen, *details],
+        pictures=[html.Picture("Accuracy by layer and noise level", caption, drawing)],
+        config=record["settings"],
+        command=command_line("probe", ProbeConfig, config),
+        footer=f"Made with {versions()}.",
+    )
+
+
+def _tables(about: str, record: Kept) -> list[html.TableData]:
+    """Every accuracy on unseen source rows, and what is chosen of each representation; titles begin with `about`."""
+    rows, found = record["rows"], []
+    start = f"{about}, " if about else ""
     for kind, text in KINDS.items():
         cells = [c for c in record["cells"] if c["time"] is not None]
         times = list(dict.fromkeys(c["time"] for c in cells))
@@ -326,8 +361,8 @@ def show(record: Kept) -> None:
             lines.setdefault((c["model"], c["layer"]), {})[f"{c['time']:g}"] = Cell(100 * c["source"][kind][1])
         columns = [Column(f"{t:g}", f"t = {t:g}", "higher") for t in times]
         table = [Row(layer, values, group=model) for (model, layer), values in lines.items()]
-        title = f"{record['problem']}, {text}: % of {rows['test']} unseen source rows put into their class"
-        print_table(table, columns, title=title, group="model", names="layer")
+        title = f"{start}{text}: % of {rows['test']} unseen source rows put into their class"
+        found.append(html.TableData(title, table, columns, group="model", names="layer"))
     columns = [
         *(Column(f"source_{kind}", f"{text} %", "higher") for kind, text in KINDS.items()),
         *(
@@ -337,11 +372,11 @@ def show(record: Kept) -> None:
         ),
         Column("denoising_loss", "denoising loss", "lower"),
     ]
-    title = f"{record['problem']}, the layer and time of each that {rows['validation']} other rows choose" + (
+    title = f"{start}the layer and time of each that {rows['validation']} other rows choose" + (
         f"; target: probes of {rows['target_train']} rows, judged on {rows['target_test']}" * bool(rows["target_train"])
     )
-    print_table([_summary(b, rows) for b in record["best"]], columns, title=title, names="representation")
-    print_line(record["finding"])
+    chosen = [_summary(b, rows) for b in record["best"]]
+    return [*found, html.TableData(title, chosen, columns, names="representation")]
 
 
 def _summary(best: _Best, rows: _Rows) -> Row:
@@ -355,7 +390,7 @@ def _summary(best: _Best, rows: _Rows) -> Row:
     return Row(best["name"], cells, reference=best["model"] == RAW)
 
 
-def _picture(config: ProbeConfig, found: list[ProbeResult]) -> bytes:
+def _picture(config: ProbeConfig, found: list[ProbeResult]) -> Drawing:
     panels: dict[str, dict[str, list[float]]] = {}
     baselines: dict[str, float] = {}
     (raw,) = (one for one in found if one.time is None)

@@ -12,7 +12,9 @@ from typing import Any, TypedDict
 import numpy as np
 
 from tgdp_jax.app import model_file
+from tgdp_jax.app.command_line import command_line, versions
 from tgdp_jax.app.commands import pages
+from tgdp_jax.app.commands.leads import run_lead
 from tgdp_jax.app.commands.methods import card_sheet, trained_fact
 from tgdp_jax.app.commands.modalities import draw_modalities
 from tgdp_jax.app.console import Display, print_table
@@ -90,7 +92,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     lost = _lost(config, out) if known else None
     if agree(lost == []):
         if is_primary():
-            show(read_json(out / "metrics.json", Metrics, remedy="delete it and run again to measure anew"))
+            show(config, read_json(out / "metrics.json", Metrics, remedy="delete it and run again to measure anew"))
             print(f"already complete: {out}")
         return
     start = time.perf_counter()
@@ -166,7 +168,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         mark_complete(out, FILES)
     if not is_primary():
         return
-    show(metrics)
+    show(config, metrics)
     print(f"run folder: {out}  (open {out / 'report.html'})")
 
 
@@ -192,32 +194,35 @@ def _table(metrics: Metrics | dict[str, Any]) -> tuple[list, list]:
     return [pages.row(name, row, reference=name == FLOOR) for name, row in values.items()], shown
 
 
-def show(metrics: Metrics | dict[str, Any]) -> None:
+def show(config: RunConfig, metrics: Metrics | dict[str, Any]) -> None:
     """Prints the table of a finished run."""
     rows, shown = _table(metrics)
     if rows and shown:
-        title = f"{metrics['method']} on {metrics['problem']}, {metrics['num_target']} target rows"
+        title = f"{pages.titled(config.method, config.problem)}, {metrics['num_target']} target rows"
         print_table(rows, pages.for_terminal(shown), title=title)
 
 
 def _page(config: RunConfig, problem: Problem, pictures: list[html.Picture], metrics: dict[str, Any]) -> str:
     rows, shown = _table(metrics)
     card = trained_fact([metrics["trained_parameters"]], metrics["source_parameters"])
+    summary = METHODS[config.method].card.summary
     note = "± is the standard error of the metric for these samples (bootstrap), not the spread between seeds."
     return html.render(
-        title=f"{config.method} on {problem.name}",
-        intro=f"{METHODS[config.method].card.summary}.\n\n{_counts(problem)}",
+        title=pages.titled(config.method, config.problem),
+        lead=run_lead(config.method, rows, shown, metrics["stages"].values(), len(problem.target)),
+        intro=f"{summary[0].upper()}{summary[1:]}.\n\n{_counts(problem)}",
         warnings=metrics["warnings"],
-        tables=[html.TableData("Metrics", rows, shown, note)] if shown else [],
+        tables=[html.TableData("Metrics", rows, shown, note, turned=True)] if shown else [],
         pictures=pictures,
         sheets=[card_sheet([config.method], {config.method: card})],
         config=to_json(config),
-        footer=f"Made by: tgdp run {problem.name} --method {config.method} (with the settings above).",
+        command=command_line("run", RunConfig, config),
+        footer=f"Made with {versions()}.",
     )
 
 
 def _counts(problem: Problem) -> str:
-    return f"{len(problem.source)} source rows, {len(problem.target)} target rows."
+    return f"{len(problem.source):,} source rows, {len(problem.target):,} target rows."
 
 
 def read_run(folder: Path) -> RunConfig:

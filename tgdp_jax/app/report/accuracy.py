@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.figure import Figure
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from tgdp_jax.app.report import style
+from tgdp_jax.app.report.drawing import Drawing, Mark, Panel
 
 
-@style.picture
 def accuracies(
     panels: Mapping[str, Mapping[str, Sequence[float]]],
     times: Sequence[float],
@@ -18,8 +19,8 @@ def accuracies(
     baselines: Mapping[str, float],
     baseline: str,
     columns: int,
-) -> Figure:
-    """Panels of accuracies in [0, 1] over times, on a logarithmic axis of time.
+) -> Drawing:
+    """Panels of accuracies in [0, 1] over times, on a logarithmic axis of time and one axis of accuracy.
 
     Args:
       panels: heading to layer to one accuracy a time. A layer has one colour and marker in all panels.
@@ -27,27 +28,29 @@ def accuracies(
       baselines: heading to the accuracy without a model, a dashed line.
       baseline: what that is.
       columns: panels in a row.
-
-    Returns:
-      PNG bytes.
     """
     names = list(dict.fromkeys(layer for layers in panels.values() for layer in layers))
-    figure, axes = style.grid_figure(len(panels), columns=columns, aspect=0.8, extra=0.5, widest=4.6, sharey=True)
-    keys = {}
-    for panel, (title, layers) in zip(axes, panels.items(), strict=True):
-        for layer, values in layers.items():
-            look = style.look(names.index(layer))
-            (keys[layer],) = panel.plot(times, [100 * value for value in values], markersize=4, **look)
-        keys[baseline] = panel.axhline(100 * baselines[title], color=style.NEUTRAL, linewidth=1.0, linestyle="dashed")
-        panel.set_xscale("log")
-        panel.set_xticks(list(times))
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        panel.xaxis.set_minor_locator(NullLocator())
-        panel.xaxis.set_minor_formatter(NullFormatter())
-        panel.set_xlabel("time t of the noise")
-        panel.grid(True)
-        style.set_title(panel, title)
-    for panel in axes[::columns]:
-        panel.set_ylabel("accuracy in %")
-    style.legend(figure, list(keys.values()), list(keys), loc="outside lower center", ncols=min(len(keys), 8))
-    return figure
+    dashes = {"color": style.NEUTRAL, "linewidth": 1.0, "linestyle": "dashed"}
+    seen = [value for layers in panels.values() for values in layers.values() for value in values]
+    low, high = style.widened(*style.robust_range(100 * np.array([*seen, *baselines.values()]), 0.0), 0.08)
+
+    def draw(axes: Axes, title: str) -> None:
+        for layer, values in panels[title].items():
+            axes.plot(times, [100 * value for value in values], markersize=4, **style.look(names.index(layer)))
+        axes.axhline(100 * baselines[title], **dashes)
+        axes.set_xscale("log")
+        axes.set_ylim(low, high)
+        axes.set_xticks(list(times))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("time t of the noise")
+        axes.set_ylabel("accuracy in %")
+        axes.grid(True)
+
+    return Drawing(
+        panels=[Panel(title, lambda axes, title=title: draw(axes, title)) for title in panels],
+        key=[*(Mark(n, {"markersize": 4, **style.look(i)}) for i, n in enumerate(names)), Mark(baseline, dashes)],
+        aspect=0.75,
+        columns=columns,
+    )

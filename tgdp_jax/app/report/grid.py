@@ -1,29 +1,30 @@
-"""Sets of images side by side, as PNG bytes: one grid a set, one row a class where labels are given.
+"""Sets of images side by side: one grid a set, one row a class where labels are given.
 
 Panels are given as a dict from title to images, in the order in which they appear, like those of `samples`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from tgdp_jax.app.report import style
+from tgdp_jax.app.report.drawing import Drawing, Panel
 from tgdp_jax.errors import UserError
 
 NONE = -1  # a cell without an image
 
 
-@style.picture
 def image_grids(
     panels: Mapping[str, np.ndarray],
     *,
     labels: Mapping[str, np.ndarray] | None = None,
+    classes: Sequence[str] = (),
     side: int = 8,
-) -> Figure:
+) -> Drawing:
     """The first images of every set as a grid; all grids have the same cells, so that images are of one size.
 
     With labels a row holds images of one class, the same class in all panels: gaps show where a set has few or none.
@@ -33,10 +34,8 @@ def image_grids(
     Args:
       panels: title to images of one shape, [N, H, W] or [N, H, W, C], C being 1 (grey), 3 or 4 (colours).
       labels: title to classes [N], numbers or names; panels not named show their images in the order given.
+      classes: names of classes that are numbers, where they have any.
       side: images along a row; without labels also rows, fewer where no set has so many images.
-
-    Returns:
-      PNG bytes.
 
     Raises:
       UserError: an array is not image-shaped, shapes differ, labels do not fit their images, or side is below one.
@@ -48,30 +47,33 @@ def image_grids(
     if len(shapes) > 1:
         raise UserError(f"the panels hold images of shapes {sorted(shapes)}: show images of one problem only")
     height, width, _ = shapes.pop() if shapes else (1, 1, 1)
-    classes = {name: _classes(name, y, images[name]) for name, y in (labels or {}).items() if name in images}
-    shown = sorted({label for y in classes.values() for label in y.tolist()})
+    known = {name: _classes(name, y, images[name]) for name, y in (labels or {}).items() if name in images}
+    shown = sorted({label for y in known.values() for label in y.tolist()})
     if not shown:
         most = max((len(values) for values in images.values()), default=1)
         side = min(side, max(1, int(np.ceil(np.sqrt(most)))))
     rows = len(shown) or side
     low, high = _limits(list(images.values())[:2])
-    figure, axes = style.grid_figure(len(images), aspect=rows * height / (side * width), extra=0.3)
-    for panel, (name, values) in zip(axes, images.items(), strict=True):
-        layout = _by_class(classes[name], shown, side) if name in classes else _in_order(len(values), rows, side)
-        panel.imshow(
-            _canvas((values - low) / (high - low), layout), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-        )
-        panel.spines[:].set_visible(False)
-        panel.tick_params(length=0)
-        panel.set(xticks=[], yticks=[])
-        place = panel.get_subplotspec()
-        if shown and place is not None and place.is_first_col():
-            step = height + _gap(width)
-            panel.set_yticks(_gap(width) + step * np.arange(rows) + (height - 1) / 2, [str(y) for y in shown])
+    names = [classes[y] if isinstance(y, int) and y < len(classes) else str(y) for y in shown]
+
+    def draw(axes: Axes, name: str) -> None:
+        values = images[name]
+        layout = _by_class(known[name], shown, side) if name in known else _in_order(len(values), rows, side)
+        canvas = _canvas((values - low) / (high - low), layout)
+        # Not resampled: a file of vectors holds the pixels as they are. Between images the page shows.
+        covered = _canvas(np.zeros((len(values), height, width, 1)), layout) == 0
+        axes.imshow(_clear(canvas, covered), cmap="gray", vmin=0, vmax=1, interpolation="none")
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        step = height + _gap(width)
+        places = _gap(width) + step * np.arange(len(names)) + (height - 1) / 2
+        axes.set(xticks=[])
+        axes.set_yticks(places, names, parse_math=False)
         broken = int((~np.isfinite(values).all((1, 2, 3))).sum())
-        style.note(panel, f"{broken:,} not finite" if broken else "")
-        style.set_title(panel, name)
-    return figure
+        style.note(axes, f"{broken:,} not finite" if broken else "")
+
+    drawn = [Panel(name, lambda axes, name=name: draw(axes, name)) for name in images]
+    return Drawing(panels=drawn, aspect=rows * height / (side * width), columns=4)
 
 
 def is_images(shape: tuple[int, ...]) -> bool:
@@ -134,3 +136,11 @@ def _canvas(images: np.ndarray, layout: np.ndarray) -> np.ndarray:
             top, left = gap + row * (height + gap), gap + column * (width + gap)
             canvas[top : top + height, left : left + width] = np.clip(np.nan_to_num(images[i]), 0, 1)
     return canvas[..., 0] if channels == 1 else canvas
+
+
+def _clear(canvas: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """The canvas, transparent where it is not covered [Y, X]."""
+    if canvas.ndim == 2:
+        return np.ma.masked_where(~covered, canvas)
+    alpha = canvas[..., 3:] if canvas.shape[2] == 4 else np.ones((*covered.shape, 1))
+    return np.concatenate([canvas[..., :3], alpha * covered[..., None]], 2)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import importlib.resources
 import json
 import os
 import secrets
-import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
+from markupsafe import Markup
 
+from tgdp_jax.app.report import style
+from tgdp_jax.app.report.drawing import Drawing
 from tgdp_jax.app.report.sheet import Sheet
 from tgdp_jax.app.report.table import Column, Row, has_worse, heading, legend, sections
 from tgdp_jax.errors import UserError
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class TableData(NamedTuple):
@@ -32,6 +31,7 @@ class TableData(NamedTuple):
       note: paragraphs below it, separated by blank lines, e.g. what the spreads are.
       group: what `Row.group` counts.
       names: heading of the first column.
+      turned: a row a measure and a column a `Row`, which suits few rows of many measures; then without groups.
     """
 
     title: str
@@ -40,27 +40,21 @@ class TableData(NamedTuple):
     note: str = ""
     group: str | None = None
     names: str = "method"
+    turned: bool = False
 
 
 class Picture(NamedTuple):
     """One picture of the page.
 
     Attributes:
-      title: above it; also the alternative text, together with the caption, for those who cannot see it.
+      title: above it.
       caption: what to look for.
-      png: the file's bytes.
+      drawing: its panels and their key.
     """
 
     title: str
     caption: str
-    png: bytes
-
-
-def _png_size(png: bytes) -> tuple[int, int]:
-    """(width, height) in pixels, from the header chunk."""
-    if not png.startswith(_PNG_SIGNATURE) or png[12:16] != b"IHDR":
-        raise ValueError("a picture of the report is not a PNG file")
-    return struct.unpack(">II", png[16:24])
+    drawing: Drawing
 
 
 @functools.cache
@@ -81,22 +75,25 @@ def _table_context(data: TableData) -> dict[str, Any]:
         "notes": _paragraphs(data.note),
         "legend": legend(data.columns, worse=has_worse(parts)) if marked else "",
         "names": data.names,
-        "headings": [heading(column) for column in data.columns],
-        "descriptions": [(column.label, column.description) for column in data.columns if column.description],
+        "columns": [(column.label, heading(column).removeprefix(column.label), column) for column in data.columns],
+        "described": [column for column in data.columns if column.description],
         "sections": parts,
+        "turned": data.turned,
     }
 
 
-def _picture_context(data: Picture) -> dict[str, Any]:
-    width, height = _png_size(data.png)
+def _picture_context(data: Picture, place: int) -> dict[str, Any]:
+    """What the page needs of one picture; `place` keeps its ids apart from those of others."""
+    drawing, prefix = data.drawing, f"picture-{place}"
+    panels = zip(drawing.panels, drawing.svgs(prefix, data.title), strict=True)
+    # The elements are the plotting library's, in which foreign text is escaped.
     return {
         "title": data.title,
         "caption": data.caption,
-        "alt": ". ".join(part.rstrip(".") for part in (data.title, data.caption) if part),
-        # Pictures are drawn at twice the dots of a page; the numbers keep the page from jumping while it loads.
-        "width": width // 2,
-        "height": height // 2,
-        "base64": base64.b64encode(data.png).decode("ascii"),
+        "panels": [(panel.title, Markup(element)) for panel, element in panels],
+        "key": [(Markup(element), name) for element, name in drawing.marks(prefix)],
+        "inked": drawing.inked,
+        "wide": drawing.wide,
     }
 
 
@@ -107,6 +104,7 @@ def _paragraphs(text: str) -> list[str]:
 def render(
     *,
     title: str,
+    lead: str = "",
     intro: str = "",
     warnings: Sequence[str] = (),
     findings: Sequence[str] = (),
@@ -114,6 +112,7 @@ def render(
     pictures: Sequence[Picture] = (),
     sheets: Sequence[Sheet] = (),
     config: Mapping[str, Any] | None = None,
+    command: str = "",
     footer: str = "",
 ) -> str:
     """The whole page.
@@ -122,6 +121,7 @@ def render(
 
     Args:
       title: heading and name of the browser's tab.
+      lead: what the numbers mean, in words: one paragraph, first of all.
       intro: paragraphs, separated by blank lines.
       warnings: shown in a box at the top.
       findings: what follows from the numbers, before them.
@@ -129,20 +129,21 @@ def render(
       pictures: in order, after the tables.
       sheets: in order, after the pictures.
       config: settings, folded away; what JSON does not know is shown as its `str`.
-      footer: paragraphs, e.g. the command that repeats the run.
-
-    Raises:
-      ValueError: a picture is not a PNG file.
+      command: repeats what is reported.
+      footer: paragraphs below the command, e.g. the versions that it needs.
     """
     return _template().render(
         title=title,
+        dark=[(colour[1:], on_dark) for colour, on_dark in style.DARK.items()],
+        lead=lead,
         intro=_paragraphs(intro),
         warnings=list(warnings),
         findings=list(findings),
         tables=[_table_context(data) for data in tables],
-        pictures=[_picture_context(data) for data in pictures],
+        pictures=[_picture_context(data, i) for i, data in enumerate(pictures)],
         sheets=list(sheets),
         config=json.dumps(config, indent=2, default=str, ensure_ascii=False) if config else "",
+        command=command,
         footer=_paragraphs(footer),
     )
 

@@ -1,4 +1,4 @@
-"""All pictures of a report. Each function returns PNG bytes; the figure itself is what its `__wrapped__` returns."""
+"""All pictures of a report, as drawings: see `drawing.Drawing`."""
 
 from tgdp_jax.app.report.charts import bars, curves, fields, lines
 from tgdp_jax.app.report.ecg import ecg_sheets

@@ -68,7 +68,7 @@ def recommend(contenders: Sequence[Contender], column: Column, *, where: str) ->
         raise ValueError(f"{column.label} has no better and no worse")
     failed = [c.name for c in contenders if c.failed]
     measured = [c for c in contenders if not c.failed and c.values and np.isfinite(c.values).all()]
-    left_out = f" Left out, as they failed: {_listed(failed)}." if failed and measured else ""
+    left_out = f" Left out, as they failed: {listed(failed)}." if failed and measured else ""
     if not measured:
         why = "every method failed" if failed and len(failed) == len(contenders) else "nothing was measured"
         return Recommendation(None, False, f"With {where} {why}: there is nothing to recommend.")
@@ -116,7 +116,7 @@ def recommend(contenders: Sequence[Contender], column: Column, *, where: str) ->
     cheapest = min(tied, key=lambda c: c.train_seconds if math.isfinite(c.train_seconds) else math.inf)
     sentence = (
         f"With {where} {reads}, but its lead over {rest[0].name}, {format_cell(Cell(gap, spread))}, is within its "
-        f"spread over {seeds} paired seeds: no clear winner among {_listed([c.name for c in tied])}, of which "
+        f"spread over {seeds} paired seeds: no clear winner among {listed([c.name for c in tied])}, of which "
         f"{cheapest.name} trains fastest ({_seconds(cheapest.train_seconds)}).{warned}{left_out}"
     )
     return Recommendation(best.name, False, sentence)
@@ -133,5 +133,5 @@ def _seconds(value: float) -> str:
     return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,12 +1,11 @@
-"""How all pictures look: colours, fonts, and the way from a matplotlib figure to PNG bytes."""
+"""How all pictures look: colours, fonts, and the helpers that every picture uses."""
 
 from __future__ import annotations
 
-import functools
-import io
 import textwrap
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,9 +13,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-Args = ParamSpec("Args")
-
-# Twice the 96 dots an inch of a browser: sharp on fine screens, and the page shows pictures at half their pixels.
+# Twice the 96 dots an inch of a browser: sharp on fine screens.
 DPI = 192
 PAGE = 10.8
 
@@ -26,9 +23,28 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 NEUTRAL = "#5B6570"
 INK = "#1B1F24"
 FAINT = "#C9CED6"
+FONT = "DejaVu Sans"
+# On a dark page, for the same contrast.
+DARK = {
+    "#0072b2": "#3f9fe3",
+    "#d55e00": "#ff8b42",
+    "#009e73": "#2cc498",
+    "#cc79a7": "#e09ac0",
+    "#e69f00": "#f0b23a",
+    "#56b4e9": "#a5dcff",
+    "#000000": "#e6e9ed",
+    "#1b1f24": "#e6e9ed",
+    "#444b54": "#c3cad2",
+    "#5b6570": "#a2abb6",
+    "#8a929c": "#6f7883",
+    "#c9ced6": "#596270",
+    "#e4e7eb": "#343a42",
+    "#ffffff": "#1d2126",
+}
 
 _STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
+    "font.family": FONT,
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.labelsize": 9.5,
@@ -49,28 +65,19 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 9,
     "lines.linewidth": 1.6,
+    "svg.fonttype": "none",
+    # Ids of equal figures are equal.
+    "svg.hashsalt": "tgdp",
 }
 
 
-def picture(draw: Callable[Args, Figure]) -> Callable[Args, bytes]:
-    """Turns a function that draws a figure into one that returns it as PNG bytes.
-
-    Everything is drawn under the settings above, whatever the user's matplotlibrc says, and without pyplot: no window
-    system is needed and no figure stays in memory. The drawing function remains reachable as `__wrapped__`.
-    """
-
-    @functools.wraps(draw)
-    def render(*args: Args.args, **kwargs: Args.kwargs) -> bytes:
-        with matplotlib.rc_context():
-            matplotlib.rcdefaults()
-            matplotlib.rcParams.update(_STYLE)
-            figure = draw(*args, **kwargs)
-            out = io.BytesIO()
-            # The library's version in the file would make equal pictures differ.
-            figure.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
-        return out.getvalue()
-
-    return render
+@contextmanager
+def settings() -> Iterator[None]:
+    """The settings above in the place of the user's."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
 
 
 def colour(index: int) -> str:
@@ -93,19 +100,15 @@ def set_title(axes: Axes, text: str, width: int = 34) -> None:
     axes.set_title("\n".join(textwrap.wrap(text, width)) or " ", parse_math=False)
 
 
-def legend(owner: Figure | Axes, handles: Sequence[Artist], names: Sequence[str], **kwargs) -> None:
-    """A legend with its names verbatim: matplotlib would hide those that begin with an underscore."""
+def legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str], columns: int) -> None:
+    """The key of all panels, beneath them, with its names verbatim: matplotlib would hide a leading underscore."""
     if not handles:
         return
-    box = owner.legend(handles, [f"{i}" for i in range(len(names))], **kwargs)
+    numbers = [f"{i}" for i in range(len(names))]
+    box = figure.legend(handles, numbers, loc="outside lower center", ncols=min(len(names), columns), handletextpad=0.4)
     for entry, name in zip(box.get_texts(), names, strict=True):
         entry.set_parse_math(False)
         entry.set_text(name)
-
-
-def key_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
-    """The legend of all panels, beneath them."""
-    legend(figure, handles, names, loc="outside lower center", ncols=min(len(names), 10), handletextpad=0.4)
 
 
 def note(axes: Axes, text: str, *, top: bool = False) -> None:
@@ -125,7 +128,7 @@ def note(axes: Axes, text: str, *, top: bool = False) -> None:
 
 
 def grid_figure(
-    count: int, *, columns: int = 4, aspect: float, extra: float = 0.0, widest: float = 3.5, sharey: bool = False
+    count: int, *, columns: int = 4, aspect: float, extra: float = 0.0, widest: float = 3.5
 ) -> tuple[Figure, list[Axes]]:
     """A figure of equally large panels that fills the width of a page, and the panels' axes.
 
@@ -135,7 +138,6 @@ def grid_figure(
       aspect: height of a panel over its width.
       extra: inches added to the height of a row, for titles.
       widest: largest width of a panel in inches.
-      sharey: whether panels share the vertical axis, labelled in the first column only.
     """
     columns = max(1, min(count, columns))
     rows = max(1, -(-count // columns))
@@ -143,7 +145,7 @@ def grid_figure(
     columns = max(1, -(-count // rows))
     width = min(widest, PAGE / columns)
     figure = Figure(figsize=(width * columns, (width * aspect + extra) * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel().tolist()
+    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for unused in axes[count:]:
         unused.remove()
     return figure, axes[:count]
@@ -163,6 +165,12 @@ def widened(low: float, high: float, margin: float) -> tuple[float, float]:
     """The range with `margin` of its length added at both ends; never empty."""
     pad = margin * (high - low) or 0.5 * max(abs(low), 1e-3)
     return low - pad, high + pad
+
+
+def comparable(first: tuple[float, float], second: tuple[float, float]) -> bool:
+    """Whether two axes with these ranges can be drawn to one scale; age and income can not."""
+    a, b = (abs(high - low) for low, high in (first, second))
+    return max(a, b) <= 4 * min(a, b)
 
 
 def mass_levels(values: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from tgdp_jax.app.cli import main
 from tgdp_jax.app.commands import compare as compare_command
 from tgdp_jax.app.commands import diagnose as diagnose_command
 from tgdp_jax.app.commands import run as run_command
+from tgdp_jax.app.commands import sample as sample_command
 from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.errors import UserError
@@ -24,7 +25,7 @@ from tgdp_jax.runtime.engine import EngineConfig
 from tgdp_jax.runtime.files import write_json
 from tgdp_jax.settings.networks import NetworkConfig
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig, TrainingConfig
-from tgdp_jax.settings.sampling import SamplingConfig
+from tgdp_jax.settings.sampling import SamplingChange, SamplingConfig
 from tgdp_jax.settings.stored import fingerprint, from_json, to_json
 from tgdp_jax.settings.training import ClassifierConfig, GuidanceConfig, RivalConfig
 from tgdp_jax.train.optimiser import OptimiserConfig
@@ -36,7 +37,7 @@ def asked(monkeypatch):
     """What a command line asks for, without doing it."""
     calls = []
     monkeypatch.setattr(run_command, "run", lambda *a: calls.append(a))
-    monkeypatch.setattr(run_command, "sample_run", lambda *a, **more: calls.append((*a, more)))
+    monkeypatch.setattr(sample_command, "sample_run", lambda *a, **more: calls.append((*a, more)))
     monkeypatch.setattr(compare_command, "compare", lambda *a: calls.append(a))
     monkeypatch.setattr(diagnose_command, "diagnose_files", lambda *a: calls.append(a))
 
@@ -86,12 +87,18 @@ def test_methods_may_be_given_by_their_aliases(asked):
 
 
 def test_the_other_commands_take_their_options(asked):
-    more = {"modality": (), "given": (), "scale": 1.0, "quiet": False}
+    more = {"change": SamplingChange(), "label": (), "modality": (), "given": (), "quiet": False}
     assert asked("sample", "folder") == (Path("folder"), 1000, Path("samples.npz"), more)
     assert asked("sample", "folder", "--num", "3", "--out", "a.npz") == (Path("folder"), 3, Path("a.npz"), more)
-    *_, more = asked("sample", "folder", "--modality", "a", "b", "--given", "c=d", "--scale", "2")
-    assert more == {"modality": ("a", "b"), "given": ("c=d",), "scale": 2.0, "quiet": False}
+    *_, asked_for = asked("sample", "folder", "--modality", "a", "b", "--given", "c=d", "--label", "0", "--quiet")
+    assert asked_for == more | {"modality": ("a", "b"), "given": ("c=d",), "label": ("0",), "quiet": True}
     assert asked("diagnose", "--source", "a", "--target", "b", "--seed", "2") == (Path("a"), Path("b"), 2, None)
+
+
+def test_samples_are_drawn_otherwise_by_the_names_of_the_runs_settings(asked):
+    words = "--solver heun --steps 3 --grid edm --scale 2 --clip 4 --seed 5".split()
+    change = SamplingChange(solver="heun", steps=3, grid="edm", scale=2.0, clip=4.0, seed=5)
+    assert asked("sample", "folder", *words)[-1]["change"] == change
 
 
 @pytest.mark.parametrize(
@@ -196,11 +203,33 @@ def test_a_diagnosis_that_can_not_be_made_or_kept_is_refused_at_once(tmp_path, m
     assert message in refused("diagnose", "--source", "rows.npz", "--target", "rows.npz", *options)
 
 
-def test_a_run_of_relative_paths_is_sampled_where_it_was_started(tmp_path):
+def test_data_that_are_gone_are_said_with_the_reason_that_they_are_needed(tmp_path):
     problem = ArraysConfig(source=Path("data/source.npz"), target=Path("data/target.npz"))
-    write_json(tmp_path / "config.json", {"command": "run", "config": to_json(RunConfig(problem=problem))})
-    said = refused("sample", tmp_path, "--out", tmp_path / "x.npz")
-    assert "was made from data/source.npz, a path relative to the folder that the run was started in" in said
+    for path, method, why, remedy in (
+        (problem.source, "tgdp", "the run kept nothing of it", "call this from that folder"),
+        (tmp_path / "source.npz", "tgdp", "the run kept nothing of it", "put it back"),
+        (problem.source, "sir", "sir draws samples from the rows themselves", "call this from that folder"),
+    ):
+        config = RunConfig(problem=dataclasses.replace(problem, source=path), method=method)
+        write_json(tmp_path / "config.json", {"command": "run", "config": to_json(config)})
+        said = refused("sample", tmp_path, "--out", tmp_path / "x.npz")
+        assert f"was made from {path}" in said and why in said and remedy in said
+        assert (", a path relative to the folder that the run was started in" in said) == (path == problem.source)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--solver", "nope"), "unknown solver 'nope': choose one of ancestral"),
+        (("--grid", "nope"), "unknown time grid 'nope'"),
+        (("--steps", "0"), "steps is 0: give at least 1"),
+        (("--scale", "nan"), "scale is nan"),
+        (("--clip", "-1"), "clip is -1.0: it must be positive"),
+        (("--seed", "-1"), "seed is -1"),
+    ],
+)
+def test_samples_can_not_be_drawn_in_ways_that_there_are_not(tmp_path, options, message):
+    assert message in refused("sample", tmp_path, *options)
 
 
 def test_numbers_of_samples_beyond_their_ids_are_refused(tmp_path):
@@ -213,7 +242,8 @@ def test_memory_that_runs_out_is_no_traceback(monkeypatch):
         raise MemoryError("Unable to allocate 800 TiB")
 
     monkeypatch.setattr(run_command, "run", run)
-    assert refused("run", "gaussians").startswith("out of memory (Unable to allocate 800 TiB): ask for fewer samples")
+    said = refused("run", "gaussians")
+    assert said.startswith("out of memory (Unable to allocate 800 TiB): ") and "ask for fewer samples" in said
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from filelock import FileLock
 from tests.e2e.tools import GAUSSIANS, call, contents, read, refused, snapshot, strict_json, without_times
 from tgdp_jax.app import folder as folder_file
 from tgdp_jax.app.commands import run as run_command
+from tgdp_jax.app.commands import sample as sample_command
 from tgdp_jax.app.folder import locked
 from tgdp_jax.errors import UserError
 from tgdp_jax.train.session import Session
@@ -197,7 +198,7 @@ def test_an_impossible_file_is_refused_before_anything_is_loaded(kde, tmp_path, 
     # Root may write anywhere: there, as on a read-only file system, the system's answer is made up.
     can = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: "fixed" not in str(path) and can(path, mode))
-    monkeypatch.setattr(run_command, "load_run", lambda *args: pytest.fail("it was loaded"))
+    monkeypatch.setattr(sample_command, "load", lambda *args: pytest.fail("it was loaded"))
     before = snapshot(tmp_path)
     said = refused("sample", kde, "--num", "3", "--out", tmp_path / place)
     assert message in said and str(tmp_path / place) in said

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypedDict
-
-import numpy as np
 
 from tgdp_jax.app import model_file
 from tgdp_jax.app.command_line import command_line, versions
 from tgdp_jax.app.commands import pages
 from tgdp_jax.app.commands.leads import run_lead
 from tgdp_jax.app.commands.methods import card_sheet, trained_fact
-from tgdp_jax.app.commands.modalities import draw_modalities
 from tgdp_jax.app.console import Display, print_table
 from tgdp_jax.app.evaluation import draw_samples, evaluate_samples, ideal_metrics, image_features
 from tgdp_jax.app.folder import (
     Record,
     check_folder,
-    check_not_own,
     check_still_there,
     claim_folder,
     locked,
@@ -38,11 +34,11 @@ from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.density_ratio import Calibration
-from tgdp_jax.errors import UserError, check_finite, choose
+from tgdp_jax.errors import UserError, choose
 from tgdp_jax.metrics.overlap import advise
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.runtime.engine import EngineConfig, describe
-from tgdp_jax.runtime.files import check_place, read_json, write_json, write_npz
+from tgdp_jax.runtime.files import read_json, write_json
 from tgdp_jax.runtime.parallel import agree, is_primary
 from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.settings.stored import from_json, to_json
@@ -161,7 +157,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
             *pages.curve_picture(trained.reports),
         ]
         check_still_there(out)
-        model_file.write_model(out, problem, trained)
+        model_file.write_model(out, config.method, problem, trained)
         html.write(out / "report.html", _page(config, problem, pictures, metrics))
         pages.write_pictures(out / "pictures", pictures)
         write_json(out / "metrics.json", metrics)
@@ -242,25 +238,37 @@ def read_run(folder: Path) -> RunConfig:
     return from_json(RunConfig, stored["config"])
 
 
-def _check_paths(folder: Path, config: RunConfig) -> None:
-    """Raises:
-    UserError: a file that the run was made from is named from elsewhere."""
-    for path in (*vars(config.problem).values(), config.pretrained):
-        if isinstance(path, Path) and not path.is_absolute() and not path.exists():
-            raise UserError(
-                f"{folder} was made from {path}, a path relative to the folder that the run was started in, and there "
-                "is no such file here: call this from that folder"
-            )
+def check_paths(folder: Path, paths: Iterable[Any], why: str) -> None:
+    """Says which file of a run is gone, and why it is needed.
+
+    Args:
+      folder: of the run.
+      paths: settings, of which those that are no path are ignored.
+      why: the reason that they are needed for.
+
+    Raises:
+      UserError: one is not there.
+    """
+    for path in paths:
+        if isinstance(path, Path) and not path.exists():
+            absolute = path.is_absolute()
+            where = "" if absolute else ", a path relative to the folder that the run was started in"
+            remedy = "put it back" if absolute else "call this from that folder, or put it back"
+            raise UserError(f"{folder} was made from {path}{where}, and there is no such file; {why}: {remedy}")
 
 
 def load_run(folder: Path, watch: Watch) -> tuple[RunConfig, Problem, Trained]:
     """A finished run.
 
     Raises:
-      UserError: not a finished run, or a damaged checkpoint.
+      UserError: not a finished run, a damaged checkpoint, or data that are gone.
     """
     config = read_run(folder)
-    _check_paths(folder, config)
+    rows = f"{config.method} draws samples from the rows themselves"
+    kept = "the run kept nothing of it, as those of earlier versions did not and those that are not finished do not"
+    check_paths(
+        folder, (*vars(config.problem).values(), config.pretrained), rows if METHODS[config.method].draws_rows else kept
+    )
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed, source_seed=config.source_seed)
     store, identity = Store(folder / "checkpoints"), problem_identity(config.problem)
     return (
@@ -268,44 +276,3 @@ def load_run(folder: Path, watch: Watch) -> tuple[RunConfig, Problem, Trained]:
         problem,
         train_method(config, problem, identity, config.method, config.seed, store, watch, only_load=True),
     )
-
-
-def sample_run(
-    folder: Path,
-    num: int,
-    out: Path,
-    *,
-    modality: Sequence[str] = (),
-    given: Sequence[str] = (),
-    scale: float = 1.0,
-    quiet: bool = False,
-) -> None:
-    """`tgdp sample`: draws `num` samples from a finished run; sample i is the same for every num.
-
-    With modalities to draw or given the file has those by name, see `draw_modalities`. `quiet` shows no
-    progress.
-
-    Raises:
-      UserError: not a finished run, a damaged checkpoint, or a place that can not be written.
-    """
-    if not 1 <= num < 2**32:
-        raise UserError(f"num is {num}: ask for at least one sample, and fewer than 2^32, which have an id each")
-    check_finite(scale, "scale")
-    if out.suffix != ".npz":
-        raise UserError(f"{out} does not end in .npz: samples are written as .npz")
-    check_not_own(out)
-    check_place(out)
-    with Display(quiet=quiet) as display:
-        config, problem, trained = load_run(folder, display)
-        if modality or given or scale != 1.0:
-            parts = draw_modalities(
-                config, problem, trained, num, drawn=modality, given=given, scale=scale, watch=display
-            )
-            write_npz(out, parts)
-            if is_primary():
-                print(f"{num} samples of {', '.join(parts)}: {out}")
-            return
-        samples, labels = draw_samples(trained.generator, problem, config.seed, num, display)
-    write_samples(out, problem, samples, labels)
-    if is_primary():
-        print(f"{num} samples of shape {np.shape(samples)[1:]}: {out}")

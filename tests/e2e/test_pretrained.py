@@ -49,6 +49,13 @@ def test_weights_that_changed_make_another_run(folder, tmp_path):
     assert "pretrained file have changed" in refused("run", "digits", *options)
 
 
+@pytest.mark.parametrize("command", ["run", "compare", "probe"])
+def test_a_wrong_one_is_said_before_the_data_are_read(tmp_path, command):
+    files = ("--source", tmp_path / "none.npz", "--target", tmp_path / "none.npz")
+    said = refused(command, "arrays", *files, "--pretrained", tmp_path / "nothing", "--out", tmp_path / "run")
+    assert f"{tmp_path / 'nothing'} is not a folder" in said
+
+
 def test_what_does_not_fit_is_refused(folder, tmp_path):
     out = ("--out", tmp_path / "run")
     assert "is not a folder" in refused(*RUN, "--pretrained", tmp_path / "none", *out)

@@ -12,8 +12,8 @@ import tyro
 
 from tgdp_jax.app.bench.settings import BenchConfig
 from tgdp_jax.app.help import with_choices
+from tgdp_jax.app.names import RUNS, compare_folder, probe_folder, run_folder
 from tgdp_jax.app.subcommands import Engine, problem_command
-from tgdp_jax.data.registry import problem_name
 from tgdp_jax.runtime.engine import EngineConfig, describe, running
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig
 from tgdp_jax.settings.sampling import SamplingChange
@@ -29,10 +29,8 @@ def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
     from tgdp_jax.transfer import method_name
 
     config = dataclasses.replace(config, method=method_name(config.method))
-    name = problem_name(config.problem)
-    size = "" if config.n_target is None else f"-n{config.n_target}"
     with running(engine):
-        run(config, out or Path("runs") / f"{name}-{config.method}{size}-seed{config.seed}", engine)
+        run(config, out or run_folder(config), engine)
 
 
 def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> None:
@@ -40,16 +38,15 @@ def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> N
     from tgdp_jax.transfer import method_names
 
     config = dataclasses.replace(config, methods=method_names(config.methods))
-    name = problem_name(config.problem)
     with running(engine):
-        compare(config, out or Path("runs") / f"compare-{name}", engine)
+        compare(config, out or compare_folder(config), engine)
 
 
 def _probe(config: ProbeConfig, out: Path | None, engine: EngineConfig) -> None:
     from tgdp_jax.app.commands.probe import probe
 
     with running(engine):
-        probe(config, out or Path("runs") / f"probe-{problem_name(config.problem)}-seed{config.seed}", engine)
+        probe(config, out or probe_folder(config), engine)
 
 
 def methods(names: tyro.conf.Positional[tuple[str, ...]] = (), *, out: Path | None = None) -> None:
@@ -132,7 +129,7 @@ def bench(config: Annotated[BenchConfig, tyro.conf.arg(name="")], out: Path | No
 
     parts = ["bench", *([config.run.name] if config.run else []), *(["torch"] if config.against else [])]
     parts += [*([config.precision] if config.precision != "float32" else []), *(["quick"] if config.quick else [])]
-    measure(config, out or Path("runs") / "-".join(parts))
+    measure(config, out or RUNS / "-".join(parts))
 
 
 def _command(function: Callable[..., None]) -> Callable[[list[str]], None]:

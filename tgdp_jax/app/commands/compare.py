@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from tgdp_jax.app.command_line import command_line, versions
 from tgdp_jax.app.commands import pages
@@ -17,7 +18,7 @@ from tgdp_jax.app.commands.run import FLOOR
 from tgdp_jax.app.commands.summary import Summary, failures, overlap, summarise
 from tgdp_jax.app.console import Display, print_line, print_table
 from tgdp_jax.app.folder import check_folder, check_still_there, claim_folder, locked
-from tgdp_jax.app.identity import file_digests, problem_identity
+from tgdp_jax.app.identity import identity
 from tgdp_jax.app.journal import Journal
 from tgdp_jax.app.report import html
 from tgdp_jax.app.report.ranks import LEVEL, MIN_SEEDS
@@ -34,6 +35,7 @@ from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.session import Log
 from tgdp_jax.transfer import METHODS
 from tgdp_jax.transfer.networks import check_denoiser
+from tgdp_jax.transfer.pretrained import pretrained_model
 
 Problems = Mapping[tuple[int, int], Problem]
 Cells = dict[tuple[str, int, int], Cell]
@@ -55,16 +57,18 @@ def compare(
     """
     for name in config.methods:
         choose("method", name, METHODS)
+    pretrained_model(config)  # a wrong one is said before the data are read
     problems = {
         (n, seed): load_problem(config.problem, n_target=n, seed=seed, source_seed=config.source_seed)
         for n, seed in _grid(config)
     }
     check_denoiser(config, next(iter(problems.values())))  # says what does not fit before anything is written
-    home = out, "compare", config, file_digests(config)
+    digests, of_problem = identity(config)
+    home = out, "compare", config, digests
     check_folder(*home, resume=engine.resume)
     with locked(out):
         claim_folder(*home, resume=engine.resume)
-        cells, warnings = _fill(config, problems, out, engine, stages or out / "checkpoints")
+        cells, warnings = _fill(config, problems, of_problem, out, engine, stages or out / "checkpoints")
         _report(config, problems, cells, warnings, out)
 
 
@@ -80,12 +84,16 @@ def _names(config: CompareConfig, problems: Problems) -> list[str]:
 
 
 def _fill(
-    config: CompareConfig, problems: Problems, out: Path, engine: EngineConfig, stages: Path
+    config: CompareConfig,
+    problems: Problems,
+    of_problem: dict[str, Any],
+    out: Path,
+    engine: EngineConfig,
+    stages: Path,
 ) -> tuple[Cells, list[str]]:
     """All cells, from their files where they are finished, and the warnings among them."""
     todo = [(method, n, seed) for n, seed in _grid(config) for method in _names(config, problems)]
     cells: Cells = {}
-    identity = problem_identity(config.problem)  # of files read whole: once for all cells
     with Display(quiet=engine.quiet) as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
         display.say(f"devices: {describe()}")
         for note in next(iter(problems.values())).notes:
@@ -105,7 +113,7 @@ def _fill(
 
             spare_memory_maps()
             check_still_there(out)
-            cell = fill_cell(config, problems[n, seed], identity, method, seed, out, store, display, log)
+            cell = fill_cell(config, problems[n, seed], of_problem, method, seed, out, store, display, log)
             if "failed" not in cell:
                 write_json(path, cell)
             cells[method, n, seed] = cell

@@ -20,7 +20,7 @@ from tgdp_jax.app.command_line import command_line, versions
 from tgdp_jax.app.commands import pages
 from tgdp_jax.app.console import Display, print_line, print_table
 from tgdp_jax.app.folder import check_folder, claim_folder, locked, lost_files, made_again, mark_complete
-from tgdp_jax.app.identity import file_digests, problem_identity
+from tgdp_jax.app.identity import identity
 from tgdp_jax.app.journal import Journal
 from tgdp_jax.app.report import html
 from tgdp_jax.app.report.accuracy import accuracies
@@ -39,7 +39,7 @@ from tgdp_jax.settings.run import ProbeConfig
 from tgdp_jax.settings.stored import to_json
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer.networks import check_denoiser, denoiser
-from tgdp_jax.transfer.pretrained import forward_process
+from tgdp_jax.transfer.pretrained import forward_process, pretrained_model
 from tgdp_jax.transfer.stages import Trained, named_key, rows_done, train_method
 
 PLAIN, RAW = "plain", "raw"
@@ -91,9 +91,11 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
     Raises:
       UserError: whatever a user can put right, such as rows without labels.
     """
+    pretrained_model(config)  # a wrong one is said before the data are read
     problem, sets = labelled_sets(config)
     check_denoiser(config, problem)  # says what does not fit before anything is written
-    home = out, "probe", config, file_digests(config)
+    digests, of_problem = identity(config)
+    home = out, "probe", config, digests
     known = check_folder(*home, resume=engine.resume)
     record, picture = out / "probe.json", out / "probe.png"
     page = out / "report.html"
@@ -119,7 +121,7 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
         display.say(f"devices: {describe()}")
         store = Store(out / "checkpoints", seconds=engine.checkpoint_seconds, warn=display.warn)
         # The source rows that models see are this command's own.
-        identity = {**problem_identity(config.problem), "probe": [PARTS, config.seed]}
+        of_problem = {**of_problem, "probe": [PARTS, config.seed]}
         raw = "pixels" if len(problem.shape) == 3 else "coordinates"
         found = [_probed(ProbeResult(RAW, raw, None, {}, {}), [None if d is None else _flat(d.x) for d in sets], sets)]
         facts = {}
@@ -128,7 +130,7 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
             trained = train_method(
                 training,
                 problem,
-                identity,
+                of_problem,
                 "source",
                 config.seed,
                 store,

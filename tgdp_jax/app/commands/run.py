@@ -27,7 +27,7 @@ from tgdp_jax.app.folder import (
     mark_complete,
     write_samples,
 )
-from tgdp_jax.app.identity import file_digests, problem_identity
+from tgdp_jax.app.identity import identity, problem_identity
 from tgdp_jax.app.journal import Journal
 from tgdp_jax.app.report import html
 from tgdp_jax.data.arrays import read_rows
@@ -45,6 +45,7 @@ from tgdp_jax.settings.stored import from_json, to_json
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer import METHODS
 from tgdp_jax.transfer.networks import denoiser
+from tgdp_jax.transfer.pretrained import pretrained_model
 from tgdp_jax.transfer.stages import Trained, Watch, num_parameters, silent, train_method
 
 FLOOR = "fresh target data"
@@ -79,11 +80,13 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
       UserError: whatever a user can put right.
     """
     choose("method", config.method, METHODS)
+    pretrained_model(config)  # a wrong one is said before the data are read
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed, source_seed=config.source_seed)
     # These say what does not fit before anything is written.
     denoiser(config, problem)
     METHODS[config.method].stages(config, problem)
-    home = out, "run", config, file_digests(config)
+    digests, of_problem = identity(config)
+    home = out, "run", config, digests
     known = check_folder(*home, resume=engine.resume)
     lost = _lost(config, out) if known else None
     if agree(lost == []):
@@ -92,7 +95,6 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
             print(f"already complete: {out}")
         return
     start = time.perf_counter()
-    identity = problem_identity(config.problem)
     with (
         locked(out),
         Display(quiet=engine.quiet) as display,
@@ -106,11 +108,13 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
             display.say(note)
         display.say(f"devices: {describe()}")
         store = Store(out / "checkpoints", seconds=engine.checkpoint_seconds, warn=display.warn)
-        trained = train_method(config, problem, identity, config.method, config.seed, store, display, log=journal.stage)
+        trained = train_method(
+            config, problem, of_problem, config.method, config.seed, store, display, log=journal.stage
+        )
         samples, labels = draw_samples(trained.generator, problem, config.seed, config.sampling.num, display)
         check_still_there(out)
         write_samples(out / "samples.npz", problem, samples, labels)
-        features = image_features(problem, identity, store, display, log=journal.stage)
+        features = image_features(problem, of_problem, store, display, log=journal.stage)
         pictured = {config.method: samples}
         classes = {} if labels is None else {config.method: labels}
         values: dict[str, dict[str, Value]] = {}
@@ -118,7 +122,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         if reference:
             values[FLOOR] = reference
         if "source" in trained.trees and config.method != "source":
-            plain = train_method(config, problem, identity, "source", config.seed, store, silent)
+            plain = train_method(config, problem, of_problem, "source", config.seed, store, silent)
             base, base_labels = draw_samples(plain.generator, problem, config.seed, config.sampling.num, silent)
             pictured = {"source": base} | pictured
             if base_labels is not None:
@@ -270,9 +274,9 @@ def load_run(folder: Path, watch: Watch) -> tuple[RunConfig, Problem, Trained]:
         folder, (*vars(config.problem).values(), config.pretrained), rows if METHODS[config.method].draws_rows else kept
     )
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed, source_seed=config.source_seed)
-    store, identity = Store(folder / "checkpoints"), problem_identity(config.problem)
+    store, of_problem = Store(folder / "checkpoints"), problem_identity(config.problem)
     return (
         config,
         problem,
-        train_method(config, problem, identity, config.method, config.seed, store, watch, only_load=True),
+        train_method(config, problem, of_problem, config.method, config.seed, store, watch, only_load=True),
     )

@@ -22,6 +22,7 @@ from tgdp_jax.app.identity import identity
 from tgdp_jax.app.journal import Journal
 from tgdp_jax.app.report import html
 from tgdp_jax.app.report.ranks import LEVEL, MIN_SEEDS
+from tgdp_jax.app.stage_store import run_store
 from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem, problem_name
@@ -50,7 +51,8 @@ def compare(
       config: what is compared.
       out: folder for the results.
       engine: how it is carried out.
-      stages: where trained stages are kept; default: in `out`. Comparisons that name one folder share what they train.
+      stages: where trained stages are kept; comparisons that name one folder share what they train. Default: in `out`,
+        and what the runs beside it have finished is taken from there.
 
     Raises:
       UserError: whatever a user can put right; cells that are finished stay. Also where every method failed.
@@ -68,7 +70,7 @@ def compare(
     check_folder(*home, resume=engine.resume)
     with locked(out):
         claim_folder(*home, resume=engine.resume)
-        cells, warnings = _fill(config, problems, of_problem, out, engine, stages or out / "checkpoints")
+        cells, warnings = _fill(config, problems, of_problem, out, engine, stages)
         _report(config, problems, cells, warnings, out)
 
 
@@ -89,7 +91,7 @@ def _fill(
     of_problem: dict[str, Any],
     out: Path,
     engine: EngineConfig,
-    stages: Path,
+    stages: Path | None,
 ) -> tuple[Cells, list[str]]:
     """All cells, from their files where they are finished, and the warnings among them."""
     todo = [(method, n, seed) for n, seed in _grid(config) for method in _names(config, problems)]
@@ -98,7 +100,10 @@ def _fill(
         display.say(f"devices: {describe()}")
         for note in next(iter(problems.values())).notes:
             display.say(note)
-        store = Store(stages, seconds=engine.checkpoint_seconds, warn=display.warn)
+        if stages is None:
+            store = run_store(out, engine, display)
+        else:
+            store = Store(stages, seconds=engine.checkpoint_seconds, warn=display.warn)
         for index, (method, n, seed) in enumerate(todo):
             path = out / "cells" / f"{method.replace(' ', '_')}-n{n}-seed{seed}.json"
             display.prefix = f"[{index + 1}/{len(todo)}] n={n} seed={seed} {method}: "

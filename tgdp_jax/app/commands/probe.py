@@ -26,6 +26,7 @@ from tgdp_jax.app.report import html
 from tgdp_jax.app.report.accuracy import accuracies
 from tgdp_jax.app.report.drawing import Drawing
 from tgdp_jax.app.report.table import Cell, Column, Row
+from tgdp_jax.app.stage_store import run_store
 from tgdp_jax.data.arrays import ArraysConfig, read_rows
 from tgdp_jax.data.problem import Data, Problem
 from tgdp_jax.data.registry import load_problem
@@ -37,7 +38,6 @@ from tgdp_jax.runtime.files import read_json, write_atomic, write_json
 from tgdp_jax.runtime.parallel import agree, is_primary
 from tgdp_jax.settings.run import ProbeConfig
 from tgdp_jax.settings.stored import to_json
-from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer.networks import check_denoiser, denoiser
 from tgdp_jax.transfer.pretrained import forward_process, pretrained_model
 from tgdp_jax.transfer.stages import Trained, named_key, rows_done, train_method
@@ -119,7 +119,7 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
             display.warn(made_again(lost))
         display.say(f"probe on {problem.name}: {len(problem.source)} source rows to train, {len(sets.test)} to judge")
         display.say(f"devices: {describe()}")
-        store = Store(out / "checkpoints", seconds=engine.checkpoint_seconds, warn=display.warn)
+        store = run_store(out, engine, display)
         # The source rows that models see are this command's own.
         of_problem = {**of_problem, "probe": [PARTS, config.seed]}
         raw = "pixels" if len(problem.shape) == 3 else "coordinates"

@@ -30,6 +30,7 @@ from tgdp_jax.app.folder import (
 from tgdp_jax.app.identity import identity, problem_identity
 from tgdp_jax.app.journal import Journal
 from tgdp_jax.app.report import html
+from tgdp_jax.app.stage_store import run_store
 from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem
@@ -107,7 +108,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         for note in problem.notes:
             display.say(note)
         display.say(f"devices: {describe()}")
-        store = Store(out / "checkpoints", seconds=engine.checkpoint_seconds, warn=display.warn)
+        store = run_store(out, engine, display)
         trained = train_method(
             config, problem, of_problem, config.method, config.seed, store, display, log=journal.stage
         )

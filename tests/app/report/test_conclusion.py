@@ -165,12 +165,12 @@ def test_a_comparison_is_told_by_the_number_of_rows():
     assert conclude_comparison(groups, SW2) == (
         "With 10 target rows finetune scores best, though not clearly ahead of the next by sliced W2; that it is "
         "closer to the target than the source model is not clear. For tgdp the diagnosis agrees: by the domain "
-        "classifier source and target hardly overlap, too little for density-ratio transfer (10 target rows make that a rough "
-        "reading); fine-tune the source instead. With 100 target rows tgdp is best by sliced W2, and closer to the "
-        "target than the source model; gan and kde copy the training rows. For tgdp the diagnosis agrees: by the "
-        "domain classifier source and target differ but overlap, where density-ratio transfer fits. With 1000 target "
-        "rows no method reads a better sliced W2 than the source model as it is; gan copies the training rows. With "
-        "5000 target rows no method can be recommended."
+        "classifier source and target hardly overlap, too little for density-ratio transfer (10 target rows make "
+        "that a rough reading); fine-tune the source instead. With 100 target rows tgdp is best by sliced W2, and "
+        "closer to the target than the source model; gan and kde copy the training rows. For tgdp the diagnosis "
+        "agrees: by the domain classifier source and target differ but overlap, where density-ratio transfer fits. "
+        "With 1000 target rows no method has a better sliced W2 than the source model as it is; gan copies the "
+        "training rows. With 5000 target rows no method can be recommended."
     )
     assert "no target rows left to judge by" in conclude_comparison(groups, None)
 

@@ -203,7 +203,7 @@ def _group(n: int, group: GroupNumbers, column: Column) -> str:
     if group.best is None:
         text = f"{where} no method can be recommended"
     elif group.best == "source":
-        text = f"{where} no method reads a better {column.label} than the source model as it is"
+        text = f"{where} no method has a better {column.label} than the source model as it is"
     else:
         lead = "is best" if group.clear else "scores best, though not clearly ahead of the next"
         text = f"{where} {group.best} {lead} by {column.label}"

@@ -60,11 +60,15 @@ _NO_MEMORY = (
 
 def out_of_memory(error: BaseException | None) -> bool:
     """Whether this error says that memory ran out, or one that it came of, whoever raised them."""
+    return _of_memory(error) is not None
+
+
+def _of_memory(error: BaseException | None) -> BaseException | None:
+    """The error that says that memory ran out: the first of those that others came of, which says it best."""
     if error is None or any(_is_full(error, code) for code in _FULL):
-        return False
-    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
-        return True
-    return out_of_memory(error.__cause__ or error.__context__)
+        return None
+    says_so = isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
+    return _of_memory(error.__cause__ or error.__context__) or (error if says_so else None)
 
 
 @contextmanager
@@ -75,9 +79,9 @@ def explained() -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        if out_of_memory(error):
+        if (first := _of_memory(error)) is not None:
             raise UserError(
-                f"out of memory ({first_line(error)}): leave more of it to this process, or ask for fewer samples, a "
+                f"out of memory ({first_line(first)}): leave more of it to this process, or ask for fewer samples, a "
                 "smaller --sampling.chunk or smaller networks"
             ) from error
         # Known by name: Flax takes long to import, and few commands need it.

@@ -63,6 +63,8 @@ def _dispatch(words: list[str]) -> None:
     name, *rest = words
     if name not in COMMANDS:
         raise UserError(nearest("command", name, COMMANDS))
+    import numpy  # noqa: F401  (first: where there is no memory for it, jaxlib prints pages and says something else)
+
     from tgdp_jax.app.entries import ENTRIES
 
     ENTRIES[name](rest)

@@ -195,7 +195,7 @@ def test_a_comparison_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
     command = (*command, "--n-targets", "8", "--seeds", "1")
     assert nursery.run(*command, *NEVER, "--out", whole)[0] == 0
     # In the order of the work: methods share stages, and each leaves a cell.
-    for deed, cells in (
+    for deed, finished in (
         (Deed("source", 8, "save"), 0),
         (Deed("finetune", 2, "save"), 0),
         (Deed("", 0, "sampling"), 0),
@@ -205,7 +205,7 @@ def test_a_comparison_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
     ):
         code, _, err = nursery.run(*command, *ALWAYS, "--out", folder, deed=deed)
         assert code == -signal.SIGKILL, err
-        assert len(list((folder / "cells").glob("*.json"))) == cells and not (folder / "report.html").exists()
+        assert len(list((folder / "cells").glob("*.json"))) == finished and not (folder / "report.html").exists()
     code, _, err = nursery.run(*command, *ALWAYS, "--out", folder)
     assert code == 0, err
     assert digests(folder) == digests(whole) and curves(folder) == curves(whole)

@@ -78,8 +78,8 @@ def kde_fit(x: Any) -> float:
 def kde_fit_classes(x: Any, y: Any, num_classes: int) -> np.ndarray:
     """A bandwidth for every class [num_classes], in units of x: `kde_fit` of its rows.
 
-    A class of one row and its copies, or of rows alone that occur again and again, fixes none: it gets the median of the others' bandwidths, or where no
-    class has one, that of all rows together.
+    A class of one row and its copies, or of rows alone that occur again and again, fixes none: it gets the median of
+    the others' bandwidths, or where no class has one, that of all rows together.
 
     Args:
       x: rows [n, *D].

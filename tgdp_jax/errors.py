@@ -51,24 +51,28 @@ def _is_full(error: BaseException, code: int) -> bool:
     return getattr(error, "errno", None) == code or os.strerror(code) in str(error)
 
 
-# What the compiler, the system, C++, the threads' library and the loader say where no more memory is to be had.
+# What the compiler, the system, C++, the threads' libraries and the loader say where no more memory is to be had.
 _NO_MEMORY = (
     *("RESOURCE_EXHAUSTED", "Out of memory", os.strerror(errno.ENOMEM), "bad_alloc", "can't start new thread"),
-    "failed to map segment",
+    *("pthread_create", "failed to map segment"),
 )
+MORE_MEMORY = (
+    "leave more of it to this process, or ask for fewer samples, a smaller --sampling.chunk or smaller networks"
+)
+
+
+def says_no_memory(text: str) -> bool:
+    """Whether this is how a library says that memory ran out."""
+    return any(words in text for words in _NO_MEMORY)
 
 
 def out_of_memory(error: BaseException | None) -> bool:
     """Whether this error says that memory ran out, or one that it came of, whoever raised them."""
-    return _of_memory(error) is not None
-
-
-def _of_memory(error: BaseException | None) -> BaseException | None:
-    """The error that says that memory ran out: the first of those that others came of, which says it best."""
     if error is None or any(_is_full(error, code) for code in _FULL):
-        return None
-    says_so = isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
-    return _of_memory(error.__cause__ or error.__context__) or (error if says_so else None)
+        return False
+    if isinstance(error, MemoryError) or says_no_memory(str(error)):
+        return True
+    return out_of_memory(error.__cause__ or error.__context__)
 
 
 @contextmanager
@@ -79,11 +83,8 @@ def explained() -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        if (first := _of_memory(error)) is not None:
-            raise UserError(
-                f"out of memory ({first_line(first)}): leave more of it to this process, or ask for fewer samples, a "
-                "smaller --sampling.chunk or smaller networks"
-            ) from error
+        if out_of_memory(error):
+            raise UserError(f"out of memory ({first_line(error)}): {MORE_MEMORY}") from error
         # Known by name: Flax takes long to import, and few commands need it.
         if type(error).__name__ not in ("ScopeParamNotFoundError", "ScopeParamShapeError"):
             raise

@@ -5,8 +5,9 @@ from __future__ import annotations
 from tgdp_jax.errors import MORE_MEMORY, UserError, says_no_memory
 from tgdp_jax.runtime.aborts import speak_for_aborts
 
-# Bytes that the libraries take before any work: with less some fail to load, and others wait for ever.
-LIBRARIES = 10**9
+# Bytes that the libraries reserve, most of them never used. With less some fail to load, one waits for ever, and the
+# compiler ends the process in the middle of its work.
+LIBRARIES = 2_500_000_000
 
 
 def address_space() -> int | None:
@@ -30,8 +31,8 @@ def check_address_space() -> None:
         return
     if limit < LIBRARIES:
         raise UserError(
-            f"this process may take {limit / 1e6:.0f} MB of address space, but its libraries alone take "
-            f"{LIBRARIES / 1e9:.0f} GB: raise the limit (ulimit -v)"
+            f"this process may take {limit / 1e6:.0f} MB of address space, but its libraries alone "
+            f"reserve {LIBRARIES / 1e9:g} GB: raise the limit (ulimit -v)"
         )
     speak_for_aborts(of_abort)
 

@@ -160,15 +160,18 @@ def takes(fn: Callable[..., Any], count: int) -> bool:
 
 
 def check_finite(value: Any, name: str = "") -> None:
-    """Refuses NaN and infinity in a number, or anywhere in tuples and dataclasses of settings.
+    """Refuses NaN, infinity and integers beyond 32 bits, also anywhere in tuples and dataclasses of settings.
 
-    Files of settings are JSON, which has neither: a folder that was made with them could not be continued.
+    Files of settings are JSON, which has neither NaN nor infinity: a folder that was made with them could not be
+    continued. Compiled programs count in 32 bits, seeds without a sign, which are checked where they are given.
 
     Raises:
       UserError: there is one, with its option.
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{name} is {value}: give a finite number")
+    if type(value) is int and abs(value) >= 2**31 and not name.endswith("seed"):
+        raise UserError(f"{name} is {value}: give a number below 2^31")
     if isinstance(value, (tuple, list)):
         for part in value:
             check_finite(part, name)

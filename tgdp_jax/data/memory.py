@@ -62,7 +62,7 @@ def check_unpacked(needed: int, stored: int, what: str) -> None:
 
 def readable(size: int) -> str:
     """A number of bytes in a unit that suits it."""
-    number = float(size)
+    number = float(min(size, 10**30))  # no larger ones are told apart
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 1000:
             return f"{number:.3g} {unit}"

@@ -79,6 +79,8 @@ class TrainingConfig:
 
     def __post_init__(self):
         check_finite(self)
+        if self.source_seed is not None:
+            check_seed(self.source_seed, "source-seed")
         choose("precision", self.precision, PRECISIONS)
         choose("augmentation", self.augment, AUGMENTATIONS)
         if self.pretrained is not None and self.process != ProcessConfig():

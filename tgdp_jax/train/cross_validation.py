@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from tgdp_jax.data.copies import copy_groups
 from tgdp_jax.train.batches import all_rows, fold_rows, num_folds
 from tgdp_jax.train.fit import Fitted, Task, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
@@ -53,13 +54,13 @@ def fit_cross_validated(
         beginning of a longer one otherwise.
       data: {"x" [n, *D], ...}.
       learning_rates: candidates.
-      folds: see `num_folds`.
+      folds: see `num_folds`; copies of one row are in one fold.
       frozen: tree that the loss sees and no gradient touches.
       initial: starting weights; None: the task's own.
       session: what training reports to and continues from.
     """
-    num = len(data["x"])
-    train, held = fold_rows(num, num_folds(folds, num), seed=0)
+    num, groups = len(data["x"]), copy_groups(np.asarray(data["x"]))
+    train, held = fold_rows(groups, num_folds(folds, len(np.unique(groups))), seed=0)
     parts = len(learning_rates) + 1
     best: tuple[float, float, Fitted] | None = None
     for i, rate in enumerate(learning_rates):

@@ -15,7 +15,7 @@ MOVED = {
     "--source.embedding": "--network.embedding",
 }
 # Options that take several values, which may also be given as one word with commas.
-LISTS = ("--methods", "--n-targets", "--objectives")
+LISTS = ("--methods", "--n-targets", "--objectives", "--columns")
 INTEGERS = "--n-targets"
 
 

@@ -75,7 +75,8 @@ def sample(
     Args:
       run: folder of a finished run.
       num: how many samples.
-      out: file to write, with key x [num, *D] and, for conditional runs, y [num].
+      out: .npz file to write, with key x [num, *D] and, for conditional runs, y [num]; or a .csv or .parquet file with
+        a column for every number of a row, named as in the table that the source's rows came from.
       modality: names of the modalities to draw. Default: all that are not given.
       given: NAME=TEXT for text (several, separated by commas, in turn), NAME=FILE.npz with rows under key x for others.
       scale: weight of classifier-free guidance towards what is given; 1 is exact.
@@ -87,18 +88,28 @@ def sample(
         sample_run(run, num, out, modality=modality, given=given, scale=scale, quiet=engine.quiet)
 
 
-def diagnose(*, source: Path, target: Path, seed: int = 0, out: Path | None = None) -> None:
+def diagnose(
+    *,
+    source: Path,
+    target: Path,
+    columns: tuple[str, ...] = (),
+    label: str | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
     """Say, before training, whether transfer by density ratio fits two data sets.
 
     Args:
-      source: .npz file with source rows under key x [N, *D].
-      target: .npz file with target rows under key x [n, *D].
+      source: source rows: a file as of `tgdp run arrays`: .npz (key x [N, *D]), .npy, .csv, .parquet, or datasets.
+      target: target rows, likewise.
+      columns: of tables: names of the columns to look at, separated by commas. Default: all but the label's.
+      label: of tables: name of the column of class labels, which is not looked at.
       seed: of splits and networks.
       out: JSON file for what was measured. Default: none.
     """
     from tgdp_jax.app.commands.diagnose import diagnose_files
 
-    diagnose_files(source, target, seed, out)
+    diagnose_files(source, target, seed, out, columns=columns, label=label)
 
 
 def devices(engine: Engine = EngineConfig()) -> None:

@@ -29,6 +29,7 @@ from tgdp_jax.app.report.table import Cell, Column, Row
 from tgdp_jax.data.arrays import ArraysConfig, read_rows
 from tgdp_jax.data.problem import Data, Problem
 from tgdp_jax.data.registry import load_problem
+from tgdp_jax.data.tables.files import is_table
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.probe import Labelled, better_beyond_chance, layer_features
 from tgdp_jax.metrics.probe import probe as fit_probe
@@ -159,9 +160,13 @@ def labelled_sets(config: ProbeConfig) -> tuple[Problem, Sets]:
       UserError: source rows without labels, or of one class.
     """
     settings = config.problem
-    remedy = "a probe needs classes: give integers under y (.npz), a labels file or one sub-folder a class"
+    remedy = (
+        "a probe needs classes: give integers under y (.npz), --label of a table, a labels file or one sub-folder a "
+        "class"
+    )
     if isinstance(settings, ArraysConfig):
-        if read_rows(settings.source).y is None:
+        table = is_table(settings.source)
+        if settings.label is None if table else read_rows(settings.source).y is None:
             raise UserError(f"{settings.source} has no labels: {remedy}")
         settings = dataclasses.replace(settings, conditional=True)  # labels are read where they are asked for
     problem = load_problem(settings, n_target=config.n_target, seed=config.seed)

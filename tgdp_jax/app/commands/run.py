@@ -34,6 +34,7 @@ from tgdp_jax.app.folder import (
 from tgdp_jax.app.identity import file_digests, problem_identity
 from tgdp_jax.app.journal import Journal
 from tgdp_jax.app.report import html
+from tgdp_jax.app.sample_table import check_table, is_sample_table, table_names, write_sample_table
 from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem
@@ -89,7 +90,8 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     METHODS[config.method].stages(config, problem)
     home = out, "run", config, file_digests(config)
     known = check_folder(*home, resume=engine.resume)
-    lost = _lost(config, out) if known else None
+    files = (*FILES, *table_names(problem))
+    lost = _lost(config, out, files) if known else None
     if agree(lost == []):
         if is_primary():
             show(config, read_json(out / "metrics.json", Metrics, remedy="delete it and run again to measure anew"))
@@ -114,6 +116,8 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         samples, labels = draw_samples(trained.generator, problem, config.seed, config.sampling.num, display)
         check_still_there(out)
         write_samples(out / "samples.npz", problem, samples, labels)
+        for name in table_names(problem):
+            write_sample_table(out / name, problem, samples, labels)
         features = image_features(problem, identity, store, display, log=journal.stage)
         pictured = {config.method: samples}
         classes = {} if labels is None else {config.method: labels}
@@ -165,16 +169,16 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         html.write(out / "report.html", _page(config, problem, pictures, metrics))
         pages.write_pictures(out / "pictures", pictures)
         write_json(out / "metrics.json", metrics)
-        mark_complete(out, FILES)
+        mark_complete(out, files)
     if not is_primary():
         return
     show(config, metrics)
     print(f"run folder: {out}  (open {out / 'report.html'})")
 
 
-def _lost(config: RunConfig, out: Path) -> list[str] | None:
+def _lost(config: RunConfig, out: Path, files: Sequence[str]) -> list[str] | None:
     """Which files of a finished run are damaged or gone; None where it is not finished."""
-    lost = lost_files(out, FILES)
+    lost = lost_files(out, files)
     if lost is not None or not all((out / name).exists() for name in FIRST_FILES):
         return lost
     try:  # an earlier version finished it, and kept no record
@@ -291,12 +295,16 @@ def sample_run(
     if not 1 <= num < 2**32:
         raise UserError(f"num is {num}: ask for at least one sample, and fewer than 2^32, which have an id each")
     check_finite(scale, "scale")
-    if out.suffix != ".npz":
-        raise UserError(f"{out} does not end in .npz: samples are written as .npz")
+    if out.suffix != ".npz" and not is_sample_table(out):
+        raise UserError(f"{out} does not end in .npz: samples are written as .npz, or as a table (.csv, .parquet)")
+    if is_sample_table(out) and (modality or given):
+        raise UserError(f"{out} does not end in .npz: samples of modalities are written as .npz")
     check_not_own(out)
     check_place(out)
     with Display(quiet=quiet) as display:
         config, problem, trained = load_run(folder, display)
+        if is_sample_table(out):
+            check_table(out, problem)
         if modality or given or scale != 1.0:
             parts = draw_modalities(
                 config, problem, trained, num, drawn=modality, given=given, scale=scale, watch=display
@@ -306,6 +314,7 @@ def sample_run(
                 print(f"{num} samples of {', '.join(parts)}: {out}")
             return
         samples, labels = draw_samples(trained.generator, problem, config.seed, num, display)
-    write_samples(out, problem, samples, labels)
+    write = write_sample_table if is_sample_table(out) else write_samples
+    write(out, problem, samples, labels)
     if is_primary():
         print(f"{num} samples of shape {np.shape(samples)[1:]}: {out}")

@@ -255,8 +255,9 @@ def tradeoff_pictures(groups: Mapping[str, Sequence[Row]], quality: Column) -> l
     return out
 
 
-def write_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
-    """Writes the pictures as PNG files named after their titles, for slides and papers."""
+def write_pictures(folder: Path, pictures: Sequence[Picture]) -> list[Path]:
+    """Writes the pictures as PNG files named after their titles, for slides and papers, and returns these files."""
+    out = []
     for picture in pictures:
         name = re.sub(r"[^a-z0-9]+", "-", picture.title.lower()).strip("-")
 
@@ -264,6 +265,8 @@ def write_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
             part.write_bytes(drawing.png())
 
         write_atomic(folder / f"{name}.png", save)
+        out.append(folder / f"{name}.png")
+    return out
 
 
 def _plane(problem: Problem) -> tuple[np.ndarray, np.ndarray, jnp.ndarray]:

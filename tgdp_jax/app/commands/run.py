@@ -33,6 +33,7 @@ from tgdp_jax.app.folder import (
 )
 from tgdp_jax.app.identity import file_digests, problem_identity
 from tgdp_jax.app.journal import Journal
+from tgdp_jax.app.logs import check_trackers, numbers
 from tgdp_jax.app.report import html
 from tgdp_jax.app.sample_table import check_table, is_sample_table, table_names, write_sample_table
 from tgdp_jax.data.arrays import read_rows
@@ -84,6 +85,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
       UserError: whatever a user can put right.
     """
     choose("method", config.method, METHODS)
+    check_trackers(engine.log)
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed, source_seed=config.source_seed)
     # These say what does not fit before anything is written.
     denoiser(config, problem)
@@ -102,7 +104,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     with (
         locked(out),
         Display(quiet=engine.quiet) as display,
-        closing(Journal(out, tensorboard=engine.tensorboard)) as journal,
+        closing(Journal(out, log=engine.log, settings=to_json(config), warn=display.warn)) as journal,
     ):
         claim_folder(*home, resume=engine.resume)
         if lost:
@@ -167,7 +169,8 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         check_still_there(out)
         model_file.write_model(out, problem, trained)
         html.write(out / "report.html", _page(config, problem, pictures, metrics))
-        pages.write_pictures(out / "pictures", pictures)
+        drawn = pages.write_pictures(out / "pictures", pictures)
+        journal.finish(numbers(metrics["metrics"]), drawn)
         write_json(out / "metrics.json", metrics)
         mark_complete(out, files)
     if not is_primary():

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from tgdp_jax.app.bench.settings import BenchConfig
+from tgdp_jax.app.early import check_exists, check_named_paths, check_run_folder
 from tgdp_jax.app.subcommands import Engine, problem_command
 from tgdp_jax.data.registry import problem_name
 from tgdp_jax.runtime.engine import EngineConfig, describe, running
@@ -18,6 +19,7 @@ from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig
 
 
 def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
+    check_named_paths(config)
     from tgdp_jax.app.commands.run import run
     from tgdp_jax.transfer import method_name
 
@@ -29,6 +31,7 @@ def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
 
 
 def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> None:
+    check_named_paths(config)
     from tgdp_jax.app.commands.compare import compare
     from tgdp_jax.transfer import method_names
 
@@ -39,6 +42,7 @@ def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> N
 
 
 def _probe(config: ProbeConfig, out: Path | None, engine: EngineConfig) -> None:
+    check_named_paths(config)
     from tgdp_jax.app.commands.probe import probe
 
     with running(engine):
@@ -82,6 +86,7 @@ def sample(
       scale: weight of classifier-free guidance towards what is given; 1 is exact.
       engine: how it is carried out.
     """
+    check_run_folder(run)
     from tgdp_jax.app.commands.run import sample_run
 
     with running(engine, stopped="stopped; no samples were written; the same command draws them from the start"):
@@ -107,6 +112,8 @@ def diagnose(
       seed: of splits and networks.
       out: JSON file for what was measured. Default: none.
     """
+    check_exists(source)
+    check_exists(target)
     from tgdp_jax.app.commands.diagnose import diagnose_files
 
     diagnose_files(source, target, seed, out, columns=columns, label=label)

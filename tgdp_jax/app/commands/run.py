@@ -18,6 +18,7 @@ from tgdp_jax.app.commands.leads import run_lead
 from tgdp_jax.app.commands.methods import card_sheet, trained_fact
 from tgdp_jax.app.commands.modalities import draw_modalities
 from tgdp_jax.app.console import Display, print_table
+from tgdp_jax.app.early import check_run_folder
 from tgdp_jax.app.evaluation import draw_samples, evaluate_samples, ideal_metrics, image_features
 from tgdp_jax.app.folder import (
     Record,
@@ -238,12 +239,8 @@ def read_run(folder: Path) -> RunConfig:
     Raises:
       UserError: not a run folder, or one of another version.
     """
-    record = folder / "config.json"
-    if not record.exists():
-        raise UserError(
-            f"{folder} is not a run folder (it has no config.json): give the folder that `tgdp run` printed"
-        )
-    stored = read_json(record, Record, remedy="run again to a new --out")
+    check_run_folder(folder)
+    stored = read_json(folder / "config.json", Record, remedy="run again to a new --out")
     if stored["command"] != "run":
         raise UserError(f"{folder} holds no run: give the folder that `tgdp run` printed")
     return from_json(RunConfig, stored["config"])

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from scipy import stats
 
 from tgdp_jax import losses
 from tgdp_jax.data.augment import Augmentation, augment
@@ -243,6 +242,8 @@ def _mixup_shares(alpha: float, size: int = 1024) -> np.ndarray:
     than from the distribution, whose rejection sampler dominates the step otherwise."""
     if alpha == 0:
         return np.ones(size)
+    from scipy import stats  # late: options need not wait for it
+
     share = stats.beta.ppf((np.arange(size) + 0.5) / size, alpha, alpha)
     return np.maximum(share, 1 - share)
 

@@ -311,3 +311,26 @@ def test_a_course_that_cross_validation_cuts_off_has_a_warm_up_still():
     config = replaced(steps=6, steps_per_launch=1, schedule="cosine", warmup=5)
     found = fit_cross_validated(KEY, task, config, data={"x": jnp.zeros(4)}, learning_rates=(RATE,), folds=2)
     assert found.info["steps"] <= 5
+
+
+def test_the_average_of_folds_takes_the_place_of_training_on_all_rows():
+    """Folds march to a goal of their own, and stop where the mean of their losses is least."""
+    told = []
+    session = Session(log=lambda part, row: told.append(part))
+    found = fit_cross_validated(
+        KEY,
+        MARCH,
+        PLAIN,
+        data={"x": jnp.zeros(4)},
+        learning_rates=(RATE,),
+        folds=2,
+        members={"goal": jnp.asarray([1.0, 3.0, 1.0, 3.0])},
+        initial={"w": jnp.asarray(0.5)},
+        average=lambda folds: jax.tree.map(lambda leaf: leaf.mean(0), folds),
+        session=session,
+    )
+    assert found.info["steps"] == 15 and set(told) == {"rate0"}
+    np.testing.assert_allclose(found.folds["w"], [2.0] * 4, rtol=1e-5)
+    np.testing.assert_allclose(found.params["w"], 2.0, rtol=1e-5)
+    held = [set(index[:count].tolist()) for index, count in zip(*map(np.asarray, found.held), strict=True)]
+    assert sorted(row for rows in held for row in rows) == [0, 1, 2, 3]

@@ -14,11 +14,15 @@ from cattrs.strategies import configure_tagged_union
 from tgdp_jax.data.images import ImagesConfig
 from tgdp_jax.data.registry import PROBLEMS, ProblemConfig
 from tgdp_jax.errors import UserError
+from tgdp_jax.settings.methods import StackedConfig, TgdpDenoisingConfig
 from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.training import RivalConfig
 
 # Stored stages know these widths as settings of the source model, and these of guidance as the sampler's.
 _OF_SOURCE = ("features", "embedding")
 _OF_SAMPLING = ("scale", "interval")
+# What training on the target did before these could be chosen: stages and settings of that time do not name them.
+_RIVAL_BEFORE = {"finish": "refit", "shrink": False}
 _converter = make_converter(forbid_extra_keys=True)
 _converter.register_structure_hook(Path, lambda value, _: Path(value))
 _converter.register_unstructure_hook(Path, str)
@@ -39,7 +43,8 @@ def upgraded(value: Any) -> Any:
     """Settings that an earlier version stored, in today's form; anything else as it is.
 
     Guidance's weight and interval stood among the sampler's settings, the widths of the denoiser among the source
-    model's, and lists of names and numbers were texts with commas.
+    model's, and lists of names and numbers were texts with commas. Adaptations had no choice of how they end, and two
+    sections of today's methods were missing.
     """
     if not isinstance(value, dict):
         return value
@@ -49,6 +54,9 @@ def upgraded(value: Any) -> Any:
             moved = {name: out[old][name] for name in names if name in out[old]}
             out[old] = {name: part for name, part in out[old].items() if name not in moved}
             out[new] = {**moved, **out[new]}
+    if out.keys() >= {"process", "rival", "gan", "sampling"} and "stacked" not in out:
+        out["rival"] = {**_RIVAL_BEFORE, **out["rival"]}
+        out |= {"tgdp_denoising": to_json(TgdpDenoisingConfig()), "stacked": to_json(StackedConfig())}
     for name, of in (("methods", str), ("objectives", str), ("n_targets", int)):
         if isinstance(out.get(name), str):
             out[name] = [of(part.strip()) for part in out[name].split(",") if part.strip()]
@@ -75,6 +83,11 @@ def network_uses(config: TrainingConfig) -> dict[str, Any]:
     for name in _OF_SOURCE:
         del network[name]
     return {"network": network}
+
+
+def rival_uses(settings: RivalConfig) -> dict[str, Any]:
+    """The settings of training on the target, in the form that identifies stored stages."""
+    return {k: value for k, value in to_json(settings).items() if k not in _RIVAL_BEFORE or value != _RIVAL_BEFORE[k]}
 
 
 def source_uses(config: TrainingConfig) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from tgdp_jax.settings.methods import StackedConfig
 from tgdp_jax.settings.networks import HeadConfig, NetworkConfig
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.sampling import SamplingConfig
@@ -26,6 +27,7 @@ class EcgTrainingConfig(TrainingConfig):
     rival: RivalConfig = RivalConfig(
         learning_rates=(5e-4, 2e-3),
         folds=2,
+        shrink=False,  # a second pass through a network of this size doubles the time that a sample takes
         optimiser=OptimiserConfig(
             steps=500,
             batch_size=16,
@@ -43,6 +45,7 @@ class EcgTrainingConfig(TrainingConfig):
         pretrain=True,
         optimiser=OptimiserConfig(steps=200, batch_size=32, learning_rate=1e-3, steps_per_launch=10, patience=50),
     )
+    stacked: StackedConfig = StackedConfig(members=("lora", "tgdp_denoising"))
     # Consistency is a mean over thousands of numbers: only with such a weight does it count beside the ratio's term.
     guidance: GuidanceConfig = GuidanceConfig(
         consistency=(3e5,),

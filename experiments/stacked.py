@@ -35,6 +35,7 @@ from tgdp_jax.runtime.files import write_json
 from tgdp_jax.settings.methods import LoraConfig, StackedConfig
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.train.checkpoint import Store
+from tgdp_jax.transfer import METHODS
 from tgdp_jax.transfer.pretrained import forward_process
 from tgdp_jax.transfer.stages import named_key, train_method
 
@@ -42,10 +43,11 @@ MAIN = "stacked"
 
 
 class Variant(NamedTuple):
-    """A row of the table."""
+    """A row of the table: a method with its settings, and whether it is shrunk, if it can be."""
 
     method: str
     config: TrainingConfig
+    shrunk: bool = True
 
 
 def variants() -> Iterator[tuple[str, Variant]]:
@@ -53,9 +55,6 @@ def variants() -> Iterator[tuple[str, Variant]]:
     given = TrainingConfig(source_seed=0, **training("cpu"))
     rival = optimised(given.rival, steps_per_launch=20, patience=100, ema=0.95)
     base = dataclasses.replace(given, rival=rival, lora=LoraConfig(learning_rates=(3e-3,)))
-
-    def ending(**changes: Any) -> TrainingConfig:
-        return dataclasses.replace(base, rival=dataclasses.replace(rival, **changes))
 
     yield MAIN, Variant("stacked", base)
     for left_out in StackedConfig().members:
@@ -66,8 +65,10 @@ def variants() -> Iterator[tuple[str, Variant]]:
     yield "stacked, one weight for all noise levels", Variant("stacked", one)
     for method in ("tgdp_denoising", "lora", "textual_inversion", "finetune"):
         yield f"{method}, shrunk", Variant(method, base)
-        yield method, Variant(method, ending(shrink=False))
-    yield "lora, soup", Variant("lora", ending(finish="soup", shrink=False))
+        yield method, Variant(method, base, shrunk=False)
+    soup = dataclasses.replace(base, rival=dataclasses.replace(rival, finish="soup"))
+    yield "lora, soup, shrunk", Variant("lora", soup)
+    yield "lora, soup", Variant("lora", soup, shrunk=False)
     yield "tgdp", Variant("tgdp", base)
     yield "source", Variant("source", base)
 
@@ -82,15 +83,18 @@ def measured(
     problem = load_problem(problem_config, n_target=n, seed=seed, source_seed=0)
     assert problem.exact is not None
     store, identity = Store(folder / "checkpoints"), problem_identity(problem_config)
-    for name, (method, config) in variants():
+    for name, (method, config, shrunk) in variants():
         if name in found or (rows and name not in rows):
             continue
         display.prefix = f"d={dim} n={n} seed={seed} {name}: "
         trained = train_method(config, problem, identity, method, seed, store, display)
-        score = trained.generator.score
+        trees, info = trained.trees, trained.reports[list(trained.reports)[-1]].info
+        if not shrunk:
+            trees = {**trees, method: {key: part for key, part in trees[method].items() if key != "weights"}}
+        score = METHODS[method].generator(config, problem, trees).score
         assert score is not None
         value = path_kl(named_key(seed, "metrics"), score, problem.exact.target, forward_process(config)).value
-        weights = trained.reports[method].info.get("weights")
+        weights = info.get("weights") if shrunk else None
         found[name] = {"path_kl": value, "seconds": trained.seconds, "weights": weights}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, found)

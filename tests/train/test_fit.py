@@ -334,3 +334,17 @@ def test_the_average_of_folds_takes_the_place_of_training_on_all_rows():
     np.testing.assert_allclose(found.params["w"], 2.0, rtol=1e-5)
     held = [set(index[:count].tolist()) for index, count in zip(*map(np.asarray, found.held), strict=True)]
     assert sorted(row for rows in held for row in rows) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("members", [None, {"goal": jnp.asarray([1.0, 2.0, 0.2, 0.4])}])
+def test_the_start_is_kept_where_every_step_leads_away_from_it(members):
+    """Weights march up from 2: towards none of these goals."""
+    settings = {"initial": {"w": jnp.asarray(2.0)}, "members": members, "groups": 1 if members is None else 2}
+    found = fit(KEY, MARCH, PLAIN, data={"goal": jnp.asarray(1.0)}, judge_start=True, **settings)
+    np.testing.assert_array_equal(found.best_step, 0)
+    np.testing.assert_array_equal(found.params["w"], np.full(() if members is None else 4, 2.0))
+    later = fit(KEY, MARCH, PLAIN, data={"goal": jnp.asarray(1.0)}, **settings)
+    np.testing.assert_array_equal(later.best_step, PLAIN.steps_per_launch)
+    # One goal ahead of it is reached as ever.
+    ahead = fit(KEY, MARCH, PLAIN, data={"goal": jnp.asarray(3.0)}, initial={"w": jnp.asarray(2.0)}, judge_start=True)
+    np.testing.assert_array_equal(ahead.best_step, 10)

@@ -65,7 +65,7 @@ def fit_cross_validated(
       frozen: tree that the loss sees and no gradient touches.
       initial: starting weights; None: the task's own, of each fold.
       average: makes one network of the folds' weights [K, ...], in the place of training on all rows. The folds must
-        have started from the same `initial`.
+        have started from the same `initial`, which may be the best of all steps.
       session: what training reports to and continues from.
     """
     num = len(data["x"])
@@ -81,13 +81,14 @@ def fit_cross_validated(
             frozen=frozen,
             members={**(members or {}), "train": train, "held": held},
             initial=initial,
+            judge_start=average is not None,
             session=session.part(f"rate{i}", index=i, parts=parts),
         )
         if best is None or trial.best_value[0] < best[0]:
             best = float(trial.best_value[0]), rate, trial
     assert best is not None
     value, rate, trial = best
-    steps = max(int(trial.best_step[0]), 1)
+    steps = int(trial.best_step[0])
     info = {"steps": steps, "learning_rate": rate, "held_out_loss": value}
     if average is not None:
         return CrossValidated(average(trial.params), trial.params, held, trial.history, info)

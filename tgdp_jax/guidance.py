@@ -135,7 +135,7 @@ def hat_functions(t: Array, knots: int) -> Array:
     return jnp.maximum(1 - jnp.abs(place - jnp.arange(knots)), 0.0)
 
 
-def stacking(members: Sequence[ScoreFn], weights: Array) -> Transform:
+def stacking(members: Sequence[ScoreFn], weights: Any) -> Transform:
     """Adds what other scores change of a score, each change with a weight for every noise level.
 
     Args:

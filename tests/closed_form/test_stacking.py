@@ -20,6 +20,11 @@ def at_times(weights):
     return np.interp(np.sqrt(T), KNOTS, weights)
 
 
+def combined(weights, changes):
+    """sum_j w_j(t) d_j."""
+    return np.sum([at_times(w)[:, None] * d for w, d in zip(weights, changes, strict=True)], 0)
+
+
 def held_out(changes, residual):
     return HeldOut(np.asarray(changes), np.asarray(residual), T, np.full(len(T), 1 / len(T)))
 
@@ -39,7 +44,7 @@ def test_hat_functions_interpolate_in_the_root_of_time(knots):
 
 def test_weights_of_a_known_combination_are_found():
     changes, weights = noise(1, 2, len(T), 3), np.array([[0.2, 1.3, 0.9, 0.0, 0.4, 0.4], [0.8, 0, 0, 0.6, 1, 2]])
-    residual = sum(at_times(w)[:, None] * d for w, d in zip(weights, changes, strict=True))
+    residual = combined(weights, changes)
     np.testing.assert_allclose(stacking_weights(held_out(changes, residual), smoothness=0.0), weights, atol=1e-4)
     # Held together, they go to the middle; with one knot they are one number.
     smooth = stacking_weights(held_out(changes, residual), smoothness=1000.0)
@@ -49,7 +54,7 @@ def test_weights_of_a_known_combination_are_found():
 
 def test_noise_that_no_member_explains_has_no_say():
     changes, weights = noise(1, 2, len(T), 3), np.array([[0.2, 1.3, 0.9, 0.3, 0.4, 0.4], [0.8, 0, 0, 0.6, 1, 2]])
-    residual = sum(at_times(w)[:, None] * d for w, d in zip(weights, changes, strict=True))
+    residual = combined(weights, changes)
     found = stacking_weights(held_out(changes, residual + 0.3 * noise(2, *residual.shape)), smoothness=0.0)
     np.testing.assert_allclose(found, weights, atol=0.2)
 

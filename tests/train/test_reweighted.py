@@ -73,7 +73,9 @@ def slopes(net, *, draws=None):
     @jax.jit
     def found(rows):
         batch = task.draw(KEY, rows, None)
-        return jax.jacfwd(lambda errors: task.loss(errors, None, batch, 0, None)["denoising"])(jnp.zeros(4))
+        return jax.jacfwd(lambda errors: task.loss(errors, None, batch, jnp.asarray(0), None)["denoising"])(
+            jnp.zeros(4)
+        )
 
     return found(data(settings.slope))
 

@@ -1,6 +1,7 @@
 """What is stacked and how, without any training but a small ratio's."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ from tests import tiny
 from tests.helpers import evaluate, spread_params
 from tgdp_jax.data.problem import Data, Problem
 from tgdp_jax.errors import UserError
-from tgdp_jax.settings.methods import StackedConfig
+from tgdp_jax.prediction import NetworkScore
+from tgdp_jax.settings.methods import StackedConfig, TgdpDenoisingConfig
 from tgdp_jax.settings.networks import NetworkConfig
 from tgdp_jax.train.denoising import fresh_params
 from tgdp_jax.train.reparam import flat, merged
@@ -27,7 +29,8 @@ from tgdp_jax.transfer.textual_inversion import TOKEN
 from tgdp_jax.transfer.tgdp_denoising import _log_ratios
 
 LORA = tiny.TRAINING.lora.make()
-PICTURES = Problem("pictures", *(Data(np.zeros((8, 4, 4, 1), np.float32)) for _ in range(2)), None)
+BLACK = Data(np.zeros((8, 4, 4, 1), np.float32))
+PICTURES = Problem("pictures", BLACK, BLACK, None)
 OF_PICTURES = dataclasses.replace(
     tiny.TRAINING,
     network=NetworkConfig(kind="dit", width=8, depth=1, heads=2),
@@ -81,6 +84,7 @@ def test_of_images_the_networks_weights_are_averaged():
     trees = spread_trees(OF_PICTURES, PICTURES)
     shares = np.array([[0.75], [0.25]], np.float32)
     score = METHODS["stacked"].generator(OF_PICTURES, PICTURES, {**trees, "stacked": {"weights": shares}}).score
+    assert isinstance(score, NetworkScore)
     source = trees["source"]["params"]
     a, b = (flat(merged(LORA, source, trees[name]["params"])) for name in ("lora", "tgdp_denoising"))
     for path, leaf in flat(score.params).items():
@@ -111,9 +115,28 @@ def test_what_can_not_be_stacked_is_refused_before_anything_is_trained():
     token = changed(OF_PICTURES, "stacked", members=("lora", "textual_inversion"))
     refused("new token can not be averaged with others: leave textual_inversion out", token, PICTURES)
     refused("--classifier.folds is 2 and --rival.folds 3", changed(folds=3), tiny.problem())
-    for bad in ({"members": ()}, {"members": ("lora", "lora")}, {"knots": 0}, {"smoothness": -1}, {"even_at": 0}):
-        with pytest.raises(UserError, match=f"{next(iter(bad)).replace('_', '-')} (is )?"):
-            StackedConfig(**bad)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"members": ()}, r"members is \(\): give at least one"),
+        ({"members": ("lora", "lora")}, "and each once"),
+        ({"knots": 0}, "knots is 0"),
+        ({"smoothness": -1.0}, "smoothness -1.0: give 1 or more, and 0 or more"),
+        ({"even_at": 0.0}, "even-at is 0.0: it must be positive"),
+    ],
+)
+def test_impossible_settings_are_refused(changes: dict[str, Any], message):
+    with pytest.raises(UserError, match=message):
+        StackedConfig(**changes)
+
+
+@pytest.mark.parametrize("name", ["share", "source_from"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_shares_and_times_lie_between_0_and_1(name, value):
+    with pytest.raises(UserError, match=f"{name.replace('_', '-')} is {value}: it must lie between 0 and 1"):
+        TgdpDenoisingConfig(**{name: value})
 
 
 @pytest.mark.parametrize("weights", [None, np.zeros((1, 6), np.float32), np.full((1, 6), 0.5, np.float32)])

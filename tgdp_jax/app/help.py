@@ -19,10 +19,12 @@ from tgdp_jax.sampling import GRIDS, SOLVERS
 from tgdp_jax.settings.networks import HEADS, PRECISIONS
 from tgdp_jax.settings.process import PROCESSES
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig
+from tgdp_jax.settings.training import FINISHES
 from tgdp_jax.train.classifier import REGULARISERS
 from tgdp_jax.train.denoising import WEIGHTINGS
 from tgdp_jax.train.representation import OBJECTIVES
 from tgdp_jax.transfer.registry import METHODS
+from tgdp_jax.transfer.stacked import MEMBERS
 
 CHOICES: Mapping[str, Sequence[str]] = {
     "method": tuple(METHODS),
@@ -38,6 +40,8 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "source.prediction": tuple(PREDICTIONS),
     "source.weighting": tuple(WEIGHTINGS),
     "representation.objective": tuple(OBJECTIVES),
+    "rival.finish": FINISHES,
+    "stacked.members": tuple(MEMBERS),
     "classifier.regularisers": tuple(REGULARISERS),
     "guidance.loss": tuple(GUIDANCE_LOSSES),
     "guidance.embedding": tuple(EMBEDDINGS),

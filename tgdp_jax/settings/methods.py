@@ -20,13 +20,14 @@ class LoraConfig:
       alpha: scale of the change; with alpha = rank it is B A itself.
       targets: regular expression, found in the paths of the kernels that are adapted; the default takes all dense,
         convolutional and attention layers.
-      learning_rates: candidates, in the place of the rival's: adapters want larger ones than whole kernels.
+      learning_rates: candidates, in the place of the rival's: adapters want larger ones than whole kernels. With ten
+        rows in 32 dimensions path KL is 2.5 at 3e-3 and a look every 20 steps, and 8.4 at 1e-2 and one every 50.
     """
 
     rank: int = 4
     alpha: float = 4.0
     targets: str = "kernel$"
-    learning_rates: tuple[float, ...] = (1e-3, 1e-2)
+    learning_rates: tuple[float, ...] = (3e-3,)
 
     def __post_init__(self):
         if self.rank < 1 or not self.alpha > 0:

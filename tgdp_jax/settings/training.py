@@ -66,7 +66,7 @@ class RivalConfig:
     finish: str = "refit"
     shrink: bool = True
     optimiser: OptimiserConfig = OptimiserConfig(
-        steps=2000, batch_size=256, schedule="constant", ema=0.99, steps_per_launch=50, patience=500
+        steps=2000, batch_size=256, schedule="constant", ema=0.99, steps_per_launch=20, patience=500
     )
 
     def __post_init__(self):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tgdp_jax.settings.methods import StackedConfig
+from tgdp_jax.settings.methods import LoraConfig, StackedConfig
 from tgdp_jax.settings.networks import HeadConfig, NetworkConfig
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.sampling import SamplingConfig
@@ -38,6 +38,7 @@ class EcgTrainingConfig(TrainingConfig):
             validation_rows=128,
         ),
     )
+    lora: LoraConfig = LoraConfig(learning_rates=(1e-3, 1e-2))
     # From a classifier of diagnoses its cross-entropy is 0.49 instead of 0.54 nats (ecg-sim, 50 records, seed 0).
     classifier: ClassifierConfig = ClassifierConfig(
         folds=2,

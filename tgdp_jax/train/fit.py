@@ -21,7 +21,7 @@ import optax
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.runtime import parallel, preemption
-from tgdp_jax.runtime.parallel import ALONE, Place
+from tgdp_jax.runtime.parallel import ALONE, Shard
 from tgdp_jax.train.optimiser import OptimiserConfig, make_optimiser
 from tgdp_jax.train.session import QUIET, Session
 
@@ -109,11 +109,11 @@ def _step(
     key: Array,
     task: Task,
     config: OptimiserConfig,
-    place: Place,
+    shard: Shard,
 ) -> tuple[TrainState, Parts]:
     batch = task.draw(jax.random.fold_in(key, state.step), data, member)
     num = jax.tree.leaves(batch)[0].shape[0]
-    own, real = parallel.own_rows(batch, place)
+    own, real = parallel.own_rows(batch, shard)
 
     def loss(params: Tree) -> tuple[Array, Parts]:
         terms = task.loss(params, frozen, own, state.step, member)
@@ -121,7 +121,7 @@ def _step(
         return jnp.sum(jnp.stack(list(terms.values()))), terms
 
     (value, terms), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
-    value, terms, grads = parallel.total((value, terms, grads), place)
+    value, terms, grads = parallel.total((value, terms, grads), shard)
     decay = None if member is None else member.get("weight_decay")
     updates, opt_state = task.optimiser(config, decay).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -131,9 +131,9 @@ def _step(
     return TrainState(params, ema, opt_state, state.step + 1), {"loss": value, **terms}
 
 
-def _validation(task: Task, params: Tree, frozen: Tree, held: tuple[Tree, Array], place: Place) -> Array:
-    (own, weights), real = parallel.own_rows(held, place)
-    return parallel.total(jnp.sum(jnp.where(real, weights * task.evaluate(params, frozen, own), 0.0)), place)
+def _validation(task: Task, params: Tree, frozen: Tree, held: tuple[Tree, Array], shard: Shard) -> Array:
+    (own, weights), real = parallel.own_rows(held, shard)
+    return parallel.total(jnp.sum(jnp.where(real, weights * task.evaluate(params, frozen, own), 0.0)), shard)
 
 
 def start(
@@ -145,7 +145,7 @@ def start(
     config: OptimiserConfig,
     count: int,
     groups: int,
-    place: Place = ALONE,
+    shard: Shard = ALONE,
 ) -> Carry:
     """The state before the first step; a per-device function, the same on all devices."""
 
@@ -164,7 +164,7 @@ def start(
     return Carry(state, state.ema, never, jnp.zeros((groups,), jnp.int32))
 
 
-def hold_out(data: Tree, members: Tree, *, task: Task, place: Place = ALONE) -> tuple[Tree, Array]:
+def hold_out(data: Tree, members: Tree, *, task: Task, shard: Shard = ALONE) -> tuple[Tree, Array]:
     """`task.held_out` of every member, once for all launches; a per-device function, the same on all devices."""
     return (
         task.held_out(data, None) if members is None else parallel.over_members(task.held_out, (None, 0))(data, members)
@@ -182,16 +182,16 @@ def launch(
     task: Task,
     config: OptimiserConfig,
     steps: int,
-    place: Place = ALONE,
+    shard: Shard = ALONE,
 ) -> tuple[Carry, dict[str, Array]]:
-    """`steps` optimiser steps and one look at the validation loss; a per-device function, see `Place`."""
+    """`steps` optimiser steps and one look at the validation loss; a per-device function, see `Shard`."""
 
     def one(state: TrainState, frozen: Tree, data: Tree, held: tuple[Tree, Array], member: Tree, key: Array):
         def body(state: TrainState, _: None):
-            return _step(state, frozen, data, member, key, task, config, place)
+            return _step(state, frozen, data, member, key, task, config, shard)
 
         state, terms = jax.lax.scan(body, state, None, length=steps)
-        value = _validation(task, state.ema, frozen, held, place)
+        value = _validation(task, state.ema, frozen, held, shard)
         terms = jax.tree.map(lambda m: jnp.mean(m, 0), terms)
         if task.monitor is not None:
             terms |= task.monitor(state.ema, frozen, data, held)

@@ -204,12 +204,12 @@ def launch(
 
 
 def judge(
-    carry: Carry, frozen: Tree, held: tuple[Tree, Array], members: Tree, *, task: Task, place: Place = ALONE
+    carry: Carry, frozen: Tree, held: tuple[Tree, Array], members: Tree, *, task: Task, shard: Shard = ALONE
 ) -> Carry:
-    """A look at the validation loss of the weights as they are; a per-device function, see `Place`."""
+    """A look at the validation loss of the weights as they are; a per-device function, see `Shard`."""
 
     def one(params: Tree, frozen: Tree, held: tuple[Tree, Array]) -> Array:
-        return _validation(task, params, frozen, held, place)
+        return _validation(task, params, frozen, held, shard)
 
     all_members = one if members is None else parallel.over_members(one, (0, None, 0))
     return _keep_best(carry, all_members(carry.state.ema, frozen, held))

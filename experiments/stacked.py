@@ -90,7 +90,7 @@ def measured(
         trained = train_method(config, problem, identity, method, seed, store, display)
         trees, info = trained.trees, trained.reports[list(trained.reports)[-1]].info
         if not shrunk:
-            trees = {**trees, method: {key: part for key, part in trees[method].items() if key != "weights"}}
+            trees = {**trees, method: {key: part for key, part in trees[method].items() if key != "shrink"}}
         score = METHODS[method].generator(config, problem, trees).score
         assert score is not None
         value = path_kl(named_key(seed, "metrics"), score, problem.exact.target, forward_process(config)).value

@@ -144,3 +144,8 @@ def stacking(members: Sequence[ScoreFn], weights: Any) -> Transform:
     """
     scores = tuple(as_score(member) for member in members)
     return lambda score: StackedScore(as_score(score), scores, jnp.asarray(weights))
+
+
+def shrunk(score: ScoreFn, source: ScoreFn, weights: Any) -> ScoreFn:
+    """What one score changes of another, with weights [1, B] for every noise level; None leaves it whole."""
+    return score if weights is None else stacking([score], weights)(source)

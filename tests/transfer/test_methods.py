@@ -327,6 +327,7 @@ OPTIONS = {
     "mse, two draws a row": {"loss": "mse", "draws": 2},
     "log_mse, no consistency": {"loss": "log_mse", "consistency": (0.0,)},
     "cep": {"loss": "cep", "consistency": (1.0,)},
+    "shrunk": {"shrink": True},
 }
 
 
@@ -340,4 +341,5 @@ def test_guidance_trains_with_every_loss_and_regulariser(options, tmp_path):
     parts = set(trained.reports["guidance"].history)
     assert ("cycle" in parts) == ("cycle" in options)
     assert ("consistency" in parts) == (options.get("consistency") != (0.0,))
+    assert ("shrink" in trained.trees["guidance"]) == ("shrink" in options)
     assert np.isfinite(shop.draw(trained)[0]).all()

@@ -143,7 +143,7 @@ def test_shares_and_times_lie_between_0_and_1(name, value):
 def test_one_method_is_shrunk_by_its_weights(weights):
     problem = tiny.problem()
     trees = spread_trees(tiny.TRAINING, problem)
-    left = trees["lora"] if weights is None else {**trees["lora"], "weights": weights}
+    left = trees["lora"] if weights is None else {**trees["lora"], "shrink": weights}
     scores = [
         METHODS[name].generator(tiny.TRAINING, problem, {**trees, "lora": left}).score for name in ("source", "lora")
     ]

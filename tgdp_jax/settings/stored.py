@@ -21,8 +21,8 @@ from tgdp_jax.settings.training import RivalConfig
 # Stored stages know these widths as settings of the source model, and these of guidance as the sampler's.
 _OF_SOURCE = ("features", "embedding")
 _OF_SAMPLING = ("scale", "interval")
-# What training on the target did before these could be chosen: stages and settings of that time do not name them.
-_RIVAL_BEFORE = {"finish": "refit", "shrink": False}
+# What was done before these could be chosen: stages and settings of that time do not name them.
+_BEFORE = {"rival": {"finish": "refit", "shrink": False}, "guidance": {"shrink": False}}
 _converter = make_converter(forbid_extra_keys=True)
 _converter.register_structure_hook(Path, lambda value, _: Path(value))
 _converter.register_unstructure_hook(Path, str)
@@ -54,8 +54,8 @@ def upgraded(value: Any) -> Any:
             moved = {name: out[old][name] for name in names if name in out[old]}
             out[old] = {name: part for name, part in out[old].items() if name not in moved}
             out[new] = {**moved, **out[new]}
-    if out.keys() >= {"process", "rival", "gan", "sampling"} and "stacked" not in out:
-        out["rival"] = {**_RIVAL_BEFORE, **out["rival"]}
+    if out.keys() >= {"process", "rival", "guidance", "gan"} and "stacked" not in out:
+        out |= {name: {**before, **out[name]} for name, before in _BEFORE.items()}
         out |= {"tgdp_denoising": to_json(TgdpDenoisingConfig()), "stacked": to_json(StackedConfig())}
     for name, of in (("methods", str), ("objectives", str), ("n_targets", int)):
         if isinstance(out.get(name), str):
@@ -87,7 +87,13 @@ def network_uses(config: TrainingConfig) -> dict[str, Any]:
 
 def rival_uses(settings: RivalConfig) -> dict[str, Any]:
     """The settings of training on the target, in the form that identifies stored stages."""
-    return {k: value for k, value in to_json(settings).items() if k not in _RIVAL_BEFORE or value != _RIVAL_BEFORE[k]}
+    return _as_before("rival", to_json(settings))
+
+
+def _as_before(section: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """A section without what does as was done before it could be chosen."""
+    before = _BEFORE[section]
+    return {name: value for name, value in settings.items() if name not in before or value != before[name]}
 
 
 def source_uses(config: TrainingConfig) -> dict[str, Any]:
@@ -100,7 +106,7 @@ def guidance_uses(config: TrainingConfig) -> dict[str, Any]:
     guidance = to_json(config.guidance)
     for name in _OF_SAMPLING:
         del guidance[name]
-    return {"guidance": guidance}
+    return {"guidance": _as_before("guidance", guidance)}
 
 
 def fingerprint(value: Any) -> str:

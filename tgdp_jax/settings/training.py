@@ -121,6 +121,7 @@ class GuidanceConfig:
       features: widths of the hidden layers; the paper's are 512 512 512 512.
       embedding: time features: compact, sinusoidal or fourier.
       folds: folds of the target rows, twice as many up to 20; each member is stopped on the rows it does not train on.
+      shrink: weigh the guidance by what held-out rows say of it, noise level by noise level.
       optimiser: optimiser and greatest length.
       scale: weight of the guidance when samples are drawn; 1 is exact. Changing it trains nothing anew.
       interval: (low, high) times between which guidance acts when samples are drawn; default everywhere.
@@ -134,6 +135,7 @@ class GuidanceConfig:
     features: tuple[int, ...] = (128, 128, 128)
     embedding: str = "compact"
     folds: int = 5
+    shrink: bool = False
     optimiser: OptimiserConfig = OptimiserConfig(
         steps=3000, batch_size=256, learning_rate=3e-3, steps_per_launch=100, patience=500
     )

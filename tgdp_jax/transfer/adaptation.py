@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.guidance import stacking
+from tgdp_jax.guidance import shrunk
 from tgdp_jax.nets.protocols import data_std
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.settings.run import TrainingConfig
@@ -199,7 +199,7 @@ def adapted_score(how: Adaptation, trees: Trees, stage: str) -> ScoreFn:
     """The score that the stage of an adaptation left."""
     left = Adapted.from_tree(trees[stage])
     score = how.score(how.base(trees), left.params)
-    return score if left.weights is None else stacking([score], left.weights)(how.source_score(trees))
+    return shrunk(score, how.source_score(trees), left.shrink)
 
 
 def adapted_generator(

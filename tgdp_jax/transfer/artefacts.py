@@ -33,12 +33,12 @@ class Network(Artefact):
 class Adapted(Network):
     """A network adapted to the target, or what was trained beside a frozen one.
 
-    Its folds' [K, ...] are there where they are small, and the weights [1, B] of what it changes of the source's score
-    where held-out rows chose some (`train.stacking`).
+    Its folds' [K, ...] are there where they are small. Where held-out rows chose some, there are the weights [1, B] of
+    what it changes of the source's score (`train.stacking`).
     """
 
     folds: Any = None
-    weights: Any = None
+    shrink: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +63,14 @@ class CleanRatio(Artefact):
 
 @dataclasses.dataclass(frozen=True)
 class NoisedRatio(Artefact):
-    """The ensemble that gives log h on noised data: members' variables (leading axis M) and their weights [M]."""
+    """The ensemble that gives log h on noised data: members' variables (leading axis M) and their weights [M].
+
+    Where held-out rows chose some, there are the weights [1, B] of its gradient (`train.stacking`).
+    """
 
     params: Any
     weights: Any
+    shrink: Any = None
 
 
 @dataclasses.dataclass(frozen=True)

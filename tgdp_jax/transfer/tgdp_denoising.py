@@ -75,9 +75,8 @@ def _log_ratios(how: Adaptation, trees: Trees) -> tuple[np.ndarray, np.ndarray]:
         return log_r, np.broadcast_to(log_r, (folds, len(log_r)))
     ratio = clean_log_ratio(how.config, how.problem, trees)
     logits = member_logits(ratio, how.problem.source.arrays(how.problem.conditional))
-    # Members are ordered by regulariser, then by fold; all folds of a regulariser have the same weight.
-    weights = np.asarray(ratio.weights).reshape(-1, folds)
-    return log_r, folds * np.einsum("rk,rkm->km", weights, logits.reshape(-1, folds, logits.shape[1]))
+    each = [np.asarray(ratio.of_fold(fold, folds).weights) @ logits[fold::folds] for fold in range(folds)]
+    return log_r, np.stack(each)
 
 
 def _table(log_r: np.ndarray) -> Array:

@@ -209,11 +209,7 @@ def fit_log_ratio(
     kept = np.flatnonzero(np.repeat(weights, folds))
     member_weights = jnp.asarray(np.repeat(weights, folds)[kept] / folds, jnp.float32)
     ratio = EnsembleLogRatio(jax.tree.map(lambda a: a[kept], fitted.params), member_weights, net, variables or {})
-    labels = sees_labels(net, "y" in source)
-    source_logits, target_logits = (
-        in_chunks(_member_logits, (part["x"], part.get("y") if labels else None), ratio, chunk=CHUNK, static={}).T
-        for part in (source, target)
-    )
+    source_logits, target_logits = member_logits(ratio, source), member_logits(ratio, target)
     fold_of = np.tile(np.arange(folds), len(candidates))[kept]
     # Judged on rows out of fold; used on rows of both kinds as the whole ensemble sees them. (Out-of-fold values at the
     # target rows would tell the guidance network that a row far from the others belongs to the source.)
@@ -230,6 +226,12 @@ def fit_log_ratio(
         ratio.weights @ target_logits,
         fitted.history,
     )
+
+
+def member_logits(ratio: EnsembleLogRatio, data: dict[str, Any]) -> np.ndarray:
+    """[M, N]: what each member says of rows {"x" [N, *D], "y" [N]?}."""
+    labels = data.get("y") if sees_labels(ratio.net, "y" in data) else None
+    return in_chunks(_member_logits, (data["x"], labels), ratio, chunk=CHUNK, static={}).T
 
 
 def _member_logits(rows: tuple[Array, Any], ratio: EnsembleLogRatio) -> Array:

@@ -1,5 +1,10 @@
 """A U-Net of diffusers as the source model, from the command line."""
 
+import dataclasses
+import shutil
+from pathlib import Path
+
+import jax
 import numpy as np
 import pytest
 
@@ -7,6 +12,7 @@ from tests import tiny
 from tests.e2e.tools import call, read, refused, strict_json
 from tests.interop.models import model
 from tgdp_jax.interop import save_unet
+from tgdp_jax.transfer.pretrained import pretrained_model
 
 pytestmark = pytest.mark.usefixtures("light_features")
 RUN = ("run", "digits", "--method", "finetune", "--n-target", "12", *tiny.OPTIONS)
@@ -51,14 +57,38 @@ def test_weights_that_changed_make_another_run(folder, tmp_path):
 
 @pytest.mark.parametrize("command", ["run", "compare", "probe"])
 def test_a_wrong_one_is_said_before_the_data_are_read(tmp_path, command):
-    files = ("--source", tmp_path / "none.npz", "--target", tmp_path / "none.npz")
-    said = refused(command, "arrays", *files, "--pretrained", tmp_path / "nothing", "--out", tmp_path / "run")
-    assert f"{tmp_path / 'nothing'} is not a folder" in said
+    rows, net = tmp_path / "rows.npz", tmp_path / "net"
+    rows.write_text("junk")
+    net.mkdir()
+    said = refused(
+        command, "arrays", "--source", rows, "--target", rows, "--pretrained", net, "--out", tmp_path / "run"
+    )
+    assert str(net) in said and str(rows) not in said
+
+
+def test_a_model_that_was_replaced_is_loaded_anew(tmp_path, monkeypatch):
+    def loaded(place):
+        found = pretrained_model(dataclasses.replace(tiny.TRAINING, pretrained=place))
+        assert found is not None
+        return jax.tree.leaves(found.variables)[0]
+
+    first, second = (model("no attention, odd layers", seed=seed) for seed in (0, 1))
+    expected = [np.asarray(jax.tree.leaves(net.variables)[0]) for net in (first, second)]
+    save_unet(tmp_path / "a" / "net", first)
+    save_unet(tmp_path / "b" / "net", second)
+    monkeypatch.chdir(tmp_path / "a")
+    np.testing.assert_array_equal(loaded(Path("net")), expected[0])
+    # The same name in another folder, and other files of the same name.
+    monkeypatch.chdir(tmp_path / "b")
+    np.testing.assert_array_equal(loaded(Path("net")), expected[1])
+    shutil.rmtree(tmp_path / "b" / "net")
+    save_unet(tmp_path / "b" / "net", first)
+    np.testing.assert_array_equal(loaded(Path("net")), expected[0])
 
 
 def test_what_does_not_fit_is_refused(folder, tmp_path):
     out = ("--out", tmp_path / "run")
-    assert "is not a folder" in refused(*RUN, "--pretrained", tmp_path / "none", *out)
+    assert "none does not exist" in refused(*RUN, "--pretrained", tmp_path / "none", *out)
     assert "leave out --process" in refused(*RUN, "--pretrained", folder, "--process.kind", "ve", *out)
     assert "leave out --conditional" in refused(*RUN, "--conditional", "--pretrained", folder, *out)
     said = refused("run", "gaussians", *tiny.OPTIONS, "--pretrained", folder, *out)

@@ -190,7 +190,7 @@ def test_more_samples_may_lie_beside_a_runs_own(kde):
         ("n" * 300 + ".npz", "File name too long"),
         ("fixed/new.npz", "nothing can be written in"),
         ("fixed/deeper/new.npz", "nothing can be written in"),
-        ("new.csv", "does not end in .npz"),
+        ("new.txt", "does not end in .npz"),
     ],
 )
 def test_an_impossible_file_is_refused_before_anything_is_loaded(kde, tmp_path, monkeypatch, place, message):

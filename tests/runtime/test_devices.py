@@ -73,7 +73,7 @@ def test_a_batch_is_split_evenly_and_every_row_counts_once(count):
     batch = {"x": jnp.arange(7), "y": 10 * jnp.arange(7)}
     seen = []
     for index in range(count):
-        own, real = parallel.own_rows(batch, parallel.Place(index, count, None))
+        own, real = parallel.own_rows(batch, parallel.Shard(index, count, None))
         assert own["x"].shape == real.shape == (-(-7 // count),)
         np.testing.assert_array_equal(own["y"], 10 * own["x"])
         seen += np.asarray(own["x"])[np.asarray(real)].tolist()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from tgdp_jax.app.bench.settings import BenchConfig
+from tgdp_jax.app.early import check_exists, check_named_paths, check_run_folder
 from tgdp_jax.app.help import with_choices
 from tgdp_jax.app.names import RUNS, compare_folder, probe_folder, run_folder
 from tgdp_jax.app.subcommands import Engine, problem_command
@@ -25,6 +26,7 @@ else:
 
 
 def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
+    check_named_paths(config)
     from tgdp_jax.app.commands.run import run
     from tgdp_jax.transfer import method_name
 
@@ -34,6 +36,7 @@ def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
 
 
 def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> None:
+    check_named_paths(config)
     from tgdp_jax.app.commands.compare import compare
     from tgdp_jax.transfer import method_names
 
@@ -43,6 +46,7 @@ def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> N
 
 
 def _probe(config: ProbeConfig, out: Path | None, engine: EngineConfig) -> None:
+    check_named_paths(config)
     from tgdp_jax.app.commands.probe import probe
 
     with running(engine):
@@ -81,14 +85,16 @@ def sample(
     Args:
       run: folder of a finished run.
       num: how many samples.
-      out: file to write, with key x [num, *D] and, for conditional runs, y [num]. Key `about` says what differs from
-        how the run was sampled, if anything does.
+      out: .npz file to write, with key x [num, *D] and, for conditional runs, y [num]; or a .csv or .parquet file with
+        a column for every number of a row, named as in the table that the source's rows came from.
+        In an .npz file, key `about` says what differs from how the run was sampled, if anything does.
       modality: names of the modalities to draw. Default: all that are not given.
       given: NAME=TEXT for text (several, separated by commas, in turn), NAME=FILE.npz with rows under key x for others.
       label: names or numbers of the labels to draw, taken in turn. Default: as often as in the target.
       change: how samples are drawn otherwise. Default: as in the run.
       engine: how it is carried out.
     """
+    check_run_folder(run)
     from tgdp_jax.app.commands.sample import sample_run
 
     with running(engine, stopped="stopped; no samples were written; the same command draws them from the start"):
@@ -96,18 +102,30 @@ def sample(
         sample_run(run, num, out, change=settings, label=label, modality=modality, given=given, quiet=engine.quiet)
 
 
-def diagnose(*, source: Path, target: Path, seed: int = 0, out: Path | None = None) -> None:
+def diagnose(
+    *,
+    source: Path,
+    target: Path,
+    columns: tuple[str, ...] = (),
+    label: str | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
     """Say, before training, whether transfer by density ratio fits two data sets.
 
     Args:
-      source: .npz file with source rows under key x [N, *D].
-      target: .npz file with target rows under key x [n, *D].
+      source: source rows: a file as of `tgdp run arrays`: .npz (key x [N, *D]), .npy, .csv, .parquet, or datasets.
+      target: target rows, likewise.
+      columns: of tables: names of the columns to look at, separated by commas. Default: all but the label's.
+      label: of tables: name of the column of class labels, which is not looked at.
       seed: of splits and networks.
       out: JSON file for what was measured. Default: none.
     """
+    check_exists(source)
+    check_exists(target)
     from tgdp_jax.app.commands.diagnose import diagnose_files
 
-    diagnose_files(source, target, seed, out)
+    diagnose_files(source, target, seed, out, columns=columns, label=label)
 
 
 def devices(engine: Engine = EngineConfig()) -> None:

@@ -1,7 +1,7 @@
 """Devices and processes: every sum over devices and every mapping onto them is here.
 
 Other files may ask JAX how many there are; what they compute is written as per-device functions. A training step takes
-a `Place`; where that has an axis name it sums over devices, without one it is a plain function of one device. `mapped`
+a `Shard`; where that has an axis name it sums over devices, without one it is a plain function of one device. `mapped`
 maps such functions with `jax.pmap` over all devices of all processes, `in_chunks` maps functions of independent rows
 over the devices at hand.
 
@@ -86,7 +86,7 @@ def anyone(yes: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.asarray(yes)).any())
 
 
-class Place(NamedTuple):
+class Shard(NamedTuple):
     """Where a per-device function runs: device `index` (traced) of `count`."""
 
     index: Array | int
@@ -94,22 +94,22 @@ class Place(NamedTuple):
     axis_name: str | None
 
 
-ALONE = Place(0, 1, None)
+ALONE = Shard(0, 1, None)
 
 
-def own_rows(batch: Tree, place: Place) -> tuple[Tree, Array]:
+def own_rows(batch: Tree, shard: Shard) -> tuple[Tree, Array]:
     """This device's rows of a batch whose leaves have leading axis U, and a mask of those that are not surplus."""
     num = jax.tree.leaves(batch)[0].shape[0]
-    if place.count == 1:
+    if shard.count == 1:
         return batch, jnp.ones(num, bool)
-    size = -(-num // place.count)
-    rows = place.index * size + jnp.arange(size)
+    size = -(-num // shard.count)
+    rows = shard.index * size + jnp.arange(size)
     return jax.tree.map(lambda leaf: leaf[jnp.minimum(rows, num - 1)], batch), rows < num
 
 
-def total(tree: Tree, place: Place) -> Tree:
+def total(tree: Tree, shard: Shard) -> Tree:
     """Sum over devices."""
-    return tree if place.axis_name is None else jax.lax.psum(tree, place.axis_name)
+    return tree if shard.axis_name is None else jax.lax.psum(tree, shard.axis_name)
 
 
 def over_members(fn: Callable[..., Tree], in_axes: tuple[int | None, ...]) -> Callable[..., Tree]:
@@ -152,7 +152,7 @@ class Stoppable(NamedTuple):
 @functools.cache
 def _pmapped(fn: Callable[..., Tree], static: Any, tree: Any, donated: int, on: Any):
     def one(index: Array, *leaves: Array) -> Tree:
-        return fn(*jax.tree.unflatten(tree, leaves), place=Place(index, len(on), AXIS), **dict(static))
+        return fn(*jax.tree.unflatten(tree, leaves), shard=Shard(index, len(on), AXIS), **dict(static))
 
     in_axes = (0, *[None] * tree.num_leaves)
     donate = tuple(range(1, 1 + donated))
@@ -166,7 +166,7 @@ def mapped(
     donate: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Stoppable:
-    """Runs fn(*args, place=..., **static) on every device; arguments and result are the same on all of them.
+    """Runs fn(*args, shard=..., **static) on every device; arguments and result are the same on all of them.
 
     Args:
       fn: per-device function; what it returns must not differ between devices (see `total`).

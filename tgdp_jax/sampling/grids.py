@@ -45,22 +45,37 @@ def edm(sde: SDE, num_steps: int, *, rho: float = 7.0) -> Array:
     return grid.at[0].set(1.0).at[-1].set(sde.t_min)
 
 
+def blend(sde: SDE, num_steps: int, data_std: Array | float = 1.0) -> Array:
+    """Equal steps in the mean of log-SNR and the angle atan(sigma / (alpha data_std)), both scaled to [0, 1].
+
+    The angle crowds steps where data and noise are alike, the log-SNR towards small t; few steps need both.
+    """
+    half = 0.5 * sde.log_snr(jnp.array([1.0, sde.t_min]))
+    fine = jnp.linspace(half[0], half[1], 4001)
+    angle = jnp.arctan(jnp.exp(-fine) / data_std)
+    evenly = 0.5 * (fine - fine[0]) / (fine[-1] - fine[0]) + 0.5 * (angle[0] - angle) / (angle[0] - angle[-1])
+    grid = sde.t_of_log_snr(2.0 * jnp.interp(jnp.linspace(0.0, 1.0, num_steps + 1), evenly, fine))
+    return grid.at[0].set(1.0).at[-1].set(sde.t_min)
+
+
 Grid = Callable[[SDE, int], Array]  # (sde, num_steps) -> times [num_steps + 1]
 GRIDS: dict[str, Grid] = {
     "uniform": uniform,
     "quadratic": quadratic,
     "log_snr": log_snr,
+    "blend": blend,
     "edm": edm,
 }
 
 
-def make_grid(grid: str | Grid, sde: SDE, num_steps: int) -> Array:
+def make_grid(grid: str | Grid, sde: SDE, num_steps: int, data_std: Any = 1.0) -> Array:
     """Times [num_steps + 1], float32, from 1 down to `sde.t_min`.
 
     Args:
       grid: a name in `GRIDS`, or a function (sde, num_steps) -> times.
       sde: the process.
       num_steps: steps.
+      data_std: standard deviation of the data, which `blend` uses; of an array its root mean square.
 
     Raises:
       UserError: unknown name, fewer than one step, or a function that does not return decreasing times from 1 to t_min.
@@ -68,7 +83,9 @@ def make_grid(grid: str | Grid, sde: SDE, num_steps: int) -> Array:
     make = named_or_own("time grid", grid, GRIDS, "(sde, num_steps)")
     if num_steps < 1:
         raise UserError(f"num_steps must be at least 1, got {num_steps}")
-    return _grid(make, sde, num_steps) if isinstance(grid, str) else _checked(make(sde, num_steps), sde, num_steps)
+    if isinstance(grid, str):
+        return _grid(make, sde, num_steps, jnp.asarray(data_std, jnp.result_type(float)))
+    return _checked(make(sde, num_steps), sde, num_steps)
 
 
 def _checked(times: Any, sde: SDE, num_steps: int) -> Array:
@@ -83,5 +100,7 @@ def _checked(times: Any, sde: SDE, num_steps: int) -> Array:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _grid(make: Grid, sde: SDE, num_steps: int) -> Array:
+def _grid(make: Callable[..., Array], sde: SDE, num_steps: int, data_std: Array) -> Array:
+    if make is blend:
+        return blend(sde, num_steps, jnp.sqrt(jnp.mean(jnp.square(data_std))))
     return make(sde, num_steps)

@@ -2,12 +2,14 @@
 
 Noise of sample i comes from fold_in(key, id_i) alone, and samples are drawn in chunks of one fixed shape (the last one
 padded), because matrix products of another shape round differently. So sample i has the same bits however many are
-asked for and however many devices draw them, and one program is compiled. The scan carries x (and the multistep
-solver's last prediction), nothing is stacked.
+asked for and however many devices draw them, and one program is compiled. The scan carries x and what a multistep
+solver remembers, nothing is stacked.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +22,8 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.prediction import NetworkScore, ScoreFn, as_score
 from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.sampling.grids import Grid, make_grid
-from tgdp_jax.sampling.steps import Point, Solver, Step, make_solver
+from tgdp_jax.sampling.solver import Point, Solver, Step
+from tgdp_jax.sampling.steps import make_solver
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
@@ -58,6 +61,7 @@ def sample(
     num_steps: int = 25,
     cond: Any = None,
     clip: float | None = None,
+    data_std: Any = None,
     chunk: int = CHUNK,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
@@ -79,6 +83,8 @@ def sample(
       num_steps: steps; the cost is num_steps * solver.evaluations score evaluations.
       cond: None, or a tree of arrays with leading axis N, handed to the score.
       clip: if given, the predicted x_0 is clipped to [-clip, clip].
+      data_std: standard deviation of the data, a number or an array that broadcasts against a sample, for solvers that
+        use it (`residual_2m`); wrong by a factor of two costs little. None: as the score's networks say, or 1.
       chunk: rows a device takes at a time; memory is bounded by it. Part of what fixes a sample's bits.
       progress: called with the number of samples finished after each chunk.
 
@@ -95,25 +101,38 @@ def sample(
     if not ids.size:
         return np.empty((0, *shape), np.float32)
     score = as_score(score_fn)
+    std = _data_std(data_std, score, tuple(shape))
     x = in_chunks(
         sample_chunk,
         (ids, cond),
         key,
         score,
-        make_grid(grid, sde, num_steps),
+        make_grid(grid, sde, num_steps, std),
+        std,
         chunk=chunk,
         static={"sde": sde, "shape": tuple(shape), "solver": solver, "clip": clip},
         progress=progress,
     )
-    _warn_of_runaways(x, _scale(score, sde))
+    _warn_of_runaways(x, max(sde.prior_scale, float(jnp.max(std))))
     return x
 
 
-def _scale(score: Any, sde: SDE) -> float:
-    """The larger of the prior's scale and of the data's, where the score's networks know that."""
-    nodes = jax.tree.leaves(score, is_leaf=lambda node: isinstance(node, NetworkScore))
-    nets = [node.net for node in nodes if isinstance(node, NetworkScore)]
-    return max([sde.prior_scale, *(float(np.max(getattr(net, "data_std", 1.0))) for net in nets)])
+def _data_std(given: Any, score: Any, shape: tuple[int, ...]) -> Array:
+    """What is given, or the largest of what the score's networks say, else 1; broadcasts against a sample [*shape]."""
+    if given is None:
+        nodes = jax.tree.leaves(score, is_leaf=lambda node: isinstance(node, NetworkScore))
+        known = [getattr(node.net, "data_std", 1.0) for node in nodes if isinstance(node, NetworkScore)]
+        given = functools.reduce(np.maximum, known) if known else 1.0
+    std = np.asarray(given, np.float32)
+    if std.size == math.prod(shape):
+        std = std.reshape(shape)
+    try:
+        usable = (np.broadcast_to(std, shape) > 0).all()
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UserError(f"data_std must be positive and broadcast against a sample of shape {shape}")
+    return jnp.asarray(std)
 
 
 def _warn_of_runaways(x: np.ndarray, scale: float) -> None:
@@ -134,6 +153,7 @@ def sample_chunk(
     key: Array,
     score: Any,
     times: Array,
+    data_std: Array | float = 1.0,
     *,
     sde: SDE,
     shape: tuple[int, ...],
@@ -147,12 +167,13 @@ def sample_chunk(
       key: typed PRNG key.
       score: (x [B, *D], t [B], cond) -> score, a pytree.
       times: decreasing [K + 1].
+      data_std: the data's standard deviation, of a shape that broadcasts against a sample.
       sde: the forward process.
       shape: of one sample.
       solver: one step.
       clip: bound on the predicted x_0, or None.
     """
-    ids, cond = rows
+    (ids, cond), data_std = rows, jnp.asarray(data_std)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
 
     def noise_at(step: Array) -> Callable[[int], Array]:
@@ -174,11 +195,14 @@ def sample_chunk(
             eps = (x - alpha * x0) / sigma
         return x0, eps
 
-    def body(carry: tuple[Array, Array], step: Array) -> tuple[tuple[Array, Array], None]:
+    def body(carry: tuple[Array, Any], interval: tuple[Array, Any]) -> tuple[tuple[Array, Any], None]:
         x, memory = carry
-        point = Point(t=times[step], s=times[step + 1], before=times[jnp.maximum(step - 1, 0)], first=step == 0)
+        step, plan = interval
+        before = times[jnp.maximum(step - 1, 0)]
+        point = Point(times[step], times[step + 1], before, step == 0, data_std=data_std, plan=plan)
         return solver.step(sde, predict, point, x, memory, noise_at(step + 1)), None
 
     x = sde.prior_scale * noise_at(jnp.zeros((), jnp.int32))(0)
-    (x, _), _ = jax.lax.scan(body, (x, jnp.zeros_like(x)), jnp.arange(times.shape[0] - 1))
+    steps = jnp.arange(times.shape[0] - 1)
+    (x, _), _ = jax.lax.scan(body, (x, solver.start(x)), (steps, solver.plan(sde, times, data_std)))
     return x

@@ -1,57 +1,23 @@
-"""Solvers: one step from time t down to s < t, as pure functions.
+"""Solvers of one step, and the registry of all solvers.
 
-All of them see the model through one call, `predict(x, t) -> (x0, eps)`, the clean-data and noise predictions that a
-score implies: eps = -sigma score and x0 = (x - sigma eps) / alpha (x0 clipped if asked, eps then recomputed). With
-h = (lambda_s - lambda_t) / 2 the half-log-SNR increment, the exponential integrators are exact in the linear part of
+With h = (lambda_s - lambda_t) / 2 the half-log-SNR increment, exponential integrators are exact in the linear part of
 the ODE/SDE (Lu et al. 2022): x_s = (sigma_s/sigma_t) x - alpha_s (e^-h - 1) x0 for a constant x0.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError, named_or_own
+from tgdp_jax.sampling.multistep import DEIS, DPMPP_3M, RESIDUAL_2M, UNIPC
+from tgdp_jax.sampling.solver import Point, Predict, Solver, Step
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
-Predict = Callable[[Array, Array], tuple[Array, Array]]
 STEP = "(sde, predict, point, x, memory, noise)"  # arguments of a step
-
-
-class Point(NamedTuple):
-    """One interval of the grid, all scalars.
-
-    Attributes:
-      t: the time at its start, where x is known.
-      s: the time at its end.
-      before: the time at the start of the interval before (equal to t in the first).
-      first: whether this is the first interval.
-    """
-
-    t: Array
-    s: Array
-    before: Array
-    first: Array
-
-
-Step = Callable[[SDE, Predict, Point, Array, Array, Callable[[int], Array]], tuple[Array, Array]]
-
-
-class Solver(NamedTuple):
-    """step(sde, predict, point, x, memory, noise) -> (x, memory).
-
-    Attributes:
-      step: the step; `memory` has the shape of x and starts at zero, `noise(i)` gives the i-th unit noise of the step.
-      evaluations: score evaluations a step.
-    """
-
-    step: Step
-    evaluations: int = 1
 
 
 def _velocity(sde: SDE, predict: Predict, x: Array, t: Array, share: float) -> tuple[Array, Array]:
@@ -180,6 +146,10 @@ def predictor_corrector(snr: float = 0.16, corrections: int = 1) -> Solver:
 SOLVERS: dict[str, Solver] = {
     "dpmpp_2m": DPMPP_2M,
     "dpmpp_2m_sde": DPMPP_2M_SDE,
+    "residual_2m": RESIDUAL_2M,
+    "dpmpp_3m": DPMPP_3M,
+    "unipc": UNIPC,
+    "deis": DEIS,
     "heun": PROBABILITY_FLOW_HEUN,
     "euler": PROBABILITY_FLOW_EULER,
     "ddim": ddim(),

@@ -19,7 +19,7 @@ class SamplingConfig:
     Attributes:
       num: samples drawn at the end of a run.
       solver: integrator of the reverse process.
-      grid: time grid: log_snr, quadratic, uniform or edm.
+      grid: time grid.
       steps: steps of the solver.
       clip: clip the predicted clean data to [-clip, clip].
       chunk: samples a launch.

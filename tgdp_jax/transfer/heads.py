@@ -24,8 +24,9 @@ def guidance_net(config: TrainingConfig, problem: Problem, *, classifies: bool =
     """The network for g = log h or, where it `classifies`, for the noise-conditional domain classifier.
 
     Of images the former is free to move every pixel, as its consistency term says how. A free classifier is soon sure
-    of itself by what tells few images apart: on digits, Frechet distances of 234, 149 and 116 for 107, 82 and 87 with
-    ten, fifty and two hundred images (one seed). On series that freedom was measured to add nothing.
+    of itself by what tells few images apart: on digits it reads Frechet distances of 234, 149 and 116 with ten, fifty
+    and two hundred images, versus 107, 82 and 87 for a head (one seed). On series that freedom was measured to add
+    nothing.
 
     Raises:
       UserError: it can not stand on what is asked for.

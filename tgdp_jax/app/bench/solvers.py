@@ -24,7 +24,7 @@ from tgdp_jax.guidance import log_ratio_guidance
 from tgdp_jax.metrics.two_sample import sliced_wasserstein2
 from tgdp_jax.sampling import SOLVERS, sample
 from tgdp_jax.sampling.loop import CHUNK
-from tgdp_jax.sampling.steps import Solver
+from tgdp_jax.sampling.solver import Solver
 from tgdp_jax.sde import VP
 
 Record = dict[str, Any]
@@ -47,6 +47,7 @@ DPM_SOLVER_2 = Solver(_dpm_solver_2, 2)
 # name: (solver, the time grid that suits it best)
 CURVES: dict[str, tuple[Solver, str]] = {
     "dpmpp_2m": (SOLVERS["dpmpp_2m"], "log_snr"),
+    "residual_2m": (SOLVERS["residual_2m"], "blend"),
     "dpmpp_2m_sde": (SOLVERS["dpmpp_2m_sde"], "log_snr"),
     "heun": (SOLVERS["heun"], "quadratic"),
     "ddim": (SOLVERS["ddim"], "uniform"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypedDict
@@ -15,6 +15,7 @@ from tgdp_jax.app.commands import pages
 from tgdp_jax.app.commands.leads import run_lead
 from tgdp_jax.app.commands.methods import card_sheet, trained_fact
 from tgdp_jax.app.console import Display, print_table
+from tgdp_jax.app.early import check_run_folder
 from tgdp_jax.app.evaluation import draw_samples, evaluate_samples, ideal_metrics, image_features
 from tgdp_jax.app.folder import (
     Record,
@@ -29,7 +30,9 @@ from tgdp_jax.app.folder import (
 )
 from tgdp_jax.app.identity import identity, problem_identity
 from tgdp_jax.app.journal import Journal
+from tgdp_jax.app.logs import check_trackers, numbers
 from tgdp_jax.app.report import html
+from tgdp_jax.app.sample_table import table_names, write_sample_table
 from tgdp_jax.app.stage_store import run_store
 from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
@@ -81,6 +84,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
       UserError: whatever a user can put right.
     """
     choose("method", config.method, METHODS)
+    check_trackers(engine.log)
     pretrained_model(config)  # a wrong one is said before the data are read
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed, source_seed=config.source_seed)
     # These say what does not fit before anything is written.
@@ -89,7 +93,8 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     digests, of_problem = identity(config)
     home = out, "run", config, digests
     known = check_folder(*home, resume=engine.resume)
-    lost = _lost(config, out) if known else None
+    files = (*FILES, *table_names(problem))
+    lost = _lost(config, out, files) if known else None
     if agree(lost == []):
         if is_primary():
             show(config, read_json(out / "metrics.json", Metrics, remedy="delete it and run again to measure anew"))
@@ -99,7 +104,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     with (
         locked(out),
         Display(quiet=engine.quiet) as display,
-        closing(Journal(out, tensorboard=engine.tensorboard)) as journal,
+        closing(Journal(out, log=engine.log, settings=to_json(config), warn=display.warn)) as journal,
     ):
         claim_folder(*home, resume=engine.resume)
         if lost:
@@ -115,6 +120,8 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         samples, labels = draw_samples(trained.generator, problem, config.seed, config.sampling.num, display)
         check_still_there(out)
         write_samples(out / "samples.npz", problem, samples, labels)
+        for name in table_names(problem):
+            write_sample_table(out / name, problem, problem.scaler.to_user(samples), labels)
         features = image_features(problem, of_problem, store, display, log=journal.stage)
         pictured = {config.method: samples}
         classes = {} if labels is None else {config.method: labels}
@@ -164,18 +171,19 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         check_still_there(out)
         model_file.write_model(out, config.method, problem, trained)
         html.write(out / "report.html", _page(config, problem, pictures, metrics))
-        pages.write_pictures(out / "pictures", pictures)
+        drawn = pages.write_pictures(out / "pictures", pictures)
+        journal.finish(numbers(metrics["metrics"]), drawn)
         write_json(out / "metrics.json", metrics)
-        mark_complete(out, FILES)
+        mark_complete(out, files)
     if not is_primary():
         return
     show(config, metrics)
     print(f"run folder: {out}  (open {out / 'report.html'})")
 
 
-def _lost(config: RunConfig, out: Path) -> list[str] | None:
+def _lost(config: RunConfig, out: Path, files: Sequence[str]) -> list[str] | None:
     """Which files of a finished run are damaged or gone; None where it is not finished."""
-    lost = lost_files(out, FILES)
+    lost = lost_files(out, files)
     if lost is not None or not all((out / name).exists() for name in FIRST_FILES):
         return lost
     try:  # an earlier version finished it, and kept no record
@@ -232,12 +240,8 @@ def read_run(folder: Path) -> RunConfig:
     Raises:
       UserError: not a run folder, or one of another version.
     """
-    record = folder / "config.json"
-    if not record.exists():
-        raise UserError(
-            f"{folder} is not a run folder (it has no config.json): give the folder that `tgdp run` printed"
-        )
-    stored = read_json(record, Record, remedy="run again to a new --out")
+    check_run_folder(folder)
+    stored = read_json(folder / "config.json", Record, remedy="run again to a new --out")
     if stored["command"] != "run":
         raise UserError(f"{folder} holds no run: give the folder that `tgdp run` printed")
     return from_json(RunConfig, stored["config"])

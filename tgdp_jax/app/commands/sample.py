@@ -16,6 +16,7 @@ from tgdp_jax.app.console import Display
 from tgdp_jax.app.evaluation import check_drawn
 from tgdp_jax.app.folder import check_not_own
 from tgdp_jax.app.model import load
+from tgdp_jax.app.sample_table import check_table, is_sample_table, write_sample_table
 from tgdp_jax.errors import UserError
 from tgdp_jax.runtime.files import check_place, write_npz
 from tgdp_jax.runtime.parallel import is_primary
@@ -38,13 +39,14 @@ def sample_run(
     given: Sequence[str] = (),
     quiet: bool = False,
 ) -> None:
-    """Draws `num` samples from a finished run into an .npz file; sample i is the same for every num.
+    """Draws `num` samples from a finished run into a file; sample i is the same for every num.
 
     Args:
       folder: of the run.
       num: how many samples.
-      out: the file, with x [num, *D] and labels y [num] of a conditional run, or with modalities by name, see
-        `draw_modalities`. Where something is not as in the run it has `about` too: JSON that says what.
+      out: an .npz file, with x [num, *D] and labels y [num] of a conditional run, or with modalities by name, see
+        `draw_modalities`. Where something is not as in the run it has `about` too: JSON that says what. Or a table, of
+        rows alone.
       change: how samples are drawn otherwise; with modalities `scale` is of classifier-free guidance.
       label: names or numbers of labels, taken in turn; empty: drawn as the target's are.
       modality: names of the modalities to draw.
@@ -57,16 +59,20 @@ def sample_run(
     """
     if not 1 <= num < 2**32:
         raise UserError(f"num is {num}: ask for at least one sample, and fewer than 2^32, which have an id each")
-    if out.suffix != ".npz":
-        raise UserError(f"{out} does not end in .npz: samples are written as .npz")
+    of_parts, table = bool(modality or given), is_sample_table(out)
+    if out.suffix != ".npz" and not table:
+        raise UserError(f"{out} does not end in .npz: samples are written as .npz, or as a table (.csv, .parquet)")
+    if table and of_parts:
+        raise UserError(f"{out} does not end in .npz: samples of modalities are written as .npz")
     check_not_own(out)
     check_place(out)
-    of_parts = bool(modality or given)
     of_model = dataclasses.replace(change, scale=None) if of_parts else change
     config = read_run(folder)
     resampled(config, config.method, of_model)  # says what does not fit before anything is loaded
     with Display(quiet=quiet) as display:
         own = load(folder)
+        if table:
+            check_table(out, own.problem)
         model = own.with_sampling(**vars(of_model))
         cond = np.array(label)[np.arange(num) % len(label)] if label else None
         changed = _changed(own, model) | ({"label": {"run": None, "here": list(label)}} if label else {})
@@ -80,8 +86,11 @@ def sample_run(
             check_drawn(drawn.x, REMEDY)
             content = {"x": drawn.x} | ({} if drawn.y is None else {"y": drawn.y})
             what = f"of shape {drawn.x.shape[1:]}"
-    about = {"about": np.array(json.dumps({"method": model.method, "changed": changed}))} if changed else {}
-    write_npz(out, {**content, **about})
+    if table:
+        write_sample_table(out, model.problem, content["x"], content.get("y"))
+    else:
+        about = {"about": np.array(json.dumps({"method": model.method, "changed": changed}))} if changed else {}
+        write_npz(out, {**content, **about})
     if is_primary():
         print(f"{num} samples {what}{_said(changed)}: {out}")
 

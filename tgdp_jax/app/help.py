@@ -19,6 +19,7 @@ from tgdp_jax.sampling import GRIDS, SOLVERS
 from tgdp_jax.settings.networks import HEADS, PRECISIONS
 from tgdp_jax.settings.process import PROCESSES
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig
+from tgdp_jax.settings.training import FINISHES
 from tgdp_jax.train.classifier import REGULARISERS
 from tgdp_jax.train.denoising import WEIGHTINGS
 from tgdp_jax.train.representation import OBJECTIVES
@@ -35,6 +36,7 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "source.prediction": tuple(PREDICTIONS),
     "source.weighting": tuple(WEIGHTINGS),
     "representation.objective": tuple(OBJECTIVES),
+    "rival.finish": FINISHES,
     "classifier.regularisers": tuple(REGULARISERS),
     "guidance.loss": tuple(GUIDANCE_LOSSES),
     "guidance.embedding": tuple(EMBEDDINGS),
@@ -57,6 +59,10 @@ def choices(name: str) -> Sequence[str]:
         from tgdp_jax.transfer.registry import METHODS
 
         return tuple(METHODS)
+    if name == "stacked.members":
+        from tgdp_jax.transfer.stacked import MEMBERS
+
+        return tuple(MEMBERS)
     return CHOICES.get(name, ())
 
 

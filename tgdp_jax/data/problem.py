@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from tgdp_jax.data.copies import copies_together
 from tgdp_jax.data.mixture import GaussianMixture
 from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.data.tables.columns import Columns
@@ -275,9 +276,7 @@ def split_target(
     order = np.random.default_rng(seed).permutation(available)
     if all_to_learn:
         return order[:n_target], None
-    # Copies next to one another, where the first of them stands.
-    _, first, of = np.unique(groups[order], return_index=True, return_inverse=True)
-    order = order[np.argsort(first[of], kind="stable")]
+    order = copies_together(order, groups)
     learned, rest = order[:n_target], order[n_target:]
     # The last row that is learned from may have further copies.
     rest = rest[~np.isin(groups[rest], groups[learned])]

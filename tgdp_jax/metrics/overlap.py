@@ -152,11 +152,11 @@ def advise(
             return Advice(
                 "same",
                 f"No clear difference between source and target was seen, but {num_target} target rows are too few for "
-                f"a verdict (held-out AUC {auc:.2f}, where chance alone reads up to {limit:.2f}).",
+                f"a verdict (held-out AUC {auc:.2f}, where chance alone gives up to {limit:.2f}).",
             )
         return Advice(
             "same",
-            f"No difference between source and target was seen (held-out AUC {auc:.3f}, where chance reads 0.5 ± "
+            f"No difference between source and target was seen (held-out AUC {auc:.3f}, where chance gives 0.5 ± "
             f"{error:.3f}): use the source model as it is, transfer has nothing to add.",
         )
     if num_target < ROWS_FOR_SAME:

@@ -18,7 +18,7 @@ import jax
 import platformdirs
 
 from tgdp_jax.errors import UserError, check_finite
-from tgdp_jax.runtime import parallel, peers, preemption
+from tgdp_jax.runtime import aborts, parallel, peers, preemption
 
 # Schedulers whose environment tells a process its peers, and the variable that holds how many there are.
 CLUSTERS = {"SLURM": "SLURM_NTASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE"}
@@ -201,7 +201,7 @@ def _join(config: EngineConfig) -> None:
             "--coordinator and --num-processes, or wait longer with --peer-seconds"
         )
     if jax.process_count() > 1 and not config.verbose:
-        peers.speak_for_aborts()
+        aborts.speak_for_aborts(peers.of_abort)
     from orbax.checkpoint import multihost  # takes long, and few need it
 
     atexit.register(_part, multihost)

@@ -16,13 +16,18 @@ from tgdp_jax.settings.methods import (
     DreamBoothConfig,
     GanConfig,
     LoraConfig,
+    StackedConfig,
     TextualInversionConfig,
+    TgdpDenoisingConfig,
 )
 from tgdp_jax.settings.networks import PRECISIONS, HeadConfig, NetworkConfig
 from tgdp_jax.settings.process import ProcessConfig
 from tgdp_jax.settings.sampling import SamplingConfig
 from tgdp_jax.settings.training import ClassifierConfig, DenoiserConfig, GuidanceConfig, RivalConfig
 from tgdp_jax.train.representation import OBJECTIVES, RepresentationConfig
+
+# Of a comparison: every cell is a file, and all of them stand in one record.
+MAX_SEEDS = 10_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,8 @@ class TrainingConfig:
       dreambooth: a new token and prior preservation.
       textual_inversion: a new token alone.
       domain_guidance: extrapolation past the fine-tuned model.
+      tgdp_denoising: adapters trained on target rows and source rows drawn by the ratio.
+      stacked: several adaptations combined.
       classifier: domain classifier.
       guidance: guidance network.
       gan: generative adversarial network, a rival.
@@ -65,6 +72,8 @@ class TrainingConfig:
     dreambooth: DreamBoothConfig = DreamBoothConfig()
     textual_inversion: TextualInversionConfig = TextualInversionConfig()
     domain_guidance: DomainGuidanceConfig = DomainGuidanceConfig()
+    tgdp_denoising: TgdpDenoisingConfig = TgdpDenoisingConfig()
+    stacked: StackedConfig = StackedConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     guidance: GuidanceConfig = GuidanceConfig()
     gan: GanConfig = GanConfig()
@@ -76,6 +85,8 @@ class TrainingConfig:
 
     def __post_init__(self):
         check_finite(self)
+        if self.source_seed is not None:
+            check_seed(self.source_seed, "source-seed")
         choose("precision", self.precision, PRECISIONS)
         choose("augmentation", self.augment, AUGMENTATIONS)
         if self.pretrained is not None and self.process != ProcessConfig():
@@ -97,8 +108,8 @@ class RunConfig(TrainingConfig):
 
     Attributes:
       problem: the data.
-      method: tgdp, discriminator_guidance, finetune, lora, dreambooth, textual_inversion, domain_guidance,
-        self_supervised, multimodal, scratch, source, gan, kde or sir.
+      method: tgdp, tgdp_denoising, stacked, discriminator_guidance, finetune, lora, dreambooth, textual_inversion,
+        domain_guidance, self_supervised, multimodal, scratch, source, gan, kde or sir.
       n_target: target rows to learn from. Default: 100 for gaussians, 50 for digits, digit-pairs and ecg-sim; four
         fifths of other data.
       seed: fixes data, training and samples.
@@ -134,6 +145,8 @@ class CompareConfig(TrainingConfig):
         super().__post_init__()
         if self.seeds < 1:
             raise UserError(f"seeds is {self.seeds}: at least 1 is needed")
+        if self.seeds > MAX_SEEDS:
+            raise UserError(f"seeds is {self.seeds}: every method is trained at each, give at most {MAX_SEEDS}")
         if not self.methods or not self.n_targets:
             raise UserError("a comparison needs at least one method and one n-target")
         for name in ("methods", "n_targets"):  # each once, in order

@@ -20,6 +20,7 @@ import optax
 
 from tgdp_jax import losses
 from tgdp_jax.data.augment import Augmentation, augment
+from tgdp_jax.data.copies import copy_groups
 from tgdp_jax.density_ratio import Calibration, calibrate, shrinkage
 from tgdp_jax.errors import named_or_own
 from tgdp_jax.nets import ClassifierMLP
@@ -158,21 +159,22 @@ def fit_log_ratio(
       variables: collections of its variables that are not trained, such as a frozen source's weights.
       known: variables to start from wherever they fit (`carried_over`): those of a classifier of labels.
       augmentation: of the rows that train, see `augment`.
-      folds: splits of the rows, see `num_folds`.
+      folds: splits of the rows, see `num_folds`; copies of one row are in one fold.
       regularisers: candidates, trained side by side: names in `REGULARISERS`, or a `Regulariser` each.
       optimiser: optimiser and length, or an optax optimiser in the place of Adam.
       session: what training reports to and continues from.
 
     Raises:
-      UserError: fewer than two rows on either side, or training that diverged.
+      UserError: fewer than two different rows on either side, or training that diverged.
     """
     source, target = as_rows(source), as_rows(target)
-    n, m = len(target["x"]), len(source["x"])
-    folds = num_folds(folds, min(n, m))
+    n = len(target["x"])
+    target_groups, source_groups = (copy_groups(np.asarray(part["x"])) for part in (target, source))
+    folds = num_folds(folds, min(len(np.unique(groups)) for groups in (target_groups, source_groups)))
     optimiser = as_config(optimiser, OPTIMISER)
     candidates = [named_or_own("regulariser", given, REGULARISERS, Regulariser) for given in regularisers]
-    target_train, target_held = fold_rows(n, folds, seed=0)
-    source_train, source_held = fold_rows(m, folds, seed=1)
+    target_train, target_held = fold_rows(target_groups, folds, seed=0)
+    source_train, source_held = fold_rows(source_groups, folds, seed=1)
 
     def tile(tree: Any) -> Any:
         return jax.tree.map(lambda a: jnp.tile(a, (len(candidates),) + (1,) * (a.ndim - 1)), tree)
@@ -207,11 +209,7 @@ def fit_log_ratio(
     kept = np.flatnonzero(np.repeat(weights, folds))
     member_weights = jnp.asarray(np.repeat(weights, folds)[kept] / folds, jnp.float32)
     ratio = EnsembleLogRatio(jax.tree.map(lambda a: a[kept], fitted.params), member_weights, net, variables or {})
-    labels = sees_labels(net, "y" in source)
-    source_logits, target_logits = (
-        in_chunks(_member_logits, (part["x"], part.get("y") if labels else None), ratio, chunk=CHUNK, static={}).T
-        for part in (source, target)
-    )
+    source_logits, target_logits = member_logits(ratio, source), member_logits(ratio, target)
     fold_of = np.tile(np.arange(folds), len(candidates))[kept]
     # Judged on rows out of fold; used on rows of both kinds as the whole ensemble sees them. (Out-of-fold values at the
     # target rows would tell the guidance network that a row far from the others belongs to the source.)
@@ -228,6 +226,12 @@ def fit_log_ratio(
         ratio.weights @ target_logits,
         fitted.history,
     )
+
+
+def member_logits(ratio: EnsembleLogRatio, data: dict[str, Any]) -> np.ndarray:
+    """[M, N]: what each member says of rows {"x" [N, *D], "y" [N]?}."""
+    labels = data.get("y") if sees_labels(ratio.net, "y" in data) else None
+    return in_chunks(_member_logits, (data["x"], labels), ratio, chunk=CHUNK, static={}).T
 
 
 def _member_logits(rows: tuple[Array, Any], ratio: EnsembleLogRatio) -> Array:

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from tgdp_jax.data.memory import check_fits
 from tgdp_jax.errors import UserError
 from tgdp_jax.runtime import parallel, preemption
 from tgdp_jax.runtime.parallel import ALONE, Shard
@@ -203,6 +204,18 @@ def launch(
     return _keep_best(carry._replace(state=state), value), row
 
 
+def judge(
+    carry: Carry, frozen: Tree, held: tuple[Tree, Array], members: Tree, *, task: Task, shard: Shard = ALONE
+) -> Carry:
+    """A look at the validation loss of the weights as they are; a per-device function, see `Shard`."""
+
+    def one(params: Tree, frozen: Tree, held: tuple[Tree, Array]) -> Array:
+        return _validation(task, params, frozen, held, shard)
+
+    all_members = one if members is None else parallel.over_members(one, (0, None, 0))
+    return _keep_best(carry, all_members(carry.state.ema, frozen, held))
+
+
 def _keep_best(carry: Carry, value: Array) -> Carry:
     """Keeps, group by group, the weights whose mean validation loss over the group's members is lowest."""
     groups = carry.best_value.shape[0]
@@ -232,6 +245,7 @@ def fit(
     groups: int = 1,
     initial: Tree = None,
     keep: str = "best",
+    judge_start: bool = False,
     session: Session = QUIET,
 ) -> Fitted:
     """Trains a task and returns the averaged weights at the best validation loss.
@@ -248,19 +262,20 @@ def fit(
         of its mean validation curve.
       initial: starting weights (all members alike); None: `task.init`.
       keep: "best" (lowest validation loss) or "last".
+      judge_start: whether the weights before the first step may be the best.
       session: what is told of the progress, and the checkpoints that training continues from.
 
     Raises:
-      UserError: the loss became NaN or infinite, or a checkpoint can not be written.
+      UserError: it does not fit into memory, the loss became NaN or infinite, or a checkpoint can not be written.
       Preempted: the process was asked to stop; the state is saved.
     """
     count = 1 if members is None else jax.tree.leaves(members)[0].shape[0]
     init_key, run_key = jax.random.split(key)
     keys = run_key if members is None else jax.random.split(run_key, count)
     static = {"task": task, "config": config}
-    carry: Carry = parallel.mapped(
-        start, init_key, members, initial, static={**static, "count": count, "groups": groups}
-    ).out
+    begun = {**static, "count": count, "groups": groups}
+    _check_memory(init_key, members, initial, data, **begun)
+    carry: Carry = parallel.mapped(start, init_key, members, initial, static=begun).out
     history: dict[str, list[float]] = {}
     found = session.restore(carry, key)
     if found is not None:
@@ -268,6 +283,8 @@ def fit(
     step = int(history["step"][-1]) if history else 0
     frozen, data, members, keys = parallel.replicate((frozen, data, members, keys))
     held = parallel.mapped(hold_out, data, members, static={"task": task}).out
+    if judge_start and not history:
+        carry = parallel.mapped(judge, carry, frozen, held, members, static={"task": task}).out
     with preemption.deferred():
         while step < config.steps and not _given_up(config, carry, step):
             length = min(config.steps_per_launch, config.steps - step)
@@ -299,6 +316,36 @@ def fit(
     best, best_step = (carry.best, carry.best_step) if keep == "best" else (carry.state.ema, np.full(groups, step))
     curves = {name: np.asarray(values) for name, values in history.items()}
     return Fitted(jax.tree.map(np.asarray, best), np.asarray(best_step), np.asarray(carry.best_value), curves)
+
+
+def _check_memory(key: Array, members: Tree, initial: Tree, data: Tree, **begun: Any) -> None:
+    """Refuses a CPU's training that does not fit into memory, which the system would kill; other devices say so.
+
+    Raises:
+      UserError: weights or a batch are too large.
+    """
+    if parallel.devices()[0].platform != "cpu":
+        return
+
+    def size(tree: Tree) -> int:
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+    state = size(_START.eval_shape(key, members, initial, **begun))
+    check_fits(state, "training, which keeps weights several times over,", "choose smaller networks or fewer folds")
+    batch = begun["count"] * size(_BATCH.eval_shape(key, data, members, task=begun["task"]))
+    check_fits(batch, f"a batch of {begun['config'].batch_size:,} rows", "choose a smaller batch-size")
+    held = size(_HELD.eval_shape(data, members, task=begun["task"]))
+    check_fits(held, "what training is judged by", "choose fewer validation-rows")
+
+
+def _batch(key: Array, data: Tree, members: Tree, *, task: Task) -> Tree:
+    return task.draw(key, data, None if members is None else jax.tree.map(lambda leaf: leaf[0], members))
+
+
+# Shapes alone, once for a task: none of them is run.
+_START = jax.jit(start, static_argnames=("task", "config", "count", "groups"))
+_BATCH = jax.jit(_batch, static_argnames="task")
+_HELD = jax.jit(hold_out, static_argnames="task")
 
 
 def _given_up(config: OptimiserConfig, carry: Carry, step: int) -> bool:

@@ -24,6 +24,7 @@ import optax
 
 from tgdp_jax import losses
 from tgdp_jax.data.augment import Augmentation
+from tgdp_jax.data.copies import copy_groups
 from tgdp_jax.density_ratio import pooled_log_weights, self_normalise
 from tgdp_jax.errors import UserError, named_or_own
 from tgdp_jax.guidance import grad_log_ratio
@@ -219,7 +220,7 @@ def fit_guidance(
       noisy_ratio: noise-conditional classifier's log-ratio (x, t, cond) -> [B], for the cycle term.
       variables: collections of the network's variables that are not trained, such as a frozen source's weights.
       augmentation: of the rows, see `augment`; a row keeps its log q/p.
-      folds: splits of the target rows, see `num_folds`.
+      folds: splits of the target rows, see `num_folds`; copies of one row are in one fold.
       optimiser: optimiser and length, or an optax optimiser in the place of Adam.
       session: what training reports to and continues from.
 
@@ -232,10 +233,11 @@ def fit_guidance(
     optimiser = as_config(optimiser, OPTIMISER)
     source, target = as_rows(source), as_rows(target)
     n, m = len(target["x"]), len(source["x"])
-    folds = num_folds(folds, n)
+    groups = copy_groups(np.asarray(target["x"]))
+    folds = num_folds(folds, len(np.unique(groups)))
     count = len(consistency) * folds
     train, held = jax.tree.map(
-        lambda a: jnp.tile(a, (len(consistency),) + (1,) * (a.ndim - 1)), fold_rows(n, folds, seed=0)
+        lambda a: jnp.tile(a, (len(consistency),) + (1,) * (a.ndim - 1)), fold_rows(groups, folds, seed=0)
     )
     members = {
         "target_train": train,

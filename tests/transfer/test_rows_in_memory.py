@@ -26,7 +26,13 @@ def frame(rows: int, seed: int) -> pd.DataFrame:
 
 def test_a_method_takes_data_frames_and_gives_them_back():
     source, target = frame(200, 0), frame(12, 1)
-    model = tg.transfer.run("sir", source, target, label="kind", conditional=True, columns=("count", "colour"))
+    model = tg.transfer.run(
+        *("sir", source, target),
+        label="kind",
+        conditional=True,
+        columns=("count", "colour"),
+        settings=tiny.TRAINING,
+    )
     drawn = model.frame(model.sample(20))
     assert list(drawn.columns) == ["count", "colour", "kind"] and len(drawn) == 20
     # This method draws source rows.
@@ -64,7 +70,7 @@ def test_a_comparison_takes_what_lies_in_memory_as_files(tmp_path):
     target = frame(40, 1).assign(code=pd.Categorical(["2"] * 40))
     problem = save_rows(source, target, tmp_path / "data", columns=("length", "code"), label="kind")
     config = tg.CompareConfig(
-        problem=problem, methods=("sir",), n_targets=(8,), seeds=1, sampling=tiny.TRAINING.sampling
+        problem=problem, methods=("kde",), n_targets=(8,), seeds=1, sampling=tiny.TRAINING.sampling
     )
     tg.compare(config, tmp_path / "compare")
     assert (tmp_path / "compare/metrics.json").exists()

@@ -57,3 +57,35 @@ def test_too_little_address_space_is_a_sentence_for_all_but_the_overview():
     )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{said} (ulimit -v)\n")
     assert subprocess.run([*limited, "--help"], capture_output=True, check=False).returncode == 0
+
+
+# What trains, measures and draws; an option or a path that is wrong is named without it.
+SLOW = (
+    "scipy",
+    "sklearn",
+    "pandas",
+    "pyarrow",
+    "matplotlib",
+    "orbax.checkpoint",
+    "tgdp_jax.transfer",
+    "tgdp_jax.metrics",
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "gaussians", "--nonsense", "3"], "--nonsense"),
+        (["run", "nosuch"], "unknown problem 'nosuch'"),
+        (["run", "arrays", "--source", "missing.npz", "--target", "missing.npz"], "missing.npz does not exist"),
+        (["sample", "nosuchfolder"], "nosuchfolder is not a run folder"),
+        (["diagnose", "--source", "a.csv", "--target", "b.csv"], "a.csv does not exist"),
+    ],
+)
+def test_what_is_wrong_is_named_before_anything_slow_is_imported(words, message):
+    code = (
+        "import sys\nfrom tgdp_jax.app.cli import main\n"
+        f"try: main({words})\nexcept SystemExit: print([m for m in {SLOW} if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.splitlines()[-1] == "[]" and message in out.stderr

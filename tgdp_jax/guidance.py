@@ -10,7 +10,7 @@ so that a log-ratio function on noised data turns a source score into the target
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -104,3 +104,48 @@ def domain_guidance(tuned: ScoreFn, *, scale: float) -> Transform:
       scale: w; 1 is the fine-tuned model, 0 the source.
     """
     return lambda score: combine_scores(score, tuned, scale=scale)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class StackedScore:
+    """source + sum_j w_j(t) (member_j - source), with weights [J, B] at knots that are equally spaced in sqrt(t)."""
+
+    source: Any
+    members: tuple[Any, ...]
+    weights: Array
+
+    def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
+        base = self.source(x, t, cond)
+        out = base
+        for member, at_knots in zip(self.members, self.weights, strict=True):
+            weight = hat_functions(t, self.weights.shape[1]) @ at_knots
+            out = out + expand(weight, x) * (member(x, t, cond) - base)
+        return out
+
+
+def hat_functions(t: Array, knots: int) -> Array:
+    """[N, knots] at times t [N]: each is one at its knot, zero at all others, and linear in sqrt(t) between them.
+
+    Knots are equally spaced in sqrt(t) from 0 to 1; a single one is everywhere. The functions add up to one.
+    """
+    if knots == 1:
+        return jnp.ones((*jnp.shape(t), 1))
+    place = jnp.sqrt(t)[..., None] * (knots - 1)
+    return jnp.maximum(1 - jnp.abs(place - jnp.arange(knots)), 0.0)
+
+
+def stacking(members: Sequence[ScoreFn], weights: Any) -> Transform:
+    """Adds what other scores change of a score, each change with a weight for every noise level.
+
+    Args:
+      members: J scores of the target.
+      weights: [J, B], at B knots equally spaced in sqrt(t), see `train.stacking`; all zero leaves the score as it is.
+    """
+    scores = tuple(as_score(member) for member in members)
+    return lambda score: StackedScore(as_score(score), scores, jnp.asarray(weights))
+
+
+def shrunk(score: ScoreFn, source: ScoreFn, weights: Any) -> ScoreFn:
+    """What one score changes of another, with weights [1, B] for every noise level; None leaves it whole."""
+    return score if weights is None else stacking([score], weights)(source)

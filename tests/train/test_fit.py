@@ -327,3 +327,40 @@ def test_a_course_that_cross_validation_cuts_off_has_a_warm_up_still():
     config = replaced(steps=6, steps_per_launch=1, schedule="cosine", warmup=5)
     found = fit_cross_validated(KEY, task, config, data={"x": jnp.zeros(4)}, learning_rates=(RATE,), folds=2)
     assert found.info["steps"] <= 5
+
+
+def test_the_average_of_folds_takes_the_place_of_training_on_all_rows():
+    """Folds march to a goal of their own, and stop where the mean of their losses is least."""
+    told = []
+    session = Session(log=lambda part, row: told.append(part))
+    found = fit_cross_validated(
+        KEY,
+        MARCH,
+        PLAIN,
+        data={"x": jnp.zeros(4)},
+        learning_rates=(RATE,),
+        folds=2,
+        members={"goal": jnp.asarray([1.0, 3.0, 1.0, 3.0])},
+        initial={"w": jnp.asarray(0.5)},
+        average=lambda folds: jax.tree.map(lambda leaf: leaf.mean(0), folds),
+        session=session,
+    )
+    assert found.info["steps"] == 15 and set(told) == {"rate0"}
+    np.testing.assert_allclose(found.folds["w"], [2.0] * 4, rtol=1e-5)
+    np.testing.assert_allclose(found.params["w"], 2.0, rtol=1e-5)
+    held = [set(index[:count].tolist()) for index, count in zip(*map(np.asarray, found.held), strict=True)]
+    assert sorted(row for rows in held for row in rows) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("members", [None, {"goal": jnp.asarray([1.0, 2.0, 0.2, 0.4])}])
+def test_the_start_is_kept_where_every_step_leads_away_from_it(members):
+    """Weights march up from 2: towards none of these goals."""
+    settings = {"initial": {"w": jnp.asarray(2.0)}, "members": members, "groups": 1 if members is None else 2}
+    found = fit(KEY, MARCH, PLAIN, data={"goal": jnp.asarray(1.0)}, judge_start=True, **settings)
+    np.testing.assert_array_equal(found.best_step, 0)
+    np.testing.assert_array_equal(found.params["w"], np.full(() if members is None else 4, 2.0))
+    later = fit(KEY, MARCH, PLAIN, data={"goal": jnp.asarray(1.0)}, **settings)
+    np.testing.assert_array_equal(later.best_step, PLAIN.steps_per_launch)
+    # One goal ahead of it is reached as ever.
+    ahead = fit(KEY, MARCH, PLAIN, data={"goal": jnp.asarray(3.0)}, initial={"w": jnp.asarray(2.0)}, judge_start=True)
+    np.testing.assert_array_equal(ahead.best_step, 10)

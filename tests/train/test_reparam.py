@@ -16,7 +16,7 @@ from tgdp_jax.sde import VP
 from tgdp_jax.settings.methods import LoraConfig
 from tgdp_jax.train.fit import Task, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
-from tgdp_jax.train.reparam import Chosen, Joint, LowRank, carried_over, flat, matrix_shape, merged, started
+from tgdp_jax.train.reparam import Chosen, Joint, LowRank, averaged, carried_over, flat, matrix_shape, merged, started
 
 KEY = jax.random.key(0, impl="rbg")  # compiles in a fraction of the time
 T = jnp.linspace(0.1, 0.9, 2)
@@ -68,6 +68,32 @@ def test_unmerging_gives_the_base_back():
     params, adapters = base("dit"), spread(LORA, base("dit"))
     back = LORA.unmerge(merged(LORA, params, adapters), adapters)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), back, params)
+
+
+@pytest.mark.parametrize(
+    ("name", "reparam"),
+    [("mlp", LORA), ("unet", LORA), ("dit", LORA), ("mlp", Chosen("bias$")), ("mlp", BOTH), ("mlp", None)],
+    ids=str,
+)
+def test_the_average_of_members_gives_the_mean_of_their_parameters(name, reparam):
+    params = base(name)
+    if reparam is None:
+        members = [jax.tree.map(lambda leaf, i=i: (1 + i) * leaf, params) for i in range(3)]
+        each = members
+    else:
+        members = [spread_params(reparam.init, params, scale=0.3, seed=seed) for seed in range(3)]
+        each = [merged(reparam, params, member) for member in members]
+    average = averaged(reparam, jax.tree.map(lambda *leaves: jnp.stack(leaves), *members))
+    found = average if reparam is None else merged(reparam, params, average)
+    mean = jax.tree.map(lambda *leaves: sum(leaves) / 3, *each)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, mean)
+
+
+def test_the_average_of_adapters_is_adapters_of_a_higher_rank():
+    members = [spread_params(LORA.init, base("unet"), seed=seed) for seed in range(2)]
+    average = averaged(LORA, jax.tree.map(lambda *leaves: jnp.stack(leaves), *members))
+    wider = shapes(LowRank(rank=2 * LORA.rank, alpha=2 * LORA.alpha), "unet")
+    assert {path: leaf.shape for path, leaf in flat(average).items()} == {p: leaf.shape for p, leaf in wider.items()}
 
 
 def test_a_dense_layers_change_is_two_small_layers():

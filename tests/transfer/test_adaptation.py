@@ -14,7 +14,7 @@ from tgdp_jax.settings.networks import NetworkConfig
 from tgdp_jax.train.batches import all_rows
 from tgdp_jax.train.denoising import fresh_params, prior_preservation_task
 from tgdp_jax.train.reparam import Joint, flat
-from tgdp_jax.transfer.adaptation import target_task
+from tgdp_jax.transfer.adaptation import Adaptation
 from tgdp_jax.transfer.networks import denoiser, with_token
 from tgdp_jax.transfer.textual_inversion import TOKEN
 
@@ -40,7 +40,8 @@ def test_gradients_reach_every_adapter_and_the_token(kind):
     net = denoiser(training, problem)
     base = with_token(training, problem, spread_params(lambda key: fresh_params(key, net, problem.shape), scale=0.2))
     reparam = Joint((training.lora.make(), TOKEN))
-    task = prior_preservation_task(target_task(training, problem, new_token=True, reparam=reparam), 1.0)
+    how = Adaptation(training, problem, training.rival, reparam, new_token=True)
+    task = prior_preservation_task(how.task(), 1.0)
     rows = {"x": jnp.asarray(problem.target.x), "y": jnp.asarray(problem.target.y), "train": all_rows(4)}
     key = jax.random.key(0, impl="rbg")
 

@@ -257,7 +257,7 @@ def test_fine_tuning_starts_from_the_source_and_scratch_does_not(shop, tmp_path)
 def test_textual_inversion_moves_the_new_embedding_and_no_other_bit(shop):
     assert tiny.TRAINING.rival.optimiser.weight_decay > 0
     trained = shop.trained["textual_inversion"]
-    after, source = flat(trained.generator.score.params), flat(trained.trees["source"]["params"])
+    after, source = flat(trained.generator.score.members[0].params), flat(trained.trees["source"]["params"])
     (path,) = flat(trained.trees["textual_inversion"]["params"])
     assert set(after) == {*source, path} and path == "params/token/row" and np.abs(after[path]).min() > 0
     for name, leaf in source.items():
@@ -269,7 +269,7 @@ def test_lora_leaves_adapters_that_merge_with_the_source(shop):
     adapters, source = (flat(trained.trees[name]["params"]) for name in ("lora", "source"))
     kernels = {name for name in source if name.endswith("kernel")}
     assert set(adapters) == {f"{name}/{factor}" for name in kernels for factor in "ab"}
-    for name, leaf in flat(trained.generator.score.params).items():
+    for name, leaf in flat(trained.generator.score.members[0].params).items():
         if name not in kernels:
             np.testing.assert_array_equal(leaf, source[name])
             continue
@@ -327,6 +327,7 @@ OPTIONS = {
     "mse, two draws a row": {"loss": "mse", "draws": 2},
     "log_mse, no consistency": {"loss": "log_mse", "consistency": (0.0,)},
     "cep": {"loss": "cep", "consistency": (1.0,)},
+    "shrunk": {"shrink": True},
 }
 
 
@@ -340,4 +341,5 @@ def test_guidance_trains_with_every_loss_and_regulariser(options, tmp_path):
     parts = set(trained.reports["guidance"].history)
     assert ("cycle" in parts) == ("cycle" in options)
     assert ("consistency" in parts) == (options.get("consistency") != (0.0,))
+    assert ("shrink" in trained.trees["guidance"]) == ("shrink" in options)
     assert np.isfinite(shop.draw(trained)[0]).all()

@@ -13,6 +13,7 @@ import numpy as np
 from tgdp_jax.data.copies import copies_together
 from tgdp_jax.data.mixture import GaussianMixture
 from tgdp_jax.data.modalities import Modalities
+from tgdp_jax.data.tables.columns import Columns
 from tgdp_jax.errors import UserError
 
 RowKind = Literal["vectors", "series", "images"]
@@ -114,6 +115,7 @@ class Problem:
       ecg_rate: samples a second where rows are ECGs [T, 8] of leads I, II, V1..V6, in mV for the user; else None.
       classes: names of the labels, where they have any.
       notes: what a reader of the data left out, for the user.
+      columns: what the numbers of a row are, where rows come from a table.
     """
 
     name: str
@@ -127,6 +129,7 @@ class Problem:
     ecg_rate: int | None = None
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    columns: Columns | None = None
 
     @property
     def conditional(self) -> bool:

@@ -40,7 +40,8 @@ class EngineConfig:
       resume: go on with what is in the folder; --no-resume refuses a folder that holds something.
       checkpoint_seconds: between two checkpoints of training; 0: after every launch.
       compile_cache: keep compiled programs in the user's cache folder (or JAX_COMPILATION_CACHE_DIR).
-      tensorboard: write training curves for TensorBoard too (extra `tensorboard`).
+      log: follow the run with one or more of jsonl (log.jsonl in its folder), tensorboard, wandb and mlflow (extras of
+        these names).
       coordinator: host:port of process 0, for runs of several processes; found by itself under SLURM, Open MPI and on
         Cloud TPU.
       num_processes: how many processes the run has.
@@ -54,7 +55,7 @@ class EngineConfig:
     resume: bool = True
     checkpoint_seconds: float = 60.0
     compile_cache: bool = True
-    tensorboard: bool = False
+    log: tuple[str, ...] = ()
     coordinator: str | None = None
     num_processes: int | None = None
     process_id: int | None = None

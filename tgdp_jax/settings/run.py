@@ -16,7 +16,9 @@ from tgdp_jax.settings.methods import (
     DreamBoothConfig,
     GanConfig,
     LoraConfig,
+    StackedConfig,
     TextualInversionConfig,
+    TgdpDenoisingConfig,
 )
 from tgdp_jax.settings.networks import PRECISIONS, HeadConfig, NetworkConfig
 from tgdp_jax.settings.process import ProcessConfig
@@ -44,6 +46,8 @@ class TrainingConfig:
       dreambooth: a new token and prior preservation.
       textual_inversion: a new token alone.
       domain_guidance: extrapolation past the fine-tuned model.
+      tgdp_denoising: adapters trained on target rows and source rows drawn by the ratio.
+      stacked: several adaptations combined.
       classifier: domain classifier.
       guidance: guidance network.
       gan: generative adversarial network, a rival.
@@ -68,6 +72,8 @@ class TrainingConfig:
     dreambooth: DreamBoothConfig = DreamBoothConfig()
     textual_inversion: TextualInversionConfig = TextualInversionConfig()
     domain_guidance: DomainGuidanceConfig = DomainGuidanceConfig()
+    tgdp_denoising: TgdpDenoisingConfig = TgdpDenoisingConfig()
+    stacked: StackedConfig = StackedConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     guidance: GuidanceConfig = GuidanceConfig()
     gan: GanConfig = GanConfig()
@@ -102,8 +108,8 @@ class RunConfig(TrainingConfig):
 
     Attributes:
       problem: the data.
-      method: tgdp, discriminator_guidance, finetune, lora, dreambooth, textual_inversion, domain_guidance,
-        self_supervised, multimodal, scratch, source, gan, kde or sir.
+      method: tgdp, tgdp_denoising, stacked, discriminator_guidance, finetune, lora, dreambooth, textual_inversion,
+        domain_guidance, self_supervised, multimodal, scratch, source, gan, kde or sir.
       n_target: target rows to learn from. Default: 100 for gaussians, 50 for digits, digit-pairs and ecg-sim; four
         fifths of other data.
       seed: fixes data, training and samples.

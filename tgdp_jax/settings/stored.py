@@ -11,21 +11,26 @@ from cattrs.gen import make_dict_unstructure_fn, override
 from cattrs.preconf.json import make_converter
 from cattrs.strategies import configure_tagged_union
 
+from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.images import ImagesConfig
 from tgdp_jax.data.registry import PROBLEMS, ProblemConfig
 from tgdp_jax.errors import UserError
+from tgdp_jax.settings.methods import StackedConfig, TgdpDenoisingConfig
 from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.training import RivalConfig
 
 # Stored stages know these widths as settings of the source model, and these of guidance as the sampler's.
 _OF_SOURCE = ("features", "embedding")
 _OF_SAMPLING = ("scale", "interval")
+# What was done before these could be chosen: stages and settings of that time do not name them.
+_BEFORE = {"rival": {"finish": "refit", "shrink": False}, "guidance": {"shrink": False}}
 _converter = make_converter(forbid_extra_keys=True)
 _converter.register_structure_hook(Path, lambda value, _: Path(value))
 _converter.register_unstructure_hook(Path, str)
-# Named only where it is given: settings that were stored before it existed stay what they are.
-_converter.register_unstructure_hook(
-    ImagesConfig, make_dict_unstructure_fn(ImagesConfig, _converter, background=override(omit_if_default=True))
-)
+# Options that are named only where they are given: settings that were stored before there were any stay what they are.
+for _config, _options in ((ImagesConfig, ("background",)), (ArraysConfig, ("columns", "label"))):
+    _given: dict[str, Any] = {option: override(omit_if_default=True) for option in _options}
+    _converter.register_unstructure_hook(_config, make_dict_unstructure_fn(_config, _converter, **_given))
 _NAMES = {entry.config: name for name, entry in PROBLEMS.items()}
 configure_tagged_union(ProblemConfig, _converter, tag_name="problem", tag_generator=lambda kind: _NAMES[kind])
 
@@ -39,7 +44,8 @@ def upgraded(value: Any) -> Any:
     """Settings that an earlier version stored, in today's form; anything else as it is.
 
     Guidance's weight and interval stood among the sampler's settings, the widths of the denoiser among the source
-    model's, and lists of names and numbers were texts with commas.
+    model's, and lists of names and numbers were texts with commas. Adaptations had no choice of how they end, and two
+    sections of today's methods were missing.
     """
     if not isinstance(value, dict):
         return value
@@ -49,6 +55,9 @@ def upgraded(value: Any) -> Any:
             moved = {name: out[old][name] for name in names if name in out[old]}
             out[old] = {name: part for name, part in out[old].items() if name not in moved}
             out[new] = {**moved, **out[new]}
+    if out.keys() >= {"process", "rival", "guidance", "gan"} and "stacked" not in out:
+        out |= {name: {**before, **out[name]} for name, before in _BEFORE.items()}
+        out |= {"tgdp_denoising": to_json(TgdpDenoisingConfig()), "stacked": to_json(StackedConfig())}
     for name, of in (("methods", str), ("objectives", str), ("n_targets", int)):
         if isinstance(out.get(name), str):
             out[name] = [of(part.strip()) for part in out[name].split(",") if part.strip()]
@@ -77,6 +86,17 @@ def network_uses(config: TrainingConfig) -> dict[str, Any]:
     return {"network": network}
 
 
+def rival_uses(settings: RivalConfig) -> dict[str, Any]:
+    """The settings of training on the target, in the form that identifies stored stages."""
+    return _as_before("rival", to_json(settings))
+
+
+def _as_before(section: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """A section without what does as was done before it could be chosen."""
+    before = _BEFORE[section]
+    return {name: value for name, value in settings.items() if name not in before or value != before[name]}
+
+
 def source_uses(config: TrainingConfig) -> dict[str, Any]:
     """The settings of the source model that its stage depends on, in the form that identifies stored stages."""
     return {"source": {**to_json(config.source), **{name: to_json(config.network)[name] for name in _OF_SOURCE}}}
@@ -87,7 +107,7 @@ def guidance_uses(config: TrainingConfig) -> dict[str, Any]:
     guidance = to_json(config.guidance)
     for name in _OF_SAMPLING:
         del guidance[name]
-    return {"guidance": guidance}
+    return {"guidance": _as_before("guidance", guidance)}
 
 
 def fingerprint(value: Any) -> str:

@@ -12,6 +12,9 @@ from tgdp_jax.train.classifier import REGULARISERS
 from tgdp_jax.train.denoising import WEIGHTINGS
 from tgdp_jax.train.optimiser import OptimiserConfig
 
+# How a cross-validated training ends.
+FINISHES = ("refit", "soup")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DenoiserConfig:
@@ -51,18 +54,25 @@ class RivalConfig:
     Attributes:
       learning_rates: candidates; cross-validation chooses.
       folds: folds of the cross-validation on the target rows; twice as many up to 20 rows.
+      finish: refit, training on all rows for the chosen number of steps, or soup, the mean of the folds' weights,
+        which saves that training.
+      shrink: adaptations of the source: weigh what they change of its score by what held-out rows say, noise level by
+        noise level; none of it leaves the source. Samples then take a pass through either network.
       optimiser: optimiser and greatest length.
     """
 
     learning_rates: tuple[float, ...] = (1e-4, 1e-3)
     folds: int = 5
+    finish: str = "refit"
+    shrink: bool = True
     optimiser: OptimiserConfig = OptimiserConfig(
-        steps=2000, batch_size=256, schedule="constant", ema=0.99, steps_per_launch=50, patience=500
+        steps=2000, batch_size=256, schedule="constant", ema=0.99, steps_per_launch=20, patience=500
     )
 
     def __post_init__(self):
         check_folds(self.folds, self.optimiser.batch_size)
         check_rates(self.learning_rates)
+        choose("finish", self.finish, FINISHES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,6 +121,7 @@ class GuidanceConfig:
       features: widths of the hidden layers; the paper's are 512 512 512 512.
       embedding: time features: compact, sinusoidal or fourier.
       folds: folds of the target rows, twice as many up to 20; each member is stopped on the rows it does not train on.
+      shrink: weigh the guidance by what held-out rows say of it, noise level by noise level.
       optimiser: optimiser and greatest length.
       scale: weight of the guidance when samples are drawn; 1 is exact. Changing it trains nothing anew.
       interval: (low, high) times between which guidance acts when samples are drawn; default everywhere.
@@ -124,6 +135,7 @@ class GuidanceConfig:
     features: tuple[int, ...] = (128, 128, 128)
     embedding: str = "compact"
     folds: int = 5
+    shrink: bool = False
     optimiser: OptimiserConfig = OptimiserConfig(
         steps=3000, batch_size=256, learning_rate=3e-3, steps_per_launch=100, patience=500
     )

@@ -102,6 +102,12 @@ def num_folds(folds: int, num: int) -> int:
     return min(num, 2 * folds if num <= 20 else folds)
 
 
+def cross_validation_rows(x: Any, folds: int) -> tuple[Rows, Rows]:
+    """(training, held-out) rows of the K folds, see `num_folds`, that rows x [N, *D] are split into everywhere."""
+    groups = copy_groups(np.asarray(x))
+    return fold_rows(groups, num_folds(folds, len(np.unique(groups))), seed=0)
+
+
 def fold_rows(groups: np.ndarray, folds: int, seed: int) -> tuple[Rows, Rows]:
     """(training, held-out) rows of a K-fold split, each with leading axis K; a pure function of its arguments.
 

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from scipy import stats
 
 from tgdp_jax import losses
 from tgdp_jax.data.augment import Augmentation, augment
@@ -210,11 +209,7 @@ def fit_log_ratio(
     kept = np.flatnonzero(np.repeat(weights, folds))
     member_weights = jnp.asarray(np.repeat(weights, folds)[kept] / folds, jnp.float32)
     ratio = EnsembleLogRatio(jax.tree.map(lambda a: a[kept], fitted.params), member_weights, net, variables or {})
-    labels = sees_labels(net, "y" in source)
-    source_logits, target_logits = (
-        in_chunks(_member_logits, (part["x"], part.get("y") if labels else None), ratio, chunk=CHUNK, static={}).T
-        for part in (source, target)
-    )
+    source_logits, target_logits = member_logits(ratio, source), member_logits(ratio, target)
     fold_of = np.tile(np.arange(folds), len(candidates))[kept]
     # Judged on rows out of fold; used on rows of both kinds as the whole ensemble sees them. (Out-of-fold values at the
     # target rows would tell the guidance network that a row far from the others belongs to the source.)
@@ -233,6 +228,12 @@ def fit_log_ratio(
     )
 
 
+def member_logits(ratio: EnsembleLogRatio, data: dict[str, Any]) -> np.ndarray:
+    """[M, N]: what each member says of rows {"x" [N, *D], "y" [N]?}."""
+    labels = data.get("y") if sees_labels(ratio.net, "y" in data) else None
+    return in_chunks(_member_logits, (data["x"], labels), ratio, chunk=CHUNK, static={}).T
+
+
 def _member_logits(rows: tuple[Array, Any], ratio: EnsembleLogRatio) -> Array:
     """[B, M] for rows (x, y)."""
     return ratio.members(*rows).T
@@ -243,6 +244,8 @@ def _mixup_shares(alpha: float, size: int = 1024) -> np.ndarray:
     than from the distribution, whose rejection sampler dominates the step otherwise."""
     if alpha == 0:
         return np.ones(size)
+    from scipy import stats  # late: options need not wait for it
+
     share = stats.beta.ppf((np.arange(size) + 0.5) / size, alpha, alpha)
     return np.maximum(share, 1 - share)
 

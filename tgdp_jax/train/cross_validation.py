@@ -1,16 +1,16 @@
 """Training on few rows with nothing left to judge by: step count and learning rate are cross-validated, then all rows
-train for the chosen number of steps."""
+train for the chosen number of steps, or the folds' weights are averaged."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from tgdp_jax.data.copies import copy_groups
-from tgdp_jax.train.batches import all_rows, fold_rows, num_folds
+from tgdp_jax.train.batches import Rows, all_rows, cross_validation_rows
 from tgdp_jax.train.fit import Fitted, Task, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.session import QUIET, Session
@@ -23,12 +23,16 @@ class CrossValidated(NamedTuple):
     """Result of `fit_cross_validated`.
 
     Attributes:
-      params: averaged weights after `steps` on all rows.
+      params: averaged weights after `steps` on all rows, or what `average` makes of the folds'.
+      folds: the folds' weights at the chosen step, leading axis K.
+      held: the rows that each fold did not train on, leading axis K.
       history: curves of the chosen rate's folds, averaged.
       info: "steps", "learning_rate" and the "held_out_loss" that chose them.
     """
 
     params: Tree
+    folds: Tree
+    held: Rows
     history: dict[str, np.ndarray]
     info: dict[str, Any]
 
@@ -41,8 +45,10 @@ def fit_cross_validated(
     data: dict[str, Any],
     learning_rates: tuple[float, ...],
     folds: int,
+    members: dict[str, Any] | None = None,
     frozen: Tree = None,
     initial: Tree = None,
+    average: Callable[[Tree], Tree] | None = None,
     session: Session = QUIET,
 ) -> CrossValidated:
     """Trains a task on all rows for as many steps, and at the rate, at which K folds' mean held-out loss was lowest.
@@ -55,13 +61,16 @@ def fit_cross_validated(
       data: {"x" [n, *D], ...}.
       learning_rates: candidates.
       folds: see `num_folds`; copies of one row are in one fold.
+      members: what the folds have of their own beside their rows, each with leading axis K.
       frozen: tree that the loss sees and no gradient touches.
-      initial: starting weights; None: the task's own.
+      initial: starting weights; None: the task's own, of each fold.
+      average: makes one network of the folds' weights [K, ...], in the place of training on all rows. The folds must
+        have started from the same `initial`, which may be the best of all steps.
       session: what training reports to and continues from.
     """
-    num, groups = len(data["x"]), copy_groups(np.asarray(data["x"]))
-    train, held = fold_rows(groups, num_folds(folds, len(np.unique(groups))), seed=0)
-    parts = len(learning_rates) + 1
+    num = len(data["x"])
+    train, held = cross_validation_rows(data["x"], folds)
+    parts = len(learning_rates) + (average is None)
     best: tuple[float, float, Fitted] | None = None
     for i, rate in enumerate(learning_rates):
         trial = fit(
@@ -70,15 +79,19 @@ def fit_cross_validated(
             dataclasses.replace(optimiser, learning_rate=rate),
             data=data,
             frozen=frozen,
-            members={"train": train, "held": held},
+            members={**(members or {}), "train": train, "held": held},
             initial=initial,
+            judge_start=average is not None,
             session=session.part(f"rate{i}", index=i, parts=parts),
         )
         if best is None or trial.best_value[0] < best[0]:
             best = float(trial.best_value[0]), rate, trial
     assert best is not None
     value, rate, trial = best
-    steps = max(int(trial.best_step[0]), 1)
+    steps = int(trial.best_step[0])
+    info = {"steps": steps, "learning_rate": rate, "held_out_loss": value}
+    if average is not None:
+        return CrossValidated(average(trial.params), trial.params, held, trial.history, info)
     # The last weights are kept: the step count is already chosen, and no row is left to judge by.
     final = fit(
         jax.random.fold_in(key, len(learning_rates)),
@@ -90,5 +103,4 @@ def fit_cross_validated(
         keep="last",
         session=session.part("all_rows", index=parts - 1, parts=parts),
     )
-    info = {"steps": steps, "learning_rate": rate, "held_out_loss": value}
-    return CrossValidated(final.params, trial.history, info)
+    return CrossValidated(final.params, trial.params, held, trial.history, info)

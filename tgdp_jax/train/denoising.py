@@ -211,3 +211,39 @@ def prior_preservation_task(plain: Task, weight: float) -> Task:
         return {"denoising": errors[:num], "prior": weight * errors[num:]}
 
     return dataclasses.replace(plain, draw=draw, loss=loss)
+
+
+@functools.cache
+def reweighted_task(plain: Task, share: float, source_from: float = 0.0) -> Task:
+    """Denoising of target rows, and of source rows drawn in proportion to a density ratio r.
+
+        share E_q || eps_theta(x_t, t) - eps ||^2 + (1 - share) E_rp || eps_theta(x_t, t) - eps ||^2
+
+    The expectation over r p needs no weights in the loss, for its rows are drawn from a table in which a source row
+    stands as often as r says. Its minimiser is E_p[r eps | x_t] / E_p[r | x_t], which as a score is
+
+        grad log p_t + grad log h,      h(x_t, t) = E_p[r | x_t]      (Ouyang et al. 2024, theorem of section 3)
+
+    the guided score of TGDP without a guidance network. With r = 1 it is the source's score, and with share 1 the task
+    is `plain` to the bit. The minimiser of both terms together averages theirs by share q_t and (1 - share) (r p)_t.
+
+    Args:
+      plain: a `denoising_task`; a batch has as many rows as its.
+      share: of target rows in a batch.
+      source_from: least time at which source rows are shown; below it all rows are target rows.
+
+    Returns:
+      A task on plain's data and "source": {"x", "y"?, "train": Rows}, the rows being the table; a member's own table is
+      its "source".
+    """
+
+    def draw(key: Array, data: Any, member: Any) -> Any:
+        # With one key both kinds have the same times and noise, so that a batch is a choice of rows.
+        target = plain.draw(key, data, member)
+        source = plain.draw(key, data["source"], None if member is None else {"train": member["source"]})
+        num = target[1].shape[0]
+        late = jnp.all(target[1].reshape(num, -1) >= source_from, -1)
+        chosen = (jax.random.uniform(jax.random.fold_in(key, 2), (num,)) >= share) & late
+        return jax.tree.map(lambda a, b: jnp.where(expand(chosen, a), a, b), source, target)
+
+    return dataclasses.replace(plain, draw=draw)

@@ -20,6 +20,8 @@ Array = jax.Array
 class EnsembleLogRatio:
     """The weighted sum of an ensemble's outputs: log q/p (x [B, *D], cond) -> [B], or log h (x, t [B], cond) -> [B].
 
+    Members of a cross-validation are ordered by candidate and then by fold; a candidate's have all the same weight.
+
     Attributes:
       params: members' trained variables, leading axis M.
       weights: [M], summing to one or to what the outputs are shrunk by.
@@ -46,6 +48,11 @@ class EnsembleLogRatio:
             return grad_log_ratio(lambda *inner: self._apply(params, *inner), *args)
 
         return jnp.tensordot(self.weights, self._each(one), 1)
+
+    def of_fold(self, fold: int, folds: int) -> EnsembleLogRatio:
+        """The members of one of `folds` folds alone, with as much weight together as all have."""
+        params = jax.tree.map(lambda leaf: leaf[fold::folds], self.params)
+        return dataclasses.replace(self, params=params, weights=folds * self.weights[fold::folds])
 
     def _apply(self, params: Any, *args: Any) -> Array:
         return self.net.apply({**params, **self.variables}, *args)

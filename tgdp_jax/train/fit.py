@@ -204,6 +204,18 @@ def launch(
     return _keep_best(carry._replace(state=state), value), row
 
 
+def judge(
+    carry: Carry, frozen: Tree, held: tuple[Tree, Array], members: Tree, *, task: Task, shard: Shard = ALONE
+) -> Carry:
+    """A look at the validation loss of the weights as they are; a per-device function, see `Shard`."""
+
+    def one(params: Tree, frozen: Tree, held: tuple[Tree, Array]) -> Array:
+        return _validation(task, params, frozen, held, shard)
+
+    all_members = one if members is None else parallel.over_members(one, (0, None, 0))
+    return _keep_best(carry, all_members(carry.state.ema, frozen, held))
+
+
 def _keep_best(carry: Carry, value: Array) -> Carry:
     """Keeps, group by group, the weights whose mean validation loss over the group's members is lowest."""
     groups = carry.best_value.shape[0]
@@ -233,6 +245,7 @@ def fit(
     groups: int = 1,
     initial: Tree = None,
     keep: str = "best",
+    judge_start: bool = False,
     session: Session = QUIET,
 ) -> Fitted:
     """Trains a task and returns the averaged weights at the best validation loss.
@@ -249,6 +262,7 @@ def fit(
         of its mean validation curve.
       initial: starting weights (all members alike); None: `task.init`.
       keep: "best" (lowest validation loss) or "last".
+      judge_start: whether the weights before the first step may be the best.
       session: what is told of the progress, and the checkpoints that training continues from.
 
     Raises:
@@ -269,6 +283,8 @@ def fit(
     step = int(history["step"][-1]) if history else 0
     frozen, data, members, keys = parallel.replicate((frozen, data, members, keys))
     held = parallel.mapped(hold_out, data, members, static={"task": task}).out
+    if judge_start and not history:
+        carry = parallel.mapped(judge, carry, frozen, held, members, static={"task": task}).out
     with preemption.deferred():
         while step < config.steps and not _given_up(config, carry, step):
             length = min(config.steps_per_launch, config.steps - step)

@@ -42,6 +42,10 @@ class Reparam(Protocol):
         """The parameters, shaped as `base`."""
         ...
 
+    def average(self, members: Tree) -> Tree:
+        """The trainable tree whose parameters are the mean of those that members [K, ...] make of one base."""
+        ...
+
 
 @functools.partial(jax.jit, static_argnums=0)
 def started(reparam: Reparam, key: Array, base: Tree) -> Tree:
@@ -53,6 +57,15 @@ def started(reparam: Reparam, key: Array, base: Tree) -> Tree:
 def merged(reparam: Reparam, base: Tree, trainable: Tree) -> Tree:
     """`reparam.merge`, compiled."""
     return reparam.merge(base, trainable)
+
+
+def averaged(reparam: Reparam | None, members: Tree) -> Tree:
+    """`reparam.average`; without one, where the weights themselves are trained, their mean."""
+    return _mean(members) if reparam is None else reparam.average(members)
+
+
+def _mean(members: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: jnp.mean(leaf, 0), members)
 
 
 def flat(tree: Tree) -> dict[str, Any]:
@@ -118,6 +131,9 @@ class Chosen:
     def merge(self, base: Tree, trainable: Tree) -> Tree:
         return nested({**flat(base), **flat(trainable)})
 
+    def average(self, members: Tree) -> Tree:
+        return _mean(members)
+
 
 @dataclasses.dataclass(frozen=True)
 class LowRank:
@@ -163,17 +179,40 @@ class LowRank:
     def merge(self, base: Tree, trainable: Tree) -> Tree:
         return self._moved(base, trainable, self.scale)
 
+    def average(self, members: Tree) -> Tree:
+        """Adapters of K times the rank and alpha (or of the kernel's own rank, where that is less).
+
+        The mean of the products A B is one product, of the A side by side and the B on top of one another; the mean of
+        the factors would be something else.
+        """
+        factors, out = flat(members), {}
+        for path in _adapted(factors):
+            a, b = factors[f"{path}/a"], factors[f"{path}/b"]
+            wide = jnp.concatenate(list(a), 1)
+            tall = jnp.concatenate(list(b), 0) / len(b)
+            inputs, outputs = len(wide), tall.shape[1]
+            if wide.shape[1] > min(inputs, outputs):
+                change = jnp.matmul(wide, tall, precision=jax.lax.Precision.HIGHEST)
+                wide, tall = (jnp.eye(inputs), change) if inputs <= outputs else (change, jnp.eye(outputs))
+            out[f"{path}/a"], out[f"{path}/b"] = wide, tall
+        return nested(out)
+
     def unmerge(self, params: Tree, trainable: Tree) -> Tree:
         """The base of merged parameters, up to rounding."""
         return self._moved(params, trainable, -self.scale)
 
     def _moved(self, params: Tree, trainable: Tree, scale: float) -> Tree:
         leaves, factors = flat(params), flat(trainable)
-        for path in dict.fromkeys(name.rsplit("/", 1)[0] for name in factors):
+        for path in _adapted(factors):
             a, b = factors[f"{path}/a"], factors[f"{path}/b"]
             change = jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
             leaves[path] = leaves[path] + scale * change.reshape(leaves[path].shape)
         return nested(leaves)
+
+
+def _adapted(factors: dict[str, Any]) -> dict[str, None]:
+    """Paths of the kernels that adapters change."""
+    return dict.fromkeys(name.rsplit("/", 1)[0] for name in factors)
 
 
 def matrix_shape(path: str, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -196,3 +235,6 @@ class Joint:
         for i, part in enumerate(self.parts):
             base = part.merge(base, trainable[str(i)])
         return base
+
+    def average(self, members: Tree) -> Tree:
+        return {str(i): part.average(members[str(i)]) for i, part in enumerate(self.parts)}

@@ -30,6 +30,25 @@ class Network(Artefact):
 
 
 @dataclasses.dataclass(frozen=True)
+class Adapted(Network):
+    """A network adapted to the target, or what was trained beside a frozen one.
+
+    Its folds' [K, ...] are there where they are small. Where held-out rows chose some, there are the weights [1, B] of
+    what it changes of the source's score (`train.stacking`).
+    """
+
+    folds: Any = None
+    shrink: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack(Artefact):
+    """Weights [J, B] of what J adaptations change of the source (`guidance.stacking`)."""
+
+    weights: Any
+
+
+@dataclasses.dataclass(frozen=True)
 class CleanRatio(Artefact):
     """log q/p at the source rows [m] and the target rows [n], and the ensemble that gives it.
 
@@ -44,10 +63,14 @@ class CleanRatio(Artefact):
 
 @dataclasses.dataclass(frozen=True)
 class NoisedRatio(Artefact):
-    """The ensemble that gives log h on noised data: members' variables (leading axis M) and their weights [M]."""
+    """The ensemble that gives log h on noised data: members' variables (leading axis M) and their weights [M].
+
+    Where held-out rows chose some, there are the weights [1, B] of its gradient (`train.stacking`).
+    """
 
     params: Any
     weights: Any
+    shrink: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,4 +90,4 @@ class Bandwidth(Artefact):
 
 def params_of(trees: Mapping[str, Any], stage: str) -> Any:
     """The variables of the network that a stage left."""
-    return Network.from_tree(trees[stage]).params
+    return trees[stage]["params"]

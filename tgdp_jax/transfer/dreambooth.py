@@ -17,17 +17,16 @@ import numpy as np
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import to_json
-from tgdp_jax.settings.training import RivalConfig
 from tgdp_jax.train.batches import all_rows
 from tgdp_jax.train.denoising import prior_preservation_task
-from tgdp_jax.train.reparam import Joint, Reparam, merged
+from tgdp_jax.train.reparam import Joint
 from tgdp_jax.train.session import Session
-from tgdp_jax.transfer.adaptation import fit_on_target, rival_uses, target_task
+from tgdp_jax.transfer.adaptation import Adaptation, adapt, adapted_generator
 from tgdp_jax.transfer.artefacts import Prior, params_of
-from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod, Trees
 from tgdp_jax.transfer.cards import Card
 from tgdp_jax.transfer.lora import lora_settings
-from tgdp_jax.transfer.networks import check_denoiser, denoiser_score, with_token
+from tgdp_jax.transfer.networks import check_denoiser, denoiser_score
 from tgdp_jax.transfer.source import score_generator, source_stage
 from tgdp_jax.transfer.textual_inversion import TOKEN
 
@@ -49,43 +48,25 @@ def prior_stage(config: TrainingConfig, problem: Problem) -> Stage:
     return Stage("prior", ("source",), uses, uses_target=problem.conditional, run=run)
 
 
-def _how(config: TrainingConfig) -> tuple[RivalConfig, Reparam | None]:
-    """(settings of training, what is trained; None: all weights)."""
+def _adaptation(config: TrainingConfig, problem: Problem) -> Adaptation:
     if not config.dreambooth.lora:
-        return config.rival, None
-    return lora_settings(config), Joint((config.lora.make(), TOKEN))
+        return Adaptation(config, problem, config.rival, new_token=True)
+    return Adaptation(config, problem, lora_settings(config), Joint((config.lora.make(), TOKEN)), new_token=True)
 
 
 def _dreambooth_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    how, settings = _adaptation(config, problem), config.dreambooth
     check_denoiser(config, problem, new_token=True)
-    settings, reparam = _how(config)
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
-        plain = target_task(config, problem, new_token=True, reparam=reparam)
         prior = Prior.from_tree(trees["prior"])
-        data = problem.target.arrays(problem.conditional) | {
-            "prior": {**prior.to_tree(), "train": all_rows(len(prior.x))}
-        }
-        return fit_on_target(
-            key,
-            prior_preservation_task(plain, config.dreambooth.prior_weight),
-            settings,
-            data,
-            session,
-            base=with_token(config, problem, params_of(trees, "source")),
-            reparam=reparam,
-        )
+        data = {"prior": {**prior.to_tree(), "train": all_rows(len(prior.x))}}
+        task = prior_preservation_task(how.task(), settings.prior_weight)
+        return adapt(key, how, trees, session, task=task, data=data)
 
-    uses = {**rival_uses(config, settings), "prior_weight": config.dreambooth.prior_weight}
-    uses["lora"] = to_json(config.lora) if config.dreambooth.lora else None
+    uses = {**how.uses(), "prior_weight": settings.prior_weight}
+    uses["lora"] = to_json(config.lora) if settings.lora else None
     return Stage("dreambooth", ("source", "prior"), uses, uses_target=True, run=run)
-
-
-def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
-    params, (_, reparam) = params_of(trees, "dreambooth"), _how(config)
-    if reparam is not None:
-        params = merged(reparam, with_token(config, problem, params_of(trees, "source")), params)
-    return score_generator(config, problem, denoiser_score(config, problem, params, new_token=True))
 
 
 DREAMBOOTH = TransferMethod(
@@ -108,5 +89,5 @@ DREAMBOOTH = TransferMethod(
         prior_stage(config, problem),
         _dreambooth_stage(config, problem),
     ),
-    _generator,
+    adapted_generator("dreambooth", _adaptation),
 )

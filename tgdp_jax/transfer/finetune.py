@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-
-from tgdp_jax.transfer.adaptation import rival_stage
-from tgdp_jax.transfer.base import TransferMethod
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.transfer.adaptation import adaptation_stage, adapted_generator, all_weights
+from tgdp_jax.transfer.base import Stage, TransferMethod
 from tgdp_jax.transfer.cards import Card
-from tgdp_jax.transfer.source import network_generator, source_stage
+from tgdp_jax.transfer.source import source_stage
 
-finetune_stage = rival_stage("finetune", ("source",))
+
+def finetune_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    """Trains all weights of the source model on the target rows."""
+    return adaptation_stage("finetune", all_weights(config, problem))
+
 
 FINETUNE = TransferMethod(
     "finetune",
@@ -27,5 +31,5 @@ FINETUNE = TransferMethod(
     ),
     ("source", "rival"),
     lambda config, problem: (source_stage(config, problem), finetune_stage(config, problem)),
-    functools.partial(network_generator, stage="finetune"),
+    adapted_generator("finetune", all_weights),
 )

@@ -9,22 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
-
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import to_json
 from tgdp_jax.settings.training import RivalConfig
-from tgdp_jax.train.reparam import merged
-from tgdp_jax.train.session import Session
-from tgdp_jax.transfer.adaptation import fit_on_target, rival_uses, target_task
-from tgdp_jax.transfer.artefacts import params_of
-from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.adaptation import Adaptation, adaptation_stage, adapted_generator
+from tgdp_jax.transfer.base import Stage, TransferMethod
 from tgdp_jax.transfer.cards import Card
-from tgdp_jax.transfer.networks import denoiser_score
-from tgdp_jax.transfer.source import score_generator, source_stage
-
-Array = jax.Array
+from tgdp_jax.transfer.source import source_stage
 
 
 def lora_settings(config: TrainingConfig) -> RivalConfig:
@@ -32,20 +24,14 @@ def lora_settings(config: TrainingConfig) -> RivalConfig:
     return dataclasses.replace(config.rival, learning_rates=config.lora.learning_rates)
 
 
-def _lora_stage(config: TrainingConfig, problem: Problem) -> Stage:
-    settings, reparam = lora_settings(config), config.lora.make()
-
-    def run(key: Array, trees: Trees, session: Session) -> StageResult:
-        task, data = target_task(config, problem, reparam=reparam), problem.target.arrays(problem.conditional)
-        return fit_on_target(key, task, settings, data, session, base=params_of(trees, "source"), reparam=reparam)
-
-    uses = {**rival_uses(config, settings), "lora": to_json(config.lora)}
-    return Stage("lora", ("source",), uses, uses_target=True, run=run)
+def lora(config: TrainingConfig, problem: Problem) -> Adaptation:
+    """Adapters beside the source's kernels."""
+    return Adaptation(config, problem, lora_settings(config), config.lora.make())
 
 
-def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
-    params = merged(config.lora.make(), params_of(trees, "source"), params_of(trees, "lora"))
-    return score_generator(config, problem, denoiser_score(config, problem, params))
+def lora_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    """Trains adapters on the target rows."""
+    return adaptation_stage("lora", lora(config, problem), {"lora": to_json(config.lora)})
 
 
 LORA = TransferMethod(
@@ -63,6 +49,6 @@ LORA = TransferMethod(
         fails="a target that differs from the source by more than a change of low rank",
     ),
     ("source", "rival", "lora"),
-    lambda config, problem: (source_stage(config, problem), _lora_stage(config, problem)),
-    _generator,
+    lambda config, problem: (source_stage(config, problem), lora_stage(config, problem)),
+    adapted_generator("lora", lora),
 )

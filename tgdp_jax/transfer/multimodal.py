@@ -14,20 +14,14 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
-
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.settings.run import TrainingConfig
-from tgdp_jax.train.session import Session
-from tgdp_jax.transfer.adaptation import fit_on_target, rival_uses, target_task
-from tgdp_jax.transfer.artefacts import params_of
-from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.transfer.adaptation import Adaptation, adaptation_stage, adapted_generator, all_weights
+from tgdp_jax.transfer.base import Stage, TransferMethod
 from tgdp_jax.transfer.cards import Card
-from tgdp_jax.transfer.networks import denoiser_score
-from tgdp_jax.transfer.source import score_generator, source_stage
+from tgdp_jax.transfer.source import source_stage
 
-Array = jax.Array
 SOURCE, TARGET = "multimodal_source", "multimodal"
 
 
@@ -44,20 +38,13 @@ def _with_modalities(config: TrainingConfig) -> TrainingConfig:
     return dataclasses.replace(config, network=dataclasses.replace(config.network, kind="multimodal"))
 
 
+def _adaptation(config: TrainingConfig, problem: Problem) -> Adaptation:
+    return all_weights(_with_modalities(config), problem, source=SOURCE)
+
+
 def _stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
-    config = _with_modalities(config)
-
-    def run(key: Array, trees: Trees, session: Session) -> StageResult:
-        task, data = target_task(config, problem), problem.target.arrays(problem.conditional)
-        return fit_on_target(key, task, config.rival, data, session, base=params_of(trees, SOURCE))
-
-    source = source_stage(config, problem)._replace(name=SOURCE)
-    return source, Stage(TARGET, (SOURCE,), rival_uses(config, config.rival), uses_target=True, run=run)
-
-
-def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
-    config = _with_modalities(config)
-    return score_generator(config, problem, denoiser_score(config, problem, params_of(trees, TARGET)))
+    source = source_stage(_with_modalities(config), problem, name=SOURCE)
+    return source, adaptation_stage(TARGET, _adaptation(config, problem))
 
 
 MULTIMODAL = TransferMethod(
@@ -77,5 +64,5 @@ MULTIMODAL = TransferMethod(
     ),
     ("source", "rival"),
     _stages,
-    _generator,
+    adapted_generator(TARGET, _adaptation),
 )

@@ -15,13 +15,16 @@ import jax.numpy as jnp
 from tgdp_jax.data.mixture import ExactLogRatio
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
-from tgdp_jax.guidance import log_ratio_guidance
+from tgdp_jax.guidance import log_ratio_guidance, shrunk
+from tgdp_jax.nets.protocols import data_std
 from tgdp_jax.settings.run import TrainingConfig
-from tgdp_jax.settings.stored import network_uses, to_json
-from tgdp_jax.settings.training import GuidanceConfig
+from tgdp_jax.settings.stored import guidance_uses, network_uses, to_json
+from tgdp_jax.train.batches import cross_validation_rows
 from tgdp_jax.train.classifier import fit_log_ratio
+from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.guidance import FittedGuidance, GuidanceLoss, fit_guidance
 from tgdp_jax.train.session import Session
+from tgdp_jax.train.stacking import HeldOut, held_out_changes, held_out_gain, stacking_weights
 from tgdp_jax.transfer.artefacts import CleanRatio, NoisedRatio, params_of
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, Trees
 from tgdp_jax.transfer.heads import (
@@ -32,7 +35,7 @@ from tgdp_jax.transfer.heads import (
     pretrains,
     shared_variables,
 )
-from tgdp_jax.transfer.networks import denoiser_score
+from tgdp_jax.transfer.networks import denoiser, denoiser_score
 from tgdp_jax.transfer.pretrained import forward_process
 
 Array = jax.Array
@@ -98,12 +101,37 @@ def network_settings(config: TrainingConfig) -> dict[str, Any]:
     return {**network_uses(config), "head": to_json(config.head), "augment": config.augment}
 
 
-def ratio_result(fitted: FittedGuidance, consistency: tuple[float, ...]) -> StageResult:
+def ratio_result(
+    config: TrainingConfig, problem: Problem, trees: Trees, fitted: FittedGuidance, consistency: tuple[float, ...]
+) -> StageResult:
+    """What a stage leaves of a learned log h."""
     info = {
         "candidate_weights": {str(c): float(w) for c, w in zip(consistency, fitted.candidate_weights, strict=True)},
         "held_out_loss": [float(v) for v in fitted.held_out_loss],
     }
-    return StageResult(NoisedRatio(fitted.log_h.params, fitted.log_h.weights), fitted.history, info)
+    shrink = None
+    if config.guidance.shrink:
+        found = _out_of_fold(config, problem, trees, fitted.log_h)
+        shrink = stacking_weights(found)
+        info |= {"weights": shrink.tolist(), "held_out_gain": held_out_gain(found, shrink)}
+    return StageResult(NoisedRatio(fitted.log_h.params, fitted.log_h.weights, shrink), fitted.history, info)
+
+
+def _out_of_fold(config: TrainingConfig, problem: Problem, trees: Trees, log_h: EnsembleLogRatio) -> HeldOut:
+    """What guidance changes at rows that its network was not trained on; the clean ratio behind it has seen them."""
+    settings, target = config.guidance, domain_rows(problem)[1]
+    _, held = cross_validation_rows(target["x"], settings.folds)
+    folds = len(held.index)
+    source = denoiser_score(config, problem, params_of(trees, "source"))
+    return held_out_changes(
+        source,
+        [[log_ratio_guidance(log_h.of_fold(fold, folds))(source) for fold in range(folds)]],
+        target,
+        held,
+        forward_process(config),
+        num=settings.optimiser.validation_rows,
+        data_std=data_std(denoiser(config, problem)),
+    )
 
 
 def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
@@ -127,9 +155,9 @@ def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
             optimiser=settings.optimiser,
             session=session,
         )
-        return ratio_result(fitted, (0.0,))
+        return ratio_result(config, problem, trees, fitted, (0.0,))
 
-    uses = {"process": to_json(config.process), "guidance": _shared_settings(settings), **network_settings(config)}
+    uses = {"process": to_json(config.process), "guidance": _shared_settings(config), **network_settings(config)}
     return Stage("noisy_classifier", unique("source", *foundation_stages(config)), uses, uses_target=True, run=run)
 
 
@@ -138,10 +166,10 @@ def unique(*names: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _shared_settings(settings: GuidanceConfig) -> dict[str, Any]:
+def _shared_settings(config: TrainingConfig) -> dict[str, Any]:
     """The guidance settings that the noisy classifier depends on."""
-    names = ("draws", "features", "embedding", "folds", "optimiser")
-    return {name: to_json(getattr(settings, name)) for name in names}
+    names = ("draws", "features", "embedding", "folds", "optimiser", "shrink")
+    return {name: value for name, value in guidance_uses(config)["guidance"].items() if name in names}
 
 
 def guided_generator(stage: str) -> Callable[[TrainingConfig, Problem, Trees], ScoreGenerator]:
@@ -150,7 +178,8 @@ def guided_generator(stage: str) -> Callable[[TrainingConfig, Problem, Trees], S
     def generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
         log_h = noised_log_ratio(config, problem, trees, stage)
         guide = log_ratio_guidance(log_h, scale=config.guidance.scale, interval=config.guidance.interval)
-        score = guide(denoiser_score(config, problem, params_of(trees, "source")))
+        source = denoiser_score(config, problem, params_of(trees, "source"))
+        score = shrunk(guide(source), source, NoisedRatio.from_tree(trees[stage]).shrink)
         return ScoreGenerator(score, forward_process(config), problem.shape, config.sampling)
 
     return generator

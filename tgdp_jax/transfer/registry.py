@@ -16,8 +16,10 @@ from tgdp_jax.transfer.scratch import SCRATCH
 from tgdp_jax.transfer.self_supervised import SELF_SUPERVISED
 from tgdp_jax.transfer.sir import SIR
 from tgdp_jax.transfer.source import SOURCE
+from tgdp_jax.transfer.stacked import STACKED
 from tgdp_jax.transfer.textual_inversion import TEXTUAL_INVERSION
 from tgdp_jax.transfer.tgdp import TGDP
+from tgdp_jax.transfer.tgdp_denoising import TGDP_DENOISING
 
 ALL = "all"
 
@@ -26,6 +28,8 @@ METHODS: dict[str, TransferMethod] = {
     method.name: method
     for method in (
         TGDP,
+        TGDP_DENOISING,
+        STACKED,
         DISCRIMINATOR_GUIDANCE,
         FINETUNE,
         LORA,

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
-from tgdp_jax.transfer.adaptation import rival_stage
-from tgdp_jax.transfer.base import TransferMethod
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.transfer.adaptation import Adaptation, adaptation_stage
+from tgdp_jax.transfer.base import Stage, TransferMethod
 from tgdp_jax.transfer.cards import Card
 from tgdp_jax.transfer.source import network_generator
 
-_scratch_stage = rival_stage("scratch", ())
+
+def _scratch_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    # Fresh weights are no source to go back to, and those of several folds have no mean.
+    settings = dataclasses.replace(config.rival, shrink=False, finish="refit")
+    return adaptation_stage("scratch", Adaptation(config, problem, settings, source=None))
+
 
 SCRATCH = TransferMethod(
     "scratch",

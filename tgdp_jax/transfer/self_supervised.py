@@ -13,13 +13,13 @@ import functools
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.settings.run import TrainingConfig
-from tgdp_jax.transfer.adaptation import rival_stage
+from tgdp_jax.transfer.adaptation import adaptation_stage, adapted_generator, all_weights
 from tgdp_jax.transfer.base import Stage, TransferMethod
 from tgdp_jax.transfer.cards import Card
-from tgdp_jax.transfer.source import network_generator, source_stage
+from tgdp_jax.transfer.source import source_stage
 
 SOURCE, TARGET = "self_supervised_source", "self_supervised"
-_target_stage = rival_stage(TARGET, (SOURCE,))
+_adaptation = functools.partial(all_weights, source=SOURCE)
 
 
 def self_supervised(config: TrainingConfig) -> TrainingConfig:
@@ -36,7 +36,8 @@ def self_supervised(config: TrainingConfig) -> TrainingConfig:
 
 
 def _stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
-    return source_stage(self_supervised(config), problem, name=SOURCE), _target_stage(config, problem)
+    source = source_stage(self_supervised(config), problem, name=SOURCE)
+    return source, adaptation_stage(TARGET, _adaptation(config, problem))
 
 
 SELF_SUPERVISED = TransferMethod(
@@ -55,5 +56,5 @@ SELF_SUPERVISED = TransferMethod(
     ),
     ("source", "rival", "representation"),
     _stages,
-    functools.partial(network_generator, stage=TARGET),
+    adapted_generator(TARGET, _adaptation),
 )

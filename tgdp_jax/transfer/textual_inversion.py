@@ -11,45 +11,26 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
-
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.settings.run import TrainingConfig
-from tgdp_jax.settings.training import RivalConfig
-from tgdp_jax.train.reparam import Chosen, merged
-from tgdp_jax.train.session import Session
-from tgdp_jax.transfer.adaptation import fit_on_target, rival_uses, target_task
-from tgdp_jax.transfer.artefacts import params_of
-from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
+from tgdp_jax.train.reparam import Chosen
+from tgdp_jax.transfer.adaptation import Adaptation, adaptation_stage, adapted_generator
+from tgdp_jax.transfer.base import Stage, TransferMethod
 from tgdp_jax.transfer.cards import Card
-from tgdp_jax.transfer.networks import check_denoiser, denoiser_score, with_token
-from tgdp_jax.transfer.source import score_generator, source_stage
+from tgdp_jax.transfer.source import source_stage
 
-Array = jax.Array
 TOKEN = Chosen("(^|/)token/row$")
 
 
-def _settings(config: TrainingConfig) -> RivalConfig:
-    return dataclasses.replace(config.rival, learning_rates=config.textual_inversion.learning_rates)
+def inversion(config: TrainingConfig, problem: Problem) -> Adaptation:
+    """The embedding of a new token."""
+    settings = dataclasses.replace(config.rival, learning_rates=config.textual_inversion.learning_rates)
+    return Adaptation(config, problem, settings, TOKEN, new_token=True)
 
 
-def _inversion_stage(config: TrainingConfig, problem: Problem) -> Stage:
-    check_denoiser(config, problem, new_token=True)
-    settings = _settings(config)
-
-    def run(key: Array, trees: Trees, session: Session) -> StageResult:
-        task = target_task(config, problem, new_token=True, reparam=TOKEN)
-        base = with_token(config, problem, params_of(trees, "source"))
-        data = problem.target.arrays(problem.conditional)
-        return fit_on_target(key, task, settings, data, session, base=base, reparam=TOKEN)
-
-    return Stage("textual_inversion", ("source",), rival_uses(config, settings), uses_target=True, run=run)
-
-
-def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
-    base = with_token(config, problem, params_of(trees, "source"))
-    params = merged(TOKEN, base, params_of(trees, "textual_inversion"))
-    return score_generator(config, problem, denoiser_score(config, problem, params, new_token=True))
+def inversion_stage(config: TrainingConfig, problem: Problem) -> Stage:
+    """Trains the embedding on the target rows."""
+    return adaptation_stage("textual_inversion", inversion(config, problem))
 
 
 TEXTUAL_INVERSION = TransferMethod(
@@ -67,6 +48,6 @@ TEXTUAL_INVERSION = TransferMethod(
         fails="a target that the source model can not make whatever it is conditioned on",
     ),
     ("source", "rival", "textual_inversion"),
-    lambda config, problem: (source_stage(config, problem), _inversion_stage(config, problem)),
-    _generator,
+    lambda config, problem: (source_stage(config, problem), inversion_stage(config, problem)),
+    adapted_generator("textual_inversion", inversion),
 )

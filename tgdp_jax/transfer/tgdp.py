@@ -67,7 +67,7 @@ def guidance_stage(config: TrainingConfig, problem: Problem) -> Stage:
             optimiser=settings.optimiser,
             session=session,
         )
-        return ratio_result(fitted, settings.consistency)
+        return ratio_result(config, problem, trees, fitted, settings.consistency)
 
     uses = {"process": to_json(config.process), **guidance_uses(config), **network_settings(config)}
     return Stage("guidance", needs, uses, uses_target=True, run=run)

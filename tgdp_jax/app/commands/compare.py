@@ -20,6 +20,7 @@ from tgdp_jax.app.console import Display, print_line, print_table
 from tgdp_jax.app.folder import check_folder, check_still_there, claim_folder, locked
 from tgdp_jax.app.identity import file_digests, problem_identity
 from tgdp_jax.app.journal import Journal
+from tgdp_jax.app.logs import check_trackers, numbers
 from tgdp_jax.app.report import html
 from tgdp_jax.app.report.ranks import LEVEL, MIN_SEEDS
 from tgdp_jax.data.arrays import read_rows
@@ -56,14 +57,15 @@ def compare(
     """
     for name in config.methods:
         choose("method", name, METHODS)
+    check_trackers(engine.log)
     problems = _problems(config)
     check_denoiser(config, _first(config, problems))  # says what does not fit before anything is written
     home = out, "compare", config, file_digests(config)
     check_folder(*home, resume=engine.resume)
-    with locked(out):
+    with locked(out), closing(Journal(out, log=engine.log, settings=to_json(config))) as journal:
         claim_folder(*home, resume=engine.resume)
-        cells, warnings = _fill(config, problems, out, engine, stages or out / "checkpoints")
-        _report(config, problems, cells, warnings, out)
+        cells, warnings = _fill(config, problems, out, engine, stages or out / "checkpoints", journal)
+        _report(config, problems, cells, warnings, out, journal)
 
 
 def _problems(config: CompareConfig) -> Problems:
@@ -93,13 +95,13 @@ def _names(config: CompareConfig, problems: Problems) -> list[str]:
 
 
 def _fill(
-    config: CompareConfig, problems: Problems, out: Path, engine: EngineConfig, stages: Path
+    config: CompareConfig, problems: Problems, out: Path, engine: EngineConfig, stages: Path, journal: Journal
 ) -> tuple[Cells, list[str]]:
     """All cells, from their files where they are finished, and the warnings among them."""
     todo = [(method, n, seed) for n, seed in _grid(config) for method in _names(config, problems)]
     cells: Cells = {}
     identity = problem_identity(config.problem)  # of files read whole: once for all cells
-    with Display(quiet=engine.quiet) as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
+    with Display(quiet=engine.quiet) as display:
         display.say(f"devices: {describe()}")
         for note in _first(config, problems).notes:
             display.say(note)
@@ -128,7 +130,9 @@ def _fill(
     return cells, warnings
 
 
-def _report(config: CompareConfig, problems: Problems, cells: Cells, warnings: list[str], out: Path) -> None:
+def _report(
+    config: CompareConfig, problems: Problems, cells: Cells, warnings: list[str], out: Path, journal: Journal
+) -> None:
     """Writes the page, the pictures and metrics.json, and prints the table."""
     seeds = range(config.seeds)
     found = summarise(cells, config.n_targets, seeds, _names(config, problems))
@@ -155,7 +159,9 @@ def _report(config: CompareConfig, problems: Problems, cells: Cells, warnings: l
     )
     check_still_there(out)
     html.write(out / "report.html", page)
-    pages.write_pictures(out / "pictures", pictures)
+    drawn = pages.write_pictures(out / "pictures", pictures)
+    rows = {f"{r.name}, {r.group} target rows": {k: c.value for k, c in r.cells.items()} for r in found.rows}
+    journal.finish(numbers(rows), drawn)
     write_json(out / "metrics.json", _record(cells, found))
     if not is_primary():
         return

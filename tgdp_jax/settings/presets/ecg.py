@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from tgdp_jax.settings.methods import LoraConfig, StackedConfig
 from tgdp_jax.settings.networks import HeadConfig, NetworkConfig
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.sampling import SamplingConfig
@@ -26,6 +27,7 @@ class EcgTrainingConfig(TrainingConfig):
     rival: RivalConfig = RivalConfig(
         learning_rates=(5e-4, 2e-3),
         folds=2,
+        shrink=False,  # a second pass through a network of this size doubles the time that a sample takes
         optimiser=OptimiserConfig(
             steps=500,
             batch_size=16,
@@ -36,6 +38,7 @@ class EcgTrainingConfig(TrainingConfig):
             validation_rows=128,
         ),
     )
+    lora: LoraConfig = LoraConfig(learning_rates=(1e-3, 1e-2))
     # From a classifier of diagnoses its cross-entropy is 0.49 instead of 0.54 nats (ecg-sim, 50 records, seed 0).
     classifier: ClassifierConfig = ClassifierConfig(
         folds=2,
@@ -43,6 +46,7 @@ class EcgTrainingConfig(TrainingConfig):
         pretrain=True,
         optimiser=OptimiserConfig(steps=200, batch_size=32, learning_rate=1e-3, steps_per_launch=10, patience=50),
     )
+    stacked: StackedConfig = StackedConfig(members=("lora", "tgdp_denoising"))
     # Consistency is a mean over thousands of numbers: only with such a weight does it count beside the ratio's term.
     guidance: GuidanceConfig = GuidanceConfig(
         consistency=(3e5,),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tgdp_jax.settings.methods import GanConfig, LoraConfig, TextualInversionConfig
+from tgdp_jax.settings.methods import GanConfig, LoraConfig, StackedConfig, TextualInversionConfig
 from tgdp_jax.settings.networks import NetworkConfig
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.sampling import SamplingConfig
@@ -34,6 +34,7 @@ class ImageTrainingConfig(TrainingConfig):
     rival: RivalConfig = RivalConfig(
         learning_rates=(3e-4,),
         folds=3,
+        shrink=False,  # a second pass through a network of this size doubles the time that a sample takes
         optimiser=OptimiserConfig(
             steps=600,
             batch_size=64,
@@ -51,6 +52,7 @@ class ImageTrainingConfig(TrainingConfig):
         regularisers=("mixup", "noise_0.3"),
         optimiser=OptimiserConfig(steps=400, batch_size=64, learning_rate=1e-3, steps_per_launch=25, patience=150),
     )
+    stacked: StackedConfig = StackedConfig(members=("lora", "tgdp_denoising"))
     guidance: GuidanceConfig = GuidanceConfig(
         consistency=(300.0,),
         features=(128,),

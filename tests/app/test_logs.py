@@ -71,7 +71,7 @@ def test_a_run_is_logged_and_its_bits_do_not_depend_on_it(tmp_path, monkeypatch)
 
     monkeypatch.setitem(sys.modules, "tgdp_jax.app.logs.wandb_runs", SimpleNamespace(WeightsAndBiases=Broken))
     monkeypatch.setitem(sys.modules, "wandb", ModuleType("wandb"))
-    words = ("run", "gaussians", "--num-source", "200", "--n-target", "8", "--method", "finetune", *tiny.OPTIONS)
+    words = ("run", "gaussians", "--num-source", "200", "--n-target", "8", "--method", "scratch", *tiny.OPTIONS)
     call(*words, "--out", tmp_path / "plain")
     err = call(*words, "--log", "jsonl,wandb", "--out", tmp_path / "logged")[1]
     assert err.count("--log wandb failed (no route): the run goes on without it") == 1
@@ -79,11 +79,11 @@ def test_a_run_is_logged_and_its_bits_do_not_depend_on_it(tmp_path, monkeypatch)
     np.testing.assert_array_equal(plain, logged)
     found = lines(tmp_path / "logged")
     curves = {line["name"] for line in found if line["event"] == "curve"}
-    assert "source/fit" in curves and any(name.startswith("finetune/") for name in curves)
-    assert found[0]["settings"]["method"] == "finetune"
+    assert any(name.startswith("scratch/") for name in curves)
+    assert found[0]["settings"]["method"] == "scratch"
     (metrics,) = (line["metrics"] for line in found if line["event"] == "metrics")
     stored = json.loads((tmp_path / "logged/metrics.json").read_text())["metrics"]
-    assert metrics["finetune/sw2"] == stored["finetune"]["sw2"][0]
+    assert metrics["scratch/sw2"] == stored["scratch"]["sw2"][0]
     (pictures,) = (line["pictures"] for line in found if line["event"] == "pictures")
     assert pictures and all((tmp_path / "logged" / name).is_file() for name in pictures)
 

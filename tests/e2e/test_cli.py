@@ -159,6 +159,7 @@ def test_unknown_names_are_refused_with_the_list_before_anything_is_made(tmp_pat
             "source.optimiser.batch-size is 2147483648: give a number below",
         ),
         (("--num-source", "9" * 400), "give a number below 2^31"),
+        (("--sampling.steps", "1000000000"), "sampling.steps is 1000000000: give at most 100000"),
         (("--network.depth", "1001"), "depth is 1001: give at most 1000 layers"),
         (("--network.sssd.layers", "1001"), "layers is 1001: give at most 1000 layers"),
         (("--dim", "0"), "dim is 0"),

@@ -160,10 +160,15 @@ def given_rows(
     Raises:
       UserError: bad values, a dict without rows, or columns that do not fit.
     """
-    return _rows_of({n: _in_memory(rows, names[n]) for n, rows in given.items()}, columns, label, conditional)
+    return _rows_of({n: in_memory(rows, names[n]) for n, rows in given.items()}, columns, label, conditional)
 
 
-def _in_memory(rows: Any, what: str) -> Data | Table:
+def in_memory(rows: Any, what: str) -> Data | Table:
+    """Rows in memory, checked but not scaled, or a DataFrame whose columns have names.
+
+    Raises:
+      UserError: bad values, a dict without rows, or columns of one name.
+    """
     pandas = sys.modules.get("pandas")  # who passes one has imported it
     if pandas is not None and isinstance(rows, pandas.DataFrame):
         names = [str(name) for name in rows.columns]

@@ -24,14 +24,13 @@ import optax
 
 from tgdp_jax import losses
 from tgdp_jax.data.augment import Augmentation
-from tgdp_jax.data.copies import copy_groups
 from tgdp_jax.density_ratio import pooled_log_weights, self_normalise
 from tgdp_jax.errors import UserError, named_or_own
 from tgdp_jax.guidance import grad_log_ratio
 from tgdp_jax.nets.protocols import check_call, first_labels
 from tgdp_jax.prediction import as_score
 from tgdp_jax.sde import SDE
-from tgdp_jax.train.batches import Rows, as_rows, draw_rows, fold_rows, num_folds, stratified_times
+from tgdp_jax.train.batches import Rows, as_rows, cross_validation_rows, draw_rows, stratified_times
 from tgdp_jax.train.denoising import held_out_rows, noised_rows
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.fit import Task, candidate_weights, fit
@@ -233,12 +232,10 @@ def fit_guidance(
     optimiser = as_config(optimiser, OPTIMISER)
     source, target = as_rows(source), as_rows(target)
     n, m = len(target["x"]), len(source["x"])
-    groups = copy_groups(np.asarray(target["x"]))
-    folds = num_folds(folds, len(np.unique(groups)))
+    split = cross_validation_rows(target["x"], folds)
+    folds = len(split[0].index)
     count = len(consistency) * folds
-    train, held = jax.tree.map(
-        lambda a: jnp.tile(a, (len(consistency),) + (1,) * (a.ndim - 1)), fold_rows(groups, folds, seed=0)
-    )
+    train, held = jax.tree.map(lambda a: jnp.tile(a, (len(consistency),) + (1,) * (a.ndim - 1)), split)
     members = {
         "target_train": train,
         "target_held": held,

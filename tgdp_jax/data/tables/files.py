@@ -7,8 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tgdp_jax.data.tables.arrow_files import dataset_files, read_dataset, read_parquet
 from tgdp_jax.data.tables.csv_file import read_csv
 from tgdp_jax.data.tables.encode import Table
@@ -58,12 +56,14 @@ def check_packages(ending: str, what: str) -> None:
         raise UserError(f"{what} needs other packages: pip install 'tgdp-jax[tables]'")
 
 
-def write_table(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+def write_table(path: Path, columns: Mapping[str, Any]) -> None:
     """Writes columns [N] by name to a .csv or .parquet file, atomically.
 
     Raises:
+      UserError: a package is missing.
       FileError: the place can not be written or is full.
     """
+    check_packages(path.suffix, str(path))
     import pandas
 
     frame = pandas.DataFrame(dict(columns))

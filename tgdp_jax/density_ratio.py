@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import optimize, stats
 
 Array = jax.Array
 
@@ -47,6 +46,8 @@ def pooled_log_weights(log_r: Array) -> tuple[Array, Array]:
 
 def auc(target_logit: Any, source_logit: Any) -> float:
     """Area under the ROC curve: P(target logit > source logit), ties counting one half (Mann-Whitney)."""
+    from scipy import stats  # late: options need not wait for it
+
     target, source = np.asarray(target_logit, np.float64), np.asarray(source_logit, np.float64)
     return float(stats.mannwhitneyu(target, source).statistic / (target.size * source.size))
 
@@ -65,6 +66,8 @@ def shrinkage(target_logit: Array, source_logit: Array) -> float:
 
     def loss(s: Any) -> float:
         return float(cross_entropy(s * target_logit, s * source_logit))
+
+    from scipy import optimize
 
     best: Any = optimize.minimize_scalar(loss, bounds=(0.0, 1.0), method="bounded")
     return float(best.x) if 2 * len(target_logit) * (loss(1.0) - best.fun) > 1.0 else 1.0

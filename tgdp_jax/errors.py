@@ -51,18 +51,26 @@ def _is_full(error: BaseException, code: int) -> bool:
     return getattr(error, "errno", None) == code or os.strerror(code) in str(error)
 
 
-# What the compiler, the system, C++, the threads' library and the loader say where no more memory is to be had.
+# What the compiler, the system, C++, the threads' libraries and the loader say where no more memory is to be had.
 _NO_MEMORY = (
     *("RESOURCE_EXHAUSTED", "Out of memory", os.strerror(errno.ENOMEM), "bad_alloc", "can't start new thread"),
-    "failed to map segment",
+    *("pthread_create", "failed to map segment"),
 )
+MORE_MEMORY = (
+    "leave more of it to this process, or ask for fewer samples, a smaller --sampling.chunk or smaller networks"
+)
+
+
+def says_no_memory(text: str) -> bool:
+    """Whether this is how a library says that memory ran out."""
+    return any(words in text for words in _NO_MEMORY)
 
 
 def out_of_memory(error: BaseException | None) -> bool:
     """Whether this error says that memory ran out, or one that it came of, whoever raised them."""
     if error is None or any(_is_full(error, code) for code in _FULL):
         return False
-    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+    if isinstance(error, MemoryError) or says_no_memory(str(error)):
         return True
     return out_of_memory(error.__cause__ or error.__context__)
 
@@ -76,10 +84,7 @@ def explained() -> Iterator[None]:
         raise
     except Exception as error:
         if out_of_memory(error):
-            raise UserError(
-                f"out of memory ({first_line(error)}): leave more of it to this process, or ask for fewer samples, a "
-                "smaller --sampling.chunk or smaller networks"
-            ) from error
+            raise UserError(f"out of memory ({first_line(error)}): {MORE_MEMORY}") from error
         # Known by name: Flax takes long to import, and few commands need it.
         if type(error).__name__ not in ("ScopeParamNotFoundError", "ScopeParamShapeError"):
             raise
@@ -155,15 +160,18 @@ def takes(fn: Callable[..., Any], count: int) -> bool:
 
 
 def check_finite(value: Any, name: str = "") -> None:
-    """Refuses NaN and infinity in a number, or anywhere in tuples and dataclasses of settings.
+    """Refuses NaN, infinity and integers beyond 32 bits, also anywhere in tuples and dataclasses of settings.
 
-    Files of settings are JSON, which has neither: a folder that was made with them could not be continued.
+    Files of settings are JSON, which has neither NaN nor infinity: a folder that was made with them could not be
+    continued. Compiled programs count in 32 bits, seeds without a sign, which are checked where they are given.
 
     Raises:
       UserError: there is one, with its option.
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{name} is {value}: give a finite number")
+    if type(value) is int and abs(value) >= 2**31 and not name.endswith("seed"):
+        raise UserError(f"{name} is {value}: give a number below 2^31")
     if isinstance(value, (tuple, list)):
         for part in value:
             check_finite(part, name)

@@ -7,7 +7,7 @@ import pytest
 
 from tests import tiny
 from tgdp_jax.app.cli import main
-from tgdp_jax.app.help import CHOICES, SECTIONS
+from tgdp_jax.app.help import CHOICES, sections
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig
 from tgdp_jax.transfer import METHODS
 
@@ -47,7 +47,7 @@ def test_every_choice_is_an_option():
                 yield from options(hint, f"{path}{name}.")
 
     known = {name for kind in (RunConfig, CompareConfig, ProbeConfig) for name in options(kind)}
-    assert set(CHOICES) <= known and known >= SECTIONS
+    assert set(CHOICES) <= known and known >= sections()
 
 
 # A setting of each section whose change shows in what a stage depends on.
@@ -75,7 +75,7 @@ def test_a_method_depends_on_the_settings_that_it_names_and_on_no_others(name):
     def identity(config):
         return [(stage.name, stage.uses) for stage in method.stages(config, problem)]
 
-    assert set(CHANGED) == SECTIONS and set(method.settings) <= SECTIONS
+    assert set(CHANGED) == sections() and set(method.settings) <= sections()
     before, moved = identity(tiny.TRAINING), set()
     for section, change in CHANGED.items():
         part = dataclasses.replace(getattr(tiny.TRAINING, section), **change)

@@ -1,9 +1,8 @@
-"""Training curves on disk: every step once, whole lines, and TensorBoard's files where asked for."""
+"""Training curves on disk: every step once, and whole lines."""
 
 import errno
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -102,35 +101,3 @@ def test_a_full_disk_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(UserError, match=r"train\.jsonl can not be written .* free some space"):
         log("fit", row(10))
-
-
-def test_tensorboard_gets_every_number_at_its_step(tmp_path):
-    pytest.importorskip("tensorboardX")
-    from tensorboardX.event_file_writer import EventFileWriter  # noqa: F401
-    from tensorboardX.proto.event_pb2 import Event
-
-    journal = Journal(tmp_path, tensorboard=True)
-    log = journal.stage("source")
-    for step in (10, 20):
-        log("fit", row(step, step / 8))
-    journal.close()
-    assert len(lines(tmp_path)) == 2
-    (path,) = (tmp_path / "tensorboard" / "source" / "fit").iterdir()
-    content, found, at = path.read_bytes(), [], 0
-    while at < len(content):
-        # A record: length [8 bytes], its checksum [4], an event, its checksum [4].
-        size = int.from_bytes(content[at : at + 8], "little")
-        event = Event.FromString(content[at + 12 : at + 12 + size])
-        found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
-        at += 16 + size
-    assert found == [
-        *(("loss", 10, 1.25), ("validation", 10, 0.625)),
-        *(("loss", 20, 2.5), ("validation", 20, 1.25)),
-    ]
-
-
-def test_tensorboard_without_its_package_is_refused_at_once(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(UserError, match=r"--tensorboard needs another package: pip install 'tgdp-jax\[tensorboard\]'"):
-        Journal(tmp_path, tensorboard=True)
-    Journal(tmp_path)

@@ -89,7 +89,7 @@ def test_between_gaussians_the_stack_that_rows_choose_is_the_targets_score():
     goal = means["source"] + 0.6 * (means["a"] - means["source"]) + 0.3 * (means["b"] - means["source"])
     source, a, b = (ExactScore(single_gaussian(mean, 0.3), SDE) for mean in means.values())
     rows, _ = draw(single_gaussian(goal, 0.3), 2000, seed=0)
-    _, held = fold_rows(len(rows), 2, seed=0)
+    _, held = fold_rows(np.arange(len(rows)), 2, seed=0)
     found = held_out_changes(
         source, [[a, a], [b, b]], {"x": jnp.asarray(rows, jnp.float32)}, held, SDE, num=4000, data_std=1.0
     )

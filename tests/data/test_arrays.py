@@ -123,10 +123,15 @@ def test_pickled_arrays_are_never_opened(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_single_array_is_refused_with_the_remedy(tmp_path):
-    np.save(tmp_path / "a.npy", np.ones((5, 2)))
+def test_a_single_array_is_read_from_npy_and_refused_under_another_name(tmp_path):
+    x = np.random.default_rng(0).normal(size=(5, 2))
+    np.save(tmp_path / "a.npy", x)
+    data = read_rows(tmp_path / "a.npy")
+    np.testing.assert_array_equal(data.x, x.astype(np.float32))
+    assert data.y is None
+    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
     with pytest.raises(UserError, match=r"a single array: save rows with numpy\.savez"):
-        read_rows(tmp_path / "a.npy")
+        read_rows(tmp_path / "a.npz")
 
 
 def test_a_file_without_x_says_what_it_holds(tmp_path):

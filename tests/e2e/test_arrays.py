@@ -206,3 +206,39 @@ def test_bad_files_can_not_be_diagnosed(files, content, message):
         np.savez(target, **content)
     said = refused("diagnose", "--source", files / "source.npz", "--target", target, "--out", files / "d.json")
     assert message in said and not (files / "d.json").exists()
+
+
+# Tables
+
+
+def test_a_table_gives_a_table_of_samples(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, rows in (("source", 200), ("target", 30)):
+        lines = [f"{a:.4f},{rng.choice(['red', 'blue'])},{rng.choice(['cat', 'dog'])}" for a in rng.normal(size=rows)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["length,colour,kind", *lines]) + "\n")
+    out, files = tmp_path / "run", ("--source", tmp_path / "source.csv", "--target", tmp_path / "target.csv")
+    words = ("run", "arrays", *files, "--label", "kind", "--conditional", "--method", "sir", "--n-target", "8")
+    call(*words, *tiny.OPTIONS, "--out", out)
+    samples = (out / "samples.csv").read_text().splitlines()
+    assert samples[0] == "length,colour,kind" and len(samples) == 1 + tiny.NUM
+    # This method draws source rows.
+    known = {tuple(line.split(",")) for line in (tmp_path / "source.csv").read_text().splitlines()[1:]}
+    drawn = {(f"{float(a):.4f}", *others) for a, *others in (line.split(",") for line in samples[1:])}
+    assert drawn <= known
+    (out / "samples.csv").unlink()
+    assert "damaged or gone: samples.csv" in call(*words, *tiny.OPTIONS, "--out", out)[1]
+    assert (out / "samples.csv").read_text().splitlines() == samples
+    call("sample", out, "--num", "5", "--out", tmp_path / "more.csv")
+    assert (tmp_path / "more.csv").read_text().splitlines() == samples[:6]
+    assert "belongs to the run" in refused("sample", out, "--out", out / "samples.csv")
+    assert "has no column 'size'" in refused(*words, "--columns", "length,size")
+
+
+def test_samples_of_arrays_as_a_table_have_numbered_columns(files):
+    call(*command(files, "--method", "kde", "--n-target", "8", "--out", files / "run"))
+    call("sample", files / "run", "--num", "3", "--out", files / "more.csv")
+    head, *rows = (files / "more.csv").read_text().splitlines()
+    assert head == "x1,x2" and not (files / "run/samples.csv").exists()
+    np.testing.assert_allclose(
+        [[float(n) for n in row.split(",")] for row in rows], read(files / "run/samples.npz")["x"][:3], rtol=1e-6
+    )

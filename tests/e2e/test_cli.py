@@ -143,6 +143,15 @@ def test_unknown_names_are_refused_with_the_list_before_anything_is_made(tmp_pat
     [
         (("--seed", "-1"), "seed is -1"),
         (("--seed", str(2**32)), "must lie in 0..2^32-1"),
+        (("--source-seed", "-3"), "source-seed is -3: it must lie in 0..2^32-1"),
+        (
+            ("--source.optimiser.batch-size", str(2**31)),
+            "source.optimiser.batch-size is 2147483648: give a number below",
+        ),
+        (("--num-source", "9" * 400), "give a number below 2^31"),
+        (("--sampling.steps", "1000000000"), "sampling.steps is 1000000000: give at most 100000"),
+        (("--network.depth", "1001"), "depth is 1001: give at most 1000 layers"),
+        (("--network.sssd.layers", "1001"), "layers is 1001: give at most 1000 layers"),
         (("--dim", "0"), "dim is 0"),
         (("--variance", "0"), "variance is 0"),
         (("--n-target", "1"), "n-target is 1"),
@@ -213,7 +222,7 @@ def test_memory_that_runs_out_is_no_traceback(monkeypatch):
         raise MemoryError("Unable to allocate 800 TiB")
 
     monkeypatch.setattr(run_command, "run", run)
-    assert refused("run", "gaussians").startswith("out of memory (Unable to allocate 800 TiB): ask for fewer samples")
+    assert refused("run", "gaussians").startswith("out of memory (Unable to allocate 800 TiB): leave more of it")
 
 
 @pytest.mark.parametrize(

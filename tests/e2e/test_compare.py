@@ -14,7 +14,9 @@ from tests import tiny
 from tests.e2e.tools import LEFT, PowerCut, call, contents, read, refused, snapshot, stages, strict_json, without_times
 from tgdp_jax.app.cli import main
 from tgdp_jax.app.commands import cell as cell_command
+from tgdp_jax.app.commands import compare as compare_command
 from tgdp_jax.data.problem import Problem
+from tgdp_jax.data.registry import load_problem
 from tgdp_jax.settings.run import CompareConfig
 from tgdp_jax.settings.stored import from_json
 from tgdp_jax.transfer import METHODS
@@ -281,11 +283,31 @@ def test_a_comparison_is_not_a_run(folder, tmp_path):
         (("--n-targets", "4,1"), "n-target is 1: at least 2"),
         (("--n-targets", "4,200000"), "n-target is 200000 but only"),
         (("--seeds", "0"), "seeds is 0: at least 1"),
+        (("--seeds", "1000000000"), "seeds is 1000000000: every method is trained at each, give at most 10000"),
     ],
 )
 def test_impossible_comparisons_are_refused_before_anything_is_made(tmp_path, options, message):
     assert message in refused(*BASE, *options, "--out", tmp_path / "comparison")
     assert not list(tmp_path.iterdir())
+
+
+def test_problems_are_made_as_they_are_needed(tmp_path, monkeypatch):
+    made = []
+
+    def load(config, *, n_target, seed, source_seed):
+        made.append((n_target, seed))
+        return load_problem(config, n_target=n_target, seed=seed, source_seed=source_seed)
+
+    def cut(config, problem, identity, method, seed, *rest):
+        if seed == 1:
+            raise PowerCut
+        return {"metrics": {}, "warnings": [], "parameters": 0, "trained_parameters": 0}
+
+    monkeypatch.setattr(compare_command, "load_problem", load)
+    monkeypatch.setattr(compare_command, "fill_cell", cut)
+    with pytest.raises(PowerCut):
+        call(*BASE, "--methods", "kde", "--n-targets", "4,8", "--seeds", "9", "--out", tmp_path / "c")
+    assert made == [(4, 0), (8, 0), (4, 1)]
 
 
 def test_repetitions_in_a_list_count_once(tmp_path):

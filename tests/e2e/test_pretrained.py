@@ -1,5 +1,10 @@
 """A U-Net of diffusers as the source model, from the command line."""
 
+import dataclasses
+import shutil
+from pathlib import Path
+
+import jax
 import numpy as np
 import pytest
 
@@ -7,6 +12,7 @@ from tests import tiny
 from tests.e2e.tools import call, read, refused, strict_json
 from tests.interop.models import model
 from tgdp_jax.interop import save_unet
+from tgdp_jax.transfer.pretrained import pretrained_model
 
 pytestmark = pytest.mark.usefixtures("light_features")
 RUN = ("run", "digits", "--method", "finetune", "--n-target", "12", *tiny.OPTIONS)
@@ -47,6 +53,26 @@ def test_weights_that_changed_make_another_run(folder, tmp_path):
     content[-1] ^= 1
     weights.write_bytes(content)
     assert "pretrained file have changed" in refused("run", "digits", *options)
+
+
+def test_a_model_that_was_replaced_is_loaded_anew(tmp_path, monkeypatch):
+    def loaded(place):
+        found = pretrained_model(dataclasses.replace(tiny.TRAINING, pretrained=place))
+        assert found is not None
+        return jax.tree.leaves(found.variables)[0]
+
+    first, second = (model("no attention, odd layers", seed=seed) for seed in (0, 1))
+    expected = [np.asarray(jax.tree.leaves(net.variables)[0]) for net in (first, second)]
+    save_unet(tmp_path / "a" / "net", first)
+    save_unet(tmp_path / "b" / "net", second)
+    monkeypatch.chdir(tmp_path / "a")
+    np.testing.assert_array_equal(loaded(Path("net")), expected[0])
+    # The same name in another folder, and other files of the same name.
+    monkeypatch.chdir(tmp_path / "b")
+    np.testing.assert_array_equal(loaded(Path("net")), expected[1])
+    shutil.rmtree(tmp_path / "b" / "net")
+    save_unet(tmp_path / "b" / "net", first)
+    np.testing.assert_array_equal(loaded(Path("net")), expected[0])
 
 
 def test_what_does_not_fit_is_refused(folder, tmp_path):

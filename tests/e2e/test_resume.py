@@ -35,9 +35,10 @@ SMALL_STAGES = tuple(
     )
     for option in (f"--{name}.steps", STEPS, f"--{name}.steps-per-launch", 2)
 )
-RUN = (*GAUSSIANS, *SMALL_STAGES)
+# The cycle term adds the noisy classifier: with it a run has every stage of the guided methods.
+RUN = (*GAUSSIANS, *SMALL_STAGES, "--guidance.cycle", "0.1")
 ALWAYS, NEVER = ("--checkpoint-seconds", "0"), ("--checkpoint-seconds", "1e9")
-STAGES = ("source", "classifier", "guidance")
+STAGES = ("source", "classifier", "noisy_classifier", "guidance")
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -135,7 +136,7 @@ def deaths(stages: tuple[str, ...], seed: int, num: int) -> list[Deed]:
 def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(nursery, whole, tmp_path):
     folder = tmp_path / "run"
     command = (*RUN, *ALWAYS, "--out", folder)
-    ways, reached = deaths(STAGES, seed=3, num=10), []
+    ways, reached = deaths(STAGES, seed=3, num=12), []
     assert {"late" if deed.after_ms else deed.point for deed in ways} == {"report", "save", "late", "finish", "discard"}
     for deed in ways:
         code, _, err = nursery.run(*command, deed=deed)
@@ -146,7 +147,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(nursery
     code, _, err = nursery.run(*command)
     assert code == 0, err
     assert_same_end(folder, whole)
-    assert len(reached) == 10 and set(reached) >= {0, 1, 2}, "the kills did not hit every stage"
+    assert len(reached) == 12 and set(reached) >= {0, 1, 2, 3}, "the kills did not hit every stage"
 
 
 @pytest.mark.slow
@@ -178,6 +179,31 @@ def test_two_players_go_on_where_they_were(nursery, tmp_path):
     assert_same_end(folder, whole)
 
 
+@pytest.mark.slow
+def test_a_comparison_that_is_killed_again_and_again_ends_as_its_runs_do(nursery, whole, whole_finetune, tmp_path):
+    folder = tmp_path / "comparison"
+    options = RUN[RUN.index("8") + 1 :]
+    cells = ("--methods", "finetune,tgdp", "--n-targets", "8", "--seeds", "1")
+    command = ("compare", "gaussians", "--num-source", "200", *options, *cells, *ALWAYS, "--out", folder)
+    # In the order of the work; the last cell is that of fresh data.
+    for deed, finished in (
+        (Deed("finetune", 2, "save"), 0),
+        (Deed("", 0, "sampling"), 0),
+        (Deed("noisy_classifier", 6, "save"), 1),
+        (Deed("guidance", 0, "finish"), 1),
+        (Deed("", 0, "page"), 3),
+    ):
+        code, _, err = nursery.run(*command, deed=deed)
+        assert code == -signal.SIGKILL, err
+        assert len(list((folder / "cells").glob("*.json"))) == finished and not (folder / "report.html").exists()
+    code, _, err = nursery.run(*command)
+    assert code == 0, err
+    assert digests(folder) == digests(whole) | digests(whole_finetune)
+    for method, run in (("tgdp", whole), ("finetune", whole_finetune)):
+        drawn = read(folder / "samples" / f"{method}-n8-seed0.npz")["x"]
+        np.testing.assert_array_equal(drawn, read(run / "samples.npz")["x"])
+
+
 def test_a_run_goes_on_from_its_last_checkpoint_and_not_from_the_start(nursery, tmp_path):
     folder = tmp_path / "run"
     command = (*RUN, *ALWAYS, "--out", folder)
@@ -201,7 +227,12 @@ def test_a_run_goes_on_from_its_last_checkpoint_and_not_from_the_start(nursery, 
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_from_there(nursery, whole, tmp_path):
     folder = tmp_path / "run"
     command = (*RUN, *NEVER, "--out", folder)
-    ways = (("source", 6, "SIGTERM", 143), ("classifier", 10, "SIGINT", 130), ("guidance", 4, "SIGINT", 130))
+    ways = (
+        ("source", 6, "SIGTERM", 143),
+        ("classifier", 10, "SIGINT", 130),
+        ("noisy_classifier", 2, "SIGTERM", 143),
+        ("guidance", 4, "SIGINT", 130),
+    )
     for stage, step, by, expected in ways:
         code, out, err = nursery.run(*command, deed=Deed(stage, step, "report", by))
         assert code == expected and out == "" and "Traceback" not in err, err
@@ -216,7 +247,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_from_there(nursery, whole
     assert_same_end(folder, whole)
     # Each stage was taken up once, after the step where it had been left.
     starts = [row["step"] for row in rows(folder) if row["steps_per_second"] is None]
-    assert len(starts) == 6 and starts[::2] == [2, 2, 2] and all(step > 2 for step in starts[1::2])
+    assert len(starts) == 8 and starts[::2] == [2, 2, 2, 2] and all(step > 2 for step in starts[1::2])
 
 
 @pytest.mark.parametrize(("point", "by", "expected"), [("sampling", "SIGINT", 130), ("page", "SIGTERM", 143)])
@@ -230,7 +261,7 @@ def test_a_run_that_is_asked_to_stop_after_training_trains_nothing_again(nursery
     assert err.splitlines()[-1] == "tgdp: stopped; what is finished is kept; run the same command again to go on"
     assert not (folder / "metrics.json").exists() and not list(folder.rglob("*.part*"))
     code, _, err = nursery.run(*command)
-    assert code == 0 and err.count("already finished, loaded") == 3
+    assert code == 0 and err.count("already finished, loaded") == len(STAGES)
     assert_same_end(folder, whole)
 
 
@@ -371,7 +402,7 @@ def test_a_damaged_checkpoint_is_left_for_the_one_before(cut_run, whole, how):
     assert digests(cut_run) == digests(whole) and curves(cut_run) == curves(whole)
     np.testing.assert_array_equal(read(cut_run / "samples.npz")["x"], read(whole / "samples.npz")["x"])
     # Taken up after step 8.
-    assert [row["step"] for row in rows(cut_run) if row["steps_per_second"] is None] == [2, 2, 10, 2]
+    assert [row["step"] for row in rows(cut_run) if row["steps_per_second"] is None] == [2, 2, 10, 2, 2]
 
 
 def test_where_all_checkpoints_are_damaged_the_stage_starts_anew(cut_run, whole):
@@ -380,7 +411,7 @@ def test_where_all_checkpoints_are_damaged_the_stage_starts_anew(cut_run, whole)
     _, err = call(*RUN, *ALWAYS, "--out", cut_run)
     assert sum(line.startswith("warning: checkpoint") for line in err.splitlines()) == 2
     assert digests(cut_run) == digests(whole) and curves(cut_run) == curves(whole)
-    assert [row["step"] for row in rows(cut_run) if row["steps_per_second"] is None] == [2, 2, 2]
+    assert [row["step"] for row in rows(cut_run) if row["steps_per_second"] is None] == [2, 2, 2, 2]
 
 
 def test_a_checkpoint_of_another_key_is_not_gone_on_with(cut_run, whole):
@@ -416,7 +447,7 @@ def test_a_disk_that_fills_between_checkpoints_is_said_and_the_last_one_is_kept(
     # With room again it goes on from there, step 10.
     call(*RUN, *ALWAYS, "--out", cut_run)
     assert digests(cut_run) == digests(whole) and curves(cut_run) == curves(whole)
-    assert [row["step"] for row in rows(cut_run) if row["steps_per_second"] is None] == [2, 2, 12, 2]
+    assert [row["step"] for row in rows(cut_run) if row["steps_per_second"] is None] == [2, 2, 12, 2, 2]
 
 
 def _settle(folder):

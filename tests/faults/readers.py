@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from tests.data.image_writers import as_folder, as_h5, as_idx, pixels, save
 from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.image_files import read_images
 from tgdp_jax.data.pictures import read_picture
+from tgdp_jax.data.tables.encode import Table, encode_tables
+from tgdp_jax.data.tables.files import read_table
 
 # A reader that takes longer hangs.
 HANG = 10
@@ -53,6 +56,46 @@ def _packed(folder: Path) -> Path:
     return folder / "rows.npz"
 
 
+def _table(path: Path) -> Path:
+    frame = _frame()
+    if path.suffix == ".csv":
+        # Of equal length, so that a cut in the middle goes through a row.
+        frame.to_csv(path, index=False, float_format="%+.4f")
+    elif path.suffix == ".parquet":
+        frame.to_parquet(path, index=False)
+    return path
+
+
+def _frame() -> Any:
+    import pandas
+
+    a, b, d = _ROWS[:49].T
+    return pandas.DataFrame({"a": a, "b": b, "c": (["red", "odd"] * 25)[:49], "d": d})
+
+
+def _dataset(folder: Path) -> Path:
+    """The rows of a folder that `save_to_disk` of `datasets` leaves."""
+    import pyarrow
+
+    rows, path = pyarrow.Table.from_pandas(_frame()), folder / "set/data-00000-of-00001.arrow"
+    path.parent.mkdir()
+    with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_stream(file, rows.schema) as stream:
+        stream.write_table(rows)
+    (path.parent / "state.json").write_text(f'{{"_data_files": [{{"filename": "{path.name}"}}]}}')
+    return path
+
+
+def _beside_a_good_source(path: Path) -> Any:
+    """A table as a target: the source says which columns it needs, and what they hold."""
+    tables = {"source": Table(_frame(), "the source"), "target": read_table(path)}
+    return encode_tables(tables, columns=(), label=None, conditional=False)
+
+
+def _npy(path: Path, x: np.ndarray) -> Path:
+    np.save(path, x)
+    return path
+
+
 _ROWS = np.random.default_rng(0).normal(size=(50, 3))
 
 READERS: dict[str, Reader] = {
@@ -62,6 +105,10 @@ READERS: dict[str, Reader] = {
         lambda folder, x: save(folder / "rows.npz", x=x),
     ),
     "rows.npz, packed": Reader(_packed, read_rows),
+    "rows.npy": Reader(
+        lambda folder: _npy(folder / "rows.npy", _ROWS), read_rows, lambda folder, x: _npy(folder / "rows.npy", x)
+    ),
+    "csv": Reader(lambda folder: _table(folder / "rows.csv"), _beside_a_good_source),
     "images.npz": Reader(
         lambda folder: save(folder / "images.npz", x=pixels(12), y=np.array(["cat", "dog"] * 6)),
         read_images,
@@ -89,6 +136,11 @@ READERS: dict[str, Reader] = {
     "tiff": Reader(_picture(".tif", 3), read_picture),
     "webp": Reader(_picture(".webp", 3), read_picture),
 }
+if find_spec("pyarrow"):
+    READERS |= {
+        "parquet": Reader(lambda folder: _table(folder / "rows.parquet"), _beside_a_good_source),
+        "datasets": Reader(_dataset, lambda path: _beside_a_good_source(path.parent)),
+    }
 walked = pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 
 

@@ -27,6 +27,7 @@ from tgdp_jax.data import memory
 from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.image_files import read_images
 from tgdp_jax.data.pictures import read_picture
+from tgdp_jax.data.tables.files import read_table
 from tgdp_jax.errors import UserError
 
 
@@ -256,6 +257,14 @@ def _h5(folder: Path, **options) -> Path:
     return folder / "a.h5"
 
 
+def _parquet(folder: Path, rows: int) -> Path:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"a": np.zeros(rows, np.int8)}), folder / "a.parquet")
+    return folder / "a.parquet"
+
+
 def _png(folder: Path, width: int, height: int) -> Path:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -276,6 +285,7 @@ ABSURD = {
     "zeros in idx.gz": (lambda f: _idx_gz(f, 2**12, 2**8, 2**8, held=2**28), read_images),
     "empty h5": (lambda f: _h5(f, shape=(10**12, 8, 8), chunks=(100, 8, 8)), read_images),
     "chunk of h5": (lambda f: _h5(f, shape=(10, 8, 8), maxshape=(None, 8, 8), chunks=(2**24, 8, 8)), read_images),
+    "rows of parquet": (lambda f: _parquet(f, 10**7), read_table),
     "png header": (lambda f: _png(f, 2**31 - 1, 2**31 - 1), read_picture),
     "png of zeros": (lambda f: _png(f, 12_000, 12_000), read_picture),
 }
@@ -290,7 +300,16 @@ def test_absurd_sizes_are_refused_before_anything_is_unpacked(tmp_path, write, r
 
 def test_what_is_larger_than_memory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 500)
-    for name in ("rows.npz", "images.npz", "images.h5", "idx", "idx.gz", "folder"):
+    for name in (
+        "rows.npz",
+        "csv",
+        *sorted({"parquet"} & set(READERS)),
+        "images.npz",
+        "images.h5",
+        "idx",
+        "idx.gz",
+        "folder",
+    ):
         (tmp_path / name).mkdir()
         reader = READERS[name]
         path = reader.write(tmp_path / name)

@@ -108,6 +108,9 @@ def test_measures_agree_with_scikit_learn_and_with_the_challenge():
     assert diagnosis(np.c_[scores, scores[:, :1] - 9], truth) == pytest.approx(found)
     value = diagnosis_value(scores, truth)
     assert value.auc.value == found.auc and 0.005 < value.auc.spread < 0.05
+    # One record of a class: most copies drawn from all records alike would lack it, or have no other.
+    rare = diagnosis_value(scores[:12, :2], np.array([1] + 11 * [0]))
+    assert all(np.isfinite(v.value) and np.isfinite(v.spread) for v in rare) and rare.auc.spread > 0
     assert diagnosis(one, truth) == (1.0, 1.0, 1.0)
     with pytest.raises(UserError, match="one class a record"):
         diagnosis(scores, truth[1:])

@@ -58,6 +58,16 @@ def test_repeated_rows_appear_in_the_bootstrap_alone():
     assert subsample_spread(lambda a: len(np.unique(a)), x) == 0
 
 
+def test_rows_drawn_within_their_strata():
+    rng = np.random.default_rng(6)
+    strata = rng.permutation(np.repeat([3, 0, 7], [1, 300, 100]))
+    x = rng.normal(size=401) * np.choose(strata // 3, [1.0, 5.0, 3.0]) + 1000 * strata
+    within = sum((strata == k).sum() * x[strata == k].var() for k in (0, 3, 7))
+    # What lies between the numbers does not vary.
+    assert bootstrap(np.mean, x, num=600, strata=strata) == pytest.approx(math.sqrt(within) / 401, rel=0.1)
+    assert bootstrap(lambda a: np.bincount(a, minlength=8), strata, strata=strata).tolist() == [0.0] * 8
+
+
 def test_seeds():
     x = np.random.default_rng(5).normal(size=50)
     assert bootstrap(np.mean, x, seed=1) == bootstrap(np.mean, x, seed=1) != bootstrap(np.mean, x, seed=2)

@@ -74,7 +74,7 @@ def denoiser(batch_size: int, num_classes: int = 0):
 
 
 def members(num: int, count: int) -> tuple[Rows, Rows]:
-    return fold_rows(num, count, seed=0)
+    return fold_rows(np.arange(num), count, seed=0)
 
 
 def classifier(batch_size: int):

@@ -18,7 +18,7 @@ from filelock import FileLock
 from tests.conftest import QUICK_COMPILER
 from tests.e2e.nursery import ROOT, Deed, Nursery
 from tests.e2e.tools import GAUSSIANS, read, stages
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import MORE_MEMORY, UserError
 from tgdp_jax.runtime import peers
 from tgdp_jax.train.checkpoint import Store
 
@@ -153,8 +153,9 @@ def test_a_process_that_is_killed_ends_the_other_with_a_sentence(nursery, tmp_pa
 
 ABORT = """
 import os, sys
-from tgdp_jax.runtime import peers
-peers.speak_for_aborts()
+from tgdp_jax.runtime import aborts, limits, peers
+aborts.speak_for_aborts(peers.of_abort)
+aborts.speak_for_aborts(limits.of_abort)
 print("before", file=sys.stderr, flush=True)
 os.write(2, sys.argv[1].encode())
 os.abort()
@@ -165,10 +166,12 @@ os.abort()
     ("words", "code", "said"),
     [
         ("F1: the JAX distributed service detected fatal errors.\n", 2, f"before\ntgdp: {peers.GONE}\n"),
+        ("LLVM ERROR: pthread_create failed\n", 2, f"before\ntgdp: out of memory: {MORE_MEMORY}\n"),
+        ("what():  std::bad_alloc\n", 2, f"before\ntgdp: out of memory: {MORE_MEMORY}\n"),
         ("Check failed: something else\n", -signal.SIGABRT, "before\nCheck failed: something else\n"),
     ],
 )
-def test_an_abort_for_another_reason_stays_what_it_is(words, code, said):
+def test_an_abort_is_a_sentence_where_its_cause_is_known_and_stays_what_it_is_elsewhere(words, code, said):
     command = [sys.executable, "-c", ABORT, words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=90)
     assert (done.returncode, done.stderr) == (code, said)

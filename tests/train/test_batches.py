@@ -9,7 +9,16 @@ from scipy import stats
 from tests.helpers import PROCESSES
 from tgdp_jax.errors import UserError
 from tgdp_jax.sde import VE, VP, DiscreteVP
-from tgdp_jax.train.batches import Rows, all_rows, draw_rows, fold_rows, mean_weights, num_folds, stratified_times
+from tgdp_jax.train.batches import (
+    Rows,
+    all_rows,
+    draw_rows,
+    fold_rows,
+    mean_weights,
+    num_folds,
+    split_rows,
+    stratified_times,
+)
 
 
 def real(rows: Rows, k: int) -> list[int]:
@@ -18,7 +27,7 @@ def real(rows: Rows, k: int) -> list[int]:
 
 @pytest.mark.parametrize(("num", "folds"), [(10, 5), (11, 5), (7, 2), (2, 2), (5, 5), (101, 3)])
 def test_folds_are_a_partition(num, folds):
-    train, held = fold_rows(num, folds, seed=0)
+    train, held = fold_rows(np.arange(num), folds, seed=0)
     assert train.index.shape[0] == held.index.shape[0] == folds
     everything = [row for k in range(folds) for row in real(held, k)]
     assert sorted(everything) == list(range(num))
@@ -28,6 +37,42 @@ def test_folds_are_a_partition(num, folds):
         assert real(train, k) and real(held, k)
 
 
+def test_rows_without_copies_are_split_as_ever():
+    order = np.random.default_rng(3).permutation(23)
+    train, held = fold_rows(np.arange(23), 5, seed=3)
+    parts = np.array_split(order, 5)
+    for k, part in enumerate(parts):
+        assert real(held, k) == part.tolist()
+        assert real(train, k) == np.concatenate(parts[:k] + parts[k + 1 :]).tolist()
+    found = split_rows({"x": np.random.default_rng(0).normal(size=(23, 2))}, 0.2)
+    order = np.random.default_rng(0).permutation(23)
+    assert found["held"].index.tolist() == order[:4].tolist() and found["train"].index.tolist() == order[4:].tolist()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_copies_are_in_one_fold(seed):
+    groups = np.random.default_rng(seed).integers(0, 12, 40)
+    num = len(np.unique(groups))
+    train, held = fold_rows(groups, 5, seed=seed)
+    assert sorted(row for k in range(5) for row in real(held, k)) == list(range(40))
+    for k in range(5):
+        assert not set(groups[real(train, k)]) & set(groups[real(held, k)])
+        # Folds are equal in different rows.
+        assert num // 5 <= len(set(groups[real(held, k)])) <= num // 5 + 1
+
+
+@pytest.mark.parametrize("times", [2, 5])
+def test_copies_are_on_one_side_of_what_is_held_out(times):
+    x = np.tile(np.random.default_rng(0).normal(size=(30, 3)), (times, 1))
+    found = split_rows({"x": x}, 0.1)
+    train, held = (np.asarray(found[side].index) for side in ("train", "held"))
+    assert sorted([*train, *held]) == list(range(30 * times)) and len(held) == 3 * times
+    assert not set(train % 30) & set(held % 30)
+    # At least one of two different rows is trained on.
+    few = split_rows({"x": x[[0, 30, 1, 31]]}, 0.9)
+    assert len(few["train"].index) == len(few["held"].index) == 2
+
+
 @pytest.mark.parametrize(("num", "folds"), [(2, 2), (3, 3), (10, 10), (20, 10), (21, 5), (1000, 5)])
 def test_few_rows_are_split_more_finely_and_never_beyond_single_rows(num, folds):
     assert num_folds(5, num) == folds
@@ -35,7 +80,7 @@ def test_few_rows_are_split_more_finely_and_never_beyond_single_rows(num, folds)
 
 def test_padding_of_a_fold_repeats_its_own_rows():
     # A held-out row in the padding of its own training fold would leak if the count were ever overlooked.
-    train, held = fold_rows(11, 5, seed=0)
+    train, held = fold_rows(np.arange(11), 5, seed=0)
     assert len(set(np.asarray(held.count).tolist())) == 2
     for rows in (train, held):
         for k in range(5):
@@ -44,11 +89,11 @@ def test_padding_of_a_fold_repeats_its_own_rows():
 
 def test_folds_depend_on_their_arguments_alone():
     np.random.seed(1)
-    first = fold_rows(20, 4, seed=0)
+    first = fold_rows(np.arange(20), 4, seed=0)
     np.random.seed(2)
-    again = fold_rows(20, 4, seed=0)
+    again = fold_rows(np.arange(20), 4, seed=0)
     jax.tree.map(np.testing.assert_array_equal, first, again)
-    assert (np.asarray(first[1].index) != np.asarray(fold_rows(20, 4, seed=1)[1].index)).any()
+    assert (np.asarray(first[1].index) != np.asarray(fold_rows(np.arange(20), 4, seed=1)[1].index)).any()
     # Shuffled: data often come sorted by class.
     assert real(first[1], 0) != list(range(5))
 
@@ -135,5 +180,5 @@ def test_weights_of_a_mean_leave_the_padding_out():
 
 @pytest.mark.parametrize(("num", "folds"), [(1, 1), (3, 5), (5, 1), (0, 2)])
 def test_folds_without_rows_are_refused(num, folds):
-    with pytest.raises(UserError, match=f"{num} rows can not be split into {folds} folds"):
-        fold_rows(num, folds, seed=0)
+    with pytest.raises(UserError, match=f"{num} different rows can not be split into {folds} folds"):
+        fold_rows(np.arange(num), folds, seed=0)

@@ -94,7 +94,7 @@ def test_labels_and_representations_are_trained_with():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"data": X[:1]}, "1 rows can not be trained on and held out"),
+        ({"data": X[:1]}, "1 rows have nothing to hold out"),
         ({"data": np.ones(5)}, r"rows must be an array \[N, \*D\]"),
         ({"data": {"x": X, "y": np.ones(len(X))}}, "labels are float"),
         ({"held_out": 1.0}, "held_out is 1.0"),

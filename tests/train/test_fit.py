@@ -53,6 +53,22 @@ def _distance(params, frozen, batch):
 MARCH = Task(init=_init, draw=_no_draw, loss=_march, held_out=_goal, evaluate=_distance)
 
 
+VAST = 2**45
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"init": lambda key: {"w": jnp.zeros(VAST)}}, "training, .* would take .* choose smaller networks"),
+        ({"draw": lambda *_: jnp.ones(VAST)}, "a batch of 4 rows would take .* choose a smaller batch-size"),
+        ({"held_out": lambda *_: (jnp.ones(VAST), jnp.ones(1))}, "is judged by would .* choose fewer validation-rows"),
+    ],
+)
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_allocated(changes, message):
+    with pytest.raises(UserError, match=message):
+        fit(KEY, dataclasses.replace(MARCH, **changes), PLAIN, data={"goal": jnp.zeros(())})
+
+
 def _random_init(key):
     return {"w": jax.random.normal(key, ())}
 

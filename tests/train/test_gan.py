@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from tests.helpers import sliced_w2, spread_params
+from tests.metrics.tied import KINDS, NEVER
 from tgdp_jax import losses
 from tgdp_jax.errors import UserError
-from tgdp_jax.metrics.coverage import expected_coverage
+from tgdp_jax.metrics.coverage import density_coverage, expected_coverage
 from tgdp_jax.nets import DiscriminatorConv, DiscriminatorMLP, GeneratorConv, GeneratorMLP
 from tgdp_jax.train.batches import Rows, all_rows
 from tgdp_jax.train.fit import fit
@@ -149,6 +150,26 @@ def test_spread_tells_equal_distributions_from_collapse():
     assert one_mode.diversity < 0.7 and 0.4 < one_mode.coverage < 0.6
     # Two rows, the fewest.
     assert np.isfinite(spread(real[:2], fake[:3])).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dim", [2, 12])
+def test_spread_reads_the_same_where_distances_tie(kind, dim):
+    rng = np.random.default_rng(0)
+
+    def drawn(draw, num):
+        return jnp.asarray(draw(rng, num, dim), jnp.float32)
+
+    measured = jax.jit(spread)
+    pairs = [(drawn(KINDS[kind], 100), drawn(KINDS[kind], 256)) for _ in range(12)]
+    found = [measured(*pair).coverage for pair in pairs]
+    assert np.mean(found) == pytest.approx(expected_coverage(100, 256), abs=0.02)
+    # As metrics have it, in double precision.
+    for value, (real, fake) in zip(found, pairs, strict=True):
+        assert value == pytest.approx(density_coverage(np.asarray(real), np.asarray(fake))[1], abs=0.02)
+    if kind in NEVER and dim == 2:  # in many dimensions every sample comes near
+        never = [measured(real, drawn(NEVER[kind], 256)).coverage for real, _ in pairs]
+        assert np.mean(never) < np.mean(found) - 0.1
 
 
 @pytest.mark.slow

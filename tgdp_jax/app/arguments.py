@@ -13,9 +13,10 @@ MOVED = {
     "--sampling.interval": "--guidance.interval",
     "--source.features": "--network.features",
     "--source.embedding": "--network.embedding",
+    "--tensorboard": "--log tensorboard",
 }
 # Options that take several values, which may also be given as one word with commas.
-LISTS = ("--methods", "--n-targets", "--objectives")
+LISTS = ("--methods", "--n-targets", "--objectives", "--columns", "--log")
 INTEGERS = "--n-targets"
 
 

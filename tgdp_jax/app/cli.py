@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 from tgdp_jax import __version__
 from tgdp_jax.app.arguments import nearest, prepared
 from tgdp_jax.errors import UserError, explained
+from tgdp_jax.runtime.limits import check_address_space
 
 # Every command with its line in the overview; what it takes and does stands in `entries`.
 COMMANDS = {
@@ -29,11 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. A `UserError`, and what is `explained`, print as one sentence and exit with code 2."""
     _hush()
     try:
-        with explained():
-            _dispatch(prepared(sys.argv[1:] if arguments is None else arguments))
+        try:
+            with explained():
+                _dispatch(prepared(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()
     except UserError as error:
         print(f"tgdp: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # who reads this, such as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the exit
+        sys.exit(141)  # as of a process that SIGPIPE ends
     except KeyboardInterrupt:  # before or after the work, which `running` ends
         print("tgdp: stopped", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
@@ -63,6 +71,7 @@ def _dispatch(words: list[str]) -> None:
     name, *rest = words
     if name not in COMMANDS:
         raise UserError(nearest("command", name, COMMANDS))
+    check_address_space()
     from tgdp_jax.app.entries import ENTRIES
 
     ENTRIES[name](rest)

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from tgdp_jax.app.bench.settings import BenchConfig
+from tgdp_jax.app.early import check_exists, check_named_paths, check_run_folder
 from tgdp_jax.app.subcommands import Engine, problem_command
 from tgdp_jax.data.registry import problem_name
 from tgdp_jax.runtime.engine import EngineConfig, describe, running
@@ -18,6 +19,7 @@ from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig
 
 
 def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
+    check_named_paths(config)
     from tgdp_jax.app.commands.run import run
     from tgdp_jax.transfer import method_name
 
@@ -29,6 +31,7 @@ def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
 
 
 def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> None:
+    check_named_paths(config)
     from tgdp_jax.app.commands.compare import compare
     from tgdp_jax.transfer import method_names
 
@@ -39,6 +42,7 @@ def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> N
 
 
 def _probe(config: ProbeConfig, out: Path | None, engine: EngineConfig) -> None:
+    check_named_paths(config)
     from tgdp_jax.app.commands.probe import probe
 
     with running(engine):
@@ -75,30 +79,44 @@ def sample(
     Args:
       run: folder of a finished run.
       num: how many samples.
-      out: file to write, with key x [num, *D] and, for conditional runs, y [num].
+      out: .npz file to write, with key x [num, *D] and, for conditional runs, y [num]; or a .csv or .parquet file with
+        a column for every number of a row, named as in the table that the source's rows came from.
       modality: names of the modalities to draw. Default: all that are not given.
       given: NAME=TEXT for text (several, separated by commas, in turn), NAME=FILE.npz with rows under key x for others.
       scale: weight of classifier-free guidance towards what is given; 1 is exact.
       engine: how it is carried out.
     """
+    check_run_folder(run)
     from tgdp_jax.app.commands.run import sample_run
 
     with running(engine, stopped="stopped; no samples were written; the same command draws them from the start"):
         sample_run(run, num, out, modality=modality, given=given, scale=scale, quiet=engine.quiet)
 
 
-def diagnose(*, source: Path, target: Path, seed: int = 0, out: Path | None = None) -> None:
+def diagnose(
+    *,
+    source: Path,
+    target: Path,
+    columns: tuple[str, ...] = (),
+    label: str | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
     """Say, before training, whether transfer by density ratio fits two data sets.
 
     Args:
-      source: .npz file with source rows under key x [N, *D].
-      target: .npz file with target rows under key x [n, *D].
+      source: source rows: a file as of `tgdp run arrays`: .npz (key x [N, *D]), .npy, .csv, .parquet, or datasets.
+      target: target rows, likewise.
+      columns: of tables: names of the columns to look at, separated by commas. Default: all but the label's.
+      label: of tables: name of the column of class labels, which is not looked at.
       seed: of splits and networks.
       out: JSON file for what was measured. Default: none.
     """
+    check_exists(source)
+    check_exists(target)
     from tgdp_jax.app.commands.diagnose import diagnose_files
 
-    diagnose_files(source, target, seed, out)
+    diagnose_files(source, target, seed, out, columns=columns, label=label)
 
 
 def devices(engine: Engine = EngineConfig()) -> None:

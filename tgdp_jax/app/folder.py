@@ -214,3 +214,4 @@ def check_not_own(path: Path) -> None:
 # Files and folders of a run, a comparison and a probe.
 OWN = ("config.json", COMPLETE, "metrics.json", "samples.npz", "model.npz", "report.html", "train.jsonl", ".lock")
 OWN += ("probe.json", "probe.png", "checkpoints", "cells", "samples", "pictures", "tensorboard")
+OWN += ("samples.csv", "samples.parquet", "log.jsonl", ".trackers.json", "wandb")

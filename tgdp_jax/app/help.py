@@ -23,12 +23,8 @@ from tgdp_jax.settings.training import FINISHES
 from tgdp_jax.train.classifier import REGULARISERS
 from tgdp_jax.train.denoising import WEIGHTINGS
 from tgdp_jax.train.representation import OBJECTIVES
-from tgdp_jax.transfer.registry import METHODS
-from tgdp_jax.transfer.stacked import MEMBERS
 
 CHOICES: Mapping[str, Sequence[str]] = {
-    "method": tuple(METHODS),
-    "methods": tuple(METHODS),
     "objectives": tuple(OBJECTIVES),
     "precision": tuple(PRECISIONS),
     "augment": tuple(AUGMENTATIONS),
@@ -41,7 +37,6 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "source.weighting": tuple(WEIGHTINGS),
     "representation.objective": tuple(OBJECTIVES),
     "rival.finish": FINISHES,
-    "stacked.members": tuple(MEMBERS),
     "classifier.regularisers": tuple(REGULARISERS),
     "guidance.loss": tuple(GUIDANCE_LOSSES),
     "guidance.embedding": tuple(EMBEDDINGS),
@@ -49,8 +44,26 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "sampling.solver": tuple(SOLVERS),
     "sampling.grid": tuple(GRIDS),
 }
-# Sections of settings that a method says it uses; all others are of every run.
-SECTIONS = frozenset(name for method in METHODS.values() for name in method.settings)
+
+
+def sections() -> frozenset[str]:
+    """Sections of settings that a method says it uses; all others are of every run."""
+    from tgdp_jax.transfer.registry import METHODS  # late: options need not wait for what methods train
+
+    return frozenset(name for method in METHODS.values() for name in method.settings)
+
+
+def choices(name: str) -> Sequence[str]:
+    """The values that an option takes; none where it takes any."""
+    if name in ("method", "methods"):
+        from tgdp_jax.transfer.registry import METHODS
+
+        return tuple(METHODS)
+    if name == "stacked.members":
+        from tgdp_jax.transfer.stacked import MEMBERS
+
+        return tuple(MEMBERS)
+    return CHOICES.get(name, ())
 
 
 def annotated(config: type, words: Sequence[str], *, everything: bool) -> type:
@@ -66,6 +79,8 @@ def annotated(config: type, words: Sequence[str], *, everything: bool) -> type:
 
 
 def _unused(config: type, words: Sequence[str]) -> set[str]:
+    from tgdp_jax.transfer.registry import METHODS
+
     defaults = _defaults(config)
     methods = _said(words, "--methods" if issubclass(config, CompareConfig) else "--method")
     if issubclass(config, ProbeConfig):
@@ -75,7 +90,7 @@ def _unused(config: type, words: Sequence[str]) -> set[str]:
         used = {name for method in methods or of if method in METHODS for name in METHODS[method].settings}
     kind = (_said(words, "--network.kind") or (defaults["network"].kind,))[0]
     process = (_said(words, "--process.kind") or (defaults["process"].kind,))[0]
-    hidden = set(SECTIONS - used)
+    hidden = set(sections() - used)
     for section, settings, mine in (
         ("network", {name for k in NETWORKS.values() for name in k.settings}, NETWORKS.get(kind)),
         ("process", {name for p in PROCESSES.values() for name in p.settings}, PROCESSES.get(process)),
@@ -111,8 +126,8 @@ def _derived(config: type, defaults: Mapping[str, Any], path: str, hidden: set[s
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             hint, inner = _derived(hint, vars(value), f"{name}.", hidden)
             value = hint(**inner)
-        elif name in CHOICES:
-            hint = Annotated[hint, tyro.conf.arg(metavar="{" + ",".join(CHOICES[name]) + "}")]
+        elif choices(name):
+            hint = Annotated[hint, tyro.conf.arg(metavar="{" + ",".join(choices(name)) + "}")]
         if name in hidden:
             hint = tyro.conf.Suppress[hint]
         values[field.name] = value

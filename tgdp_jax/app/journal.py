@@ -1,101 +1,100 @@
-"""Training curves on disk while a run goes on: one line of JSON a launch, and TensorBoard's files if asked for."""
+"""Training curves on disk while a run goes on, one line of JSON a launch, and what trackers are told of them."""
 
 from __future__ import annotations
 
-import json
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from tgdp_jax.errors import FileError, UserError, first_line, write_remedy
-from tgdp_jax.runtime.files import write_atomic
+from tgdp_jax.app.logs import About, Trackers
+from tgdp_jax.app.logs.lines import LineFile
+from tgdp_jax.errors import UserError
+from tgdp_jax.runtime.files import read_json, write_json
 from tgdp_jax.runtime.parallel import is_primary
 
-NAME = "train.jsonl"
+NAME, KEYS = "train.jsonl", ".trackers.json"
+
+
+def warn(text: str) -> None:
+    """Shows a warning where there is no display."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
+class _Keys(TypedDict):
+    keys: dict[str, str]
 
 
 class Journal:
-    """Appends to `train.jsonl` in a run folder.
+    """Appends to `train.jsonl` in a run folder, and tells trackers.
 
     A line has "stage", "part", "step", the loss and its terms, "validation", and "steps_per_second". Training that is
     continued from a checkpoint takes back the lines after it, so that every step stands there once.
 
     Args:
       folder: the run folder.
-      tensorboard: write event files to its folder `tensorboard` too.
-
-    Raises:
-      UserError: `tensorboard` without the package that writes it.
+      log: names of trackers, see `logs`.
+      settings: of the run, for trackers.
+      warn: shows a warning where one of them fails.
     """
 
-    def __init__(self, folder: Path, *, tensorboard: bool = False):
-        self.path = folder / NAME
-        self.tensorboard = folder / "tensorboard" if tensorboard else None
-        self._writers: dict[str, Any] = {}
-        if tensorboard:
-            _writer_class()
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        log: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
+        warn: Callable[[str], None] = warn,
+    ):
+        self.folder = folder
+        self.lines = LineFile(folder / NAME)
+        # Trackers that followed this run in an earlier process.
+        self.known = set(self._keys())
+        self.trackers = Trackers(log, lambda name: About(folder, settings or {}, self._key_of(name)), warn)
 
     def stage(self, name: str) -> Callable[[str, dict[str, float]], None]:
         """What one stage logs to: (part, row)."""
         clocks: dict[str, tuple[float, float]] = {}
+        told: dict[str, float] = {}
 
         def log(part: str, row: dict[str, float]) -> None:
             if not is_primary():
                 return
             if part not in clocks:
-                self._take_back(name, part, row["step"])
+                taken = self.lines.take_back(
+                    lambda line: (line["stage"], line["part"]) == (name, part) and line["step"] >= row["step"]
+                )
+                told[part] = max((line["step"] for line in taken), default=float("-inf"))
             now, (before, step) = time.perf_counter(), clocks.get(part, (float("nan"), 0.0))
             rate = (row["step"] - step) / (now - before) if part in clocks else None
             clocks[part] = now, row["step"]
-            line = {"stage": name, "part": part, **row, "steps_per_second": rate}
-            try:
-                with self.path.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
-            except OSError as error:
-                raise FileError(
-                    f"{self.path} can not be written ({first_line(error)}): {write_remedy(error)}"
-                ) from error
-            if self.tensorboard is not None:
-                self._tensorboard(f"{name}/{part}", row)
+            line = {**row, "steps_per_second": rate}
+            self.lines.append({"stage": name, "part": part, **line})
+            self.trackers.curve(f"{name}/{part}", line, again=self.known if row["step"] <= told[part] else ())
 
         return log
 
-    def _take_back(self, stage: str, part: str, step: float) -> None:
-        """Removes the lines of a part from `step` on: they are about to be written again."""
-        if not self.path.exists():
-            return
-        kept = []
-        for text in self.path.read_text(errors="replace").splitlines():
-            try:
-                line = json.loads(text)
-                if (line["stage"], line["part"]) != (stage, part) or line["step"] < step:
-                    kept.append(text + "\n")
-            except (ValueError, TypeError, KeyError):  # cut off in the middle, or damaged
-                continue
-
-        def save(path: Path) -> None:
-            path.write_text("".join(kept))
-
-        write_atomic(self.path, save)
-
-    def _tensorboard(self, name: str, row: dict[str, float]) -> None:
-        step = int(row["step"])
-        if name not in self._writers:
-            self._writers[name] = _writer_class()(str(self.tensorboard / name), purge_step=step)  # type: ignore
-        for key, value in row.items():
-            if key != "step":
-                self._writers[name].add_scalar(key, value, step)
+    def finish(self, metrics: Mapping[str, float], pictures: Sequence[Path]) -> None:
+        """Tells trackers the results: numbers by name, and PNG files."""
+        self.trackers.finish(metrics, pictures)
 
     def close(self) -> None:
         """Finishes the files."""
-        for writer in self._writers.values():
-            writer.close()
+        self.trackers.close()
 
+    def _keys(self) -> dict[str, str]:
+        try:
+            return dict(read_json(self.folder / KEYS, _Keys, remedy="")["keys"])
+        except UserError:  # none yet, or damaged: the run is a new one to its trackers
+            return {}
 
-def _writer_class() -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise UserError("--tensorboard needs another package: pip install 'tgdp-jax[tensorboard]'") from error
-    return SummaryWriter
+    def _key_of(self, name: str) -> Callable[[Callable[[], str]], str]:
+        def key(fresh: Callable[[], str]) -> str:
+            keys = self._keys()
+            if name not in keys:
+                keys[name] = fresh()
+                write_json(self.folder / KEYS, {"keys": keys})
+            return keys[name]
+
+        return key

@@ -33,6 +33,12 @@ def copy_groups(x: np.ndarray) -> np.ndarray:
     return np.where(apart, np.arange(len(x)), first[of])
 
 
+def copies_together(order: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Row numbers [N] in the given order, but copies next to one another, where the first of them stood."""
+    _, first, of = np.unique(groups[order], return_index=True, return_inverse=True)
+    return order[np.argsort(first[of], kind="stable")]
+
+
 def copy_notes(groups: np.ndarray, rows: str, *, split: bool) -> tuple[str, ...]:
     """What is said of copies among the target's rows; `rows` says what they are, `split` whether some of them judge."""
     copies = int((groups != np.arange(len(groups))).sum())

@@ -14,16 +14,22 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from tgdp_jax.data.pixels import UNIT, check_size, to_model
 from tgdp_jax.data.problem import Data, Problem, check_n_target
 from tgdp_jax.errors import UserError, choose
 
+
+def _thick(x: np.ndarray) -> np.ndarray:
+    from scipy import ndimage  # late: options need not wait for it
+
+    return ndimage.grey_dilation(x, size=(1, 2, 2))
+
+
 # Style of the target: images [N, 8, 8] in [0, 1] to the same.
 STYLES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     # Every pixel as bright as the brightest in a window of 2 x 2: strokes grow by one pixel.
-    "thick": lambda x: ndimage.grey_dilation(x, size=(1, 2, 2)),
+    "thick": _thick,
     "inverted": lambda x: 1.0 - x,
     "rotated": lambda x: np.rot90(x, axes=(1, 2)),
 }

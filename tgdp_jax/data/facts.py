@@ -10,6 +10,7 @@ import numpy as np
 
 from tgdp_jax.data.modalities import Modalities, Modality
 from tgdp_jax.data.problem import Data, Problem, Scaler
+from tgdp_jax.data.tables.columns import columns_of_json
 
 # Names of the arrays that hold them.
 FACTS = ("facts", "shift", "scale", "target_labels")
@@ -53,6 +54,7 @@ def problem_facts(problem: Problem) -> dict[str, np.ndarray]:
         "num_target": len(problem.target),
         "ecg_rate": problem.ecg_rate,
         "classes": problem.classes,
+        "columns": None if problem.columns is None else problem.columns.to_json(),
         "modalities": [] if problem.modalities is None else [dataclasses.asdict(m) for m in problem.modalities.parts],
     }
     arrays = {"facts": np.array(json.dumps(facts)), "shift": problem.scaler.shift, "scale": problem.scaler.scale}
@@ -69,6 +71,7 @@ def problem_of_facts(arrays: dict[str, np.ndarray]) -> ProblemWithoutRows:
     shape, num_target = tuple(int(n) for n in facts["shape"]), int(facts["num_target"])
     y = arrays.get("target_labels")
     none = np.empty((0, *shape), np.float32)
+    columns = facts.get("columns")  # earlier versions knew none
     parts = tuple(Modality(m["name"], tuple(m["shape"]), m["alphabet"]) for m in facts["modalities"])
     return ProblemWithoutRows(
         str(facts["name"]),
@@ -80,6 +83,7 @@ def problem_of_facts(arrays: dict[str, np.ndarray]) -> ProblemWithoutRows:
         modalities=Modalities(parts) if parts else None,
         ecg_rate=facts["ecg_rate"],
         classes=tuple(facts["classes"]),
+        columns=None if columns is None else columns_of_json(columns),
         row_shape=shape,
         std=float(facts["data_std"]),
         labels=int(facts["num_labels"]),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tgdp_jax.errors import UserError
+from tgdp_jax.runtime.limits import address_space
 
 # Packed contents may be this much larger than what is stored, and as much as UNCHECKED in any case. Pictures, counts
 # and one-hot codes pack to a tenth or a thirtieth; what packs beyond a hundredth is a trap, or constant.
@@ -61,7 +62,7 @@ def check_unpacked(needed: int, stored: int, what: str) -> None:
 
 def readable(size: int) -> str:
     """A number of bytes in a unit that suits it."""
-    number = float(size)
+    number = float(min(size, 10**30))  # no larger ones are told apart
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 1000:
             return f"{number:.3g} {unit}"
@@ -75,12 +76,8 @@ def _limits() -> Iterator[int]:
     container, held = _number(_CGROUP / "memory.max", r"^(\d+)"), _number(_CGROUP / "memory.stat", r"^anon (\d+)")
     if container is not None:
         yield container - (held or 0)
-    try:
-        import resource
-    except ImportError:  # there is no such limit on Windows
-        return
-    own = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if own != resource.RLIM_INFINITY:
+    own = address_space()
+    if own is not None:
         yield own - 1024 * (_number(Path("/proc/self/status"), r"VmSize:\s+(\d+)") or 0)
 
 

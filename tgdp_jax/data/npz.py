@@ -1,4 +1,4 @@
-"""Reading .npz files: only plain arrays, and of a size that is known to fit before anything is unpacked."""
+"""Reading .npz and .npy files: only plain arrays, and of a size that is known to fit before anything is unpacked."""
 
 from __future__ import annotations
 
@@ -65,6 +65,27 @@ def read_npz(path: Path, names: Sequence[str], how: str) -> dict[str, np.ndarray
     return arrays
 
 
+def read_npy(path: Path, how: str) -> np.ndarray:
+    """The array of a .npy file.
+
+    Args:
+      path: the file.
+      how: ends messages: how to save such a file.
+
+    Raises:
+      UserError: see `read_npz`.
+    """
+    size = check_regular_file(path)
+    try:
+        with path.open("rb") as stream:
+            _check_header(*_header(stream), size - stream.tell(), path, "")
+            stream.seek(0)
+            check_unpacked(size, size, str(path))
+            return np.lib.format.read_array(stream, allow_pickle=False)
+    except BROKEN_NPZ as error:
+        raise UserError(f"{path} can not be read as .npy ({error or type(error).__name__}): {how}") from error
+
+
 def _archive(path: Path, how: str) -> zipfile.ZipFile:
     check_regular_file(path)
     try:
@@ -91,12 +112,16 @@ def _declared(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo, path
     """Bytes of an array by its header, which the archive's directory must confirm."""
     with archive.open(member) as stream:
         shape, dtype = _header(stream)
-        held = member.file_size - stream.tell()
+        return _check_header(shape, dtype, member.file_size - stream.tell(), path, f" under {name!r}")
+
+
+def _check_header(shape: tuple[int, ...], dtype: np.dtype, held: int, path: Path, where: str) -> int:
+    """Bytes of an array by its header, which has to promise as many as are held."""
     if dtype.hasobject:
-        raise UserError(f"{path} holds Python objects under {name!r}: save plain numbers with numpy.savez")
+        raise UserError(f"{path} holds Python objects{where}: save plain numbers with numpy.savez")
     size = dtype.itemsize * math.prod(shape)
     if min(shape, default=0) < 0 or size != held:
-        raise ValueError(f"{name!r} has {held} bytes where its header promises {size}")
+        raise ValueError(f"the array{where} has {held} bytes where its header promises {size}")
     return size
 
 

@@ -10,8 +10,10 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from tgdp_jax.data.copies import copies_together
 from tgdp_jax.data.mixture import GaussianMixture
 from tgdp_jax.data.modalities import Modalities
+from tgdp_jax.data.tables.columns import Columns
 from tgdp_jax.errors import UserError
 
 RowKind = Literal["vectors", "series", "images"]
@@ -113,6 +115,7 @@ class Problem:
       ecg_rate: samples a second where rows are ECGs [T, 8] of leads I, II, V1..V6, in mV for the user; else None.
       classes: names of the labels, where they have any.
       notes: what a reader of the data left out, for the user.
+      columns: what the numbers of a row are, where rows come from a table.
     """
 
     name: str
@@ -126,6 +129,7 @@ class Problem:
     ecg_rate: int | None = None
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    columns: Columns | None = None
 
     @property
     def conditional(self) -> bool:
@@ -272,9 +276,7 @@ def split_target(
     order = np.random.default_rng(seed).permutation(available)
     if all_to_learn:
         return order[:n_target], None
-    # Copies next to one another, where the first of them stands.
-    _, first, of = np.unique(groups[order], return_index=True, return_inverse=True)
-    order = order[np.argsort(first[of], kind="stable")]
+    order = copies_together(order, groups)
     learned, rest = order[:n_target], order[n_target:]
     # The last row that is learned from may have further copies.
     rest = rest[~np.isin(groups[rest], groups[learned])]

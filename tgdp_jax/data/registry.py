@@ -68,11 +68,15 @@ PROBLEMS: dict[str, Entry] = {
     "arrays": Entry(
         arrays.ArraysConfig,
         arrays.load,
-        """Your own rows, from two .npz files (key x [N, *D], integer labels y [N]).
+        """Your own rows, from two files: .npz (key x [N, *D], labels y [N]), .npy, .csv, .parquet, or datasets.
+
+        Of tables --columns names the columns to model and --label that of class labels. Text is one-hot, and samples
+        are written as a table of the same kind, too (extra `tables`).
 
         Rows are standardised by the source's mean and standard deviation, and samples mapped back. Metrics are taken on
         target rows that no method sees.
         """,
+        files=arrays.ArraysConfig.data_files,
     ),
     "digits": Entry(
         digits.DigitsConfig,

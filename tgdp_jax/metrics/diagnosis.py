@@ -47,7 +47,10 @@ def diagnosis(scores: Any, truth: Any) -> Diagnosis:
 
 
 def diagnosis_value(scores: Any, truth: Any) -> Diagnosis:
-    """`diagnosis` with bootstrap standard errors over the records.
+    """`diagnosis` with bootstrap standard errors over the records, which are drawn within their classes.
+
+    A copy of the records that lacked a class would have measures of other classes, and of one class alone no AUC at all
+    (Robin et al. 2011, "pROC", draw within classes too).
 
     Args:
       scores: [N, K].
@@ -57,7 +60,7 @@ def diagnosis_value(scores: Any, truth: Any) -> Diagnosis:
       UserError: bad arrays.
     """
     scores, truth = _checked(scores, truth)
-    spreads = bootstrap(lambda i: _measures(scores[i], truth[i]), np.arange(len(truth)), num=COPIES)
+    spreads = bootstrap(lambda i: _measures(scores[i], truth[i]), np.arange(len(truth)), num=COPIES, strata=truth)
     return Diagnosis(*(Value(v, float(s)) for v, s in zip(_measures(scores, truth), spreads, strict=True)))
 
 

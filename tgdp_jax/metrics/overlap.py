@@ -23,7 +23,7 @@ it by orders of magnitude, either way.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -31,8 +31,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from tgdp_jax.data.arrays import check_pair
-from tgdp_jax.data.problem import Data, Scaler, check_rows
+from tgdp_jax.data.arrays import check_pair, given_rows
+from tgdp_jax.data.problem import Scaler
 from tgdp_jax.density_ratio import Calibration
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.neighbours import TIE, kth_distance, nearest_distance
@@ -152,11 +152,11 @@ def advise(
             return Advice(
                 "same",
                 f"No clear difference between source and target was seen, but {num_target} target rows are too few for "
-                f"a verdict (held-out AUC {auc:.2f}, where chance alone reads up to {limit:.2f}).",
+                f"a verdict (held-out AUC {auc:.2f}, where chance alone gives up to {limit:.2f}).",
             )
         return Advice(
             "same",
-            f"No difference between source and target was seen (held-out AUC {auc:.3f}, where chance reads 0.5 ± "
+            f"No difference between source and target was seen (held-out AUC {auc:.3f}, where chance gives 0.5 ± "
             f"{error:.3f}): use the source model as it is, transfer has nothing to add.",
         )
     if num_target < ROWS_FOR_SAME:
@@ -201,9 +201,11 @@ def neighbour_overlap(source: Any, target: Any, *, seed: int = 0) -> float:
 
 
 def diagnose(
-    source: Data | dict[str, Any],
-    target: Data | dict[str, Any],
+    source: Any,
+    target: Any,
     *,
+    columns: Sequence[str] = (),
+    label: str | None = None,
     seed: int = 0,
     progress: Callable[[int, int, float, float], None] | None = None,
 ) -> Diagnosis:
@@ -213,17 +215,19 @@ def diagnose(
     far from one.
 
     Args:
-      source: at least 100 rows x [M, *D]; a dict holds them under "x".
-      target: at least 2 rows x [N, *D] in the same units, likewise.
+      source: at least 100 rows: an array [M, *D], `Data`, a dict that holds them under "x", or a pandas DataFrame.
+      target: at least 2 rows [N, *D] in the same units, likewise.
+      columns: of DataFrames: names of those to look at. Default: all but the label's.
+      label: of DataFrames: name of the column of class labels.
       seed: the result is a pure function of it and the data.
       progress: called as (step, steps, loss, validation) while the classifier trains.
 
     Raises:
       UserError: rows are not numeric, not finite, too few, or differ in shape.
     """
-    source, target = _checked(source, "the source"), _checked(target, "the target")
-    check_pair(source, target)
-    raw = [_at_most(data.x, MAX_ROWS, (seed, i)).astype(np.float64) for i, data in enumerate((source, target))]
+    given, _ = given_rows({"source": source, "target": target}, columns=columns, label=label)
+    check_pair(given["source"], given["target"])
+    raw = [_at_most(data.x, MAX_ROWS, (seed, i)).astype(np.float64) for i, data in enumerate(given.values())]
     scaler = Scaler.of(raw[0])
     rows = [np.clip(scaler.to_model(x), -MAX_STANDARDISED, MAX_STANDARDISED) for x in raw]
     fitted = fit_log_ratio(
@@ -237,14 +241,6 @@ def diagnose(
     num_source, num_target = len(rows[0]), len(rows[1])
     advice = advise(fitted.calibration, num_target=num_target, num_source=num_source, neighbour_overlap=overlap)
     return Diagnosis(fitted.calibration, overlap, advice, num_source, num_target)
-
-
-def _checked(data: Data | dict[str, Any], what: str) -> Data:
-    if isinstance(data, dict):
-        if "x" not in data:
-            raise UserError(f"{what} has no rows under 'x': pass {{'x': rows}}")
-        data = Data(data["x"])
-    return Data(check_rows(np.asarray(data.x), what))
 
 
 def _at_most(x: np.ndarray, num: int, seed: tuple[int, int]) -> np.ndarray:

@@ -41,7 +41,7 @@ def mean_value(values: Any) -> Value:
     return Value(float(values.mean()), float(spread))
 
 
-def bootstrap(fn: Callable[..., Any], *arrays: Any, num: int = 20, seed: int = 0) -> Any:
+def bootstrap(fn: Callable[..., Any], *arrays: Any, num: int = 20, seed: int = 0, strata: Any = None) -> Any:
     """Standard error of `fn(*arrays)` by resampling the rows of each array with replacement.
 
     Args:
@@ -49,6 +49,8 @@ def bootstrap(fn: Callable[..., Any], *arrays: Any, num: int = 20, seed: int = 0
       *arrays: arrays [N_i, ...], resampled independently of each other (zip paired data into one array).
       num: copies; the answer itself has a relative error of about 1/sqrt(2 num).
       seed: of the resampling.
+      strata: integers [N] for arrays of N rows each: every row is drawn among those of its own number, so that a copy
+        has each number as often as the whole.
 
     Returns:
       The standard deviation over copies: a float, or an array of the shape that `fn` returns.
@@ -57,6 +59,11 @@ def bootstrap(fn: Callable[..., Any], *arrays: Any, num: int = 20, seed: int = 0
       UserError: `num` below two, or an array without rows.
     """
     rng = np.random.default_rng(seed)
+    if strata is not None:
+        _, start, count = np.unique(np.sort(strata), return_index=True, return_counts=True)
+        low, order = np.repeat(start, count), np.argsort(strata, kind="stable")
+        high = low + np.repeat(count, count)
+        return _deviation(fn, _checked(arrays, num), num, lambda size: order[rng.integers(low, high)])
     return _deviation(fn, _checked(arrays, num), num, lambda size: rng.integers(size, size=size))
 
 

@@ -18,7 +18,7 @@ import jax
 import platformdirs
 
 from tgdp_jax.errors import UserError, check_finite
-from tgdp_jax.runtime import parallel, peers, preemption
+from tgdp_jax.runtime import aborts, parallel, peers, preemption
 
 # Schedulers whose environment tells a process its peers, and the variable that holds how many there are.
 CLUSTERS = {"SLURM": "SLURM_NTASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE"}
@@ -40,7 +40,8 @@ class EngineConfig:
       resume: go on with what is in the folder; --no-resume refuses a folder that holds something.
       checkpoint_seconds: between two checkpoints of training; 0: after every launch.
       compile_cache: keep compiled programs in the user's cache folder (or JAX_COMPILATION_CACHE_DIR).
-      tensorboard: write training curves for TensorBoard too (extra `tensorboard`).
+      log: follow the run with one or more of jsonl (log.jsonl in its folder), tensorboard, wandb and mlflow (extras of
+        these names).
       coordinator: host:port of process 0, for runs of several processes; found by itself under SLURM, Open MPI and on
         Cloud TPU.
       num_processes: how many processes the run has.
@@ -54,7 +55,7 @@ class EngineConfig:
     resume: bool = True
     checkpoint_seconds: float = 60.0
     compile_cache: bool = True
-    tensorboard: bool = False
+    log: tuple[str, ...] = ()
     coordinator: str | None = None
     num_processes: int | None = None
     process_id: int | None = None
@@ -200,7 +201,7 @@ def _join(config: EngineConfig) -> None:
             "--coordinator and --num-processes, or wait longer with --peer-seconds"
         )
     if jax.process_count() > 1 and not config.verbose:
-        peers.speak_for_aborts()
+        aborts.speak_for_aborts(peers.of_abort)
     from orbax.checkpoint import multihost  # takes long, and few need it
 
     atexit.register(_part, multihost)

@@ -5,12 +5,22 @@ from __future__ import annotations
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.nets.embedding import EMBEDDINGS
 
+# Of a network: more take hours to compile.
+MAX_LAYERS = 1000
 
-def check_seed(seed: int) -> None:
+
+def check_seed(seed: int, name: str = "seed") -> None:
     """Raises:
     UserError: it is no seed."""
     if not 0 <= seed < 2**32:
-        raise UserError(f"seed is {seed}: it must lie in 0..2^32-1")
+        raise UserError(f"{name} is {seed}: it must lie in 0..2^32-1")
+
+
+def check_layers(name: str, layers: int) -> None:
+    """Raises:
+    UserError: there are too many."""
+    if layers > MAX_LAYERS:
+        raise UserError(f"{name} is {layers}: give at most {MAX_LAYERS} layers")
 
 
 def check_rates(learning_rates: tuple[float, ...]) -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.nets.registry import NETWORKS
-from tgdp_jax.settings.checks import check_network
+from tgdp_jax.settings.checks import check_layers, check_network
 from tgdp_jax.settings.sssd import SSSDConfig
 
 HEADS = ("own", "source", "labels")
@@ -57,6 +57,8 @@ class NetworkConfig:
         numbers = (*self.channels, self.blocks, self.patch, self.width, self.depth, self.heads)
         if not self.channels or min(numbers) < 1:
             raise UserError("a network needs at least one channel width, and sizes of at least 1")
+        for name in ("blocks", "depth"):
+            check_layers(name, getattr(self, name))
         if any(not 0 <= level < len(self.channels) for level in self.attention):
             raise UserError(f"attention is at levels {self.attention}: there are levels 0..{len(self.channels) - 1}")
         if self.width % 4 or self.width % self.heads:

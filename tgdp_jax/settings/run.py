@@ -26,6 +26,9 @@ from tgdp_jax.settings.sampling import SamplingConfig
 from tgdp_jax.settings.training import ClassifierConfig, DenoiserConfig, GuidanceConfig, RivalConfig
 from tgdp_jax.train.representation import OBJECTIVES, RepresentationConfig
 
+# Of a comparison: every cell is a file, and all of them stand in one record.
+MAX_SEEDS = 10_000
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
@@ -82,6 +85,8 @@ class TrainingConfig:
 
     def __post_init__(self):
         check_finite(self)
+        if self.source_seed is not None:
+            check_seed(self.source_seed, "source-seed")
         choose("precision", self.precision, PRECISIONS)
         choose("augmentation", self.augment, AUGMENTATIONS)
         if self.pretrained is not None and self.process != ProcessConfig():
@@ -140,6 +145,8 @@ class CompareConfig(TrainingConfig):
         super().__post_init__()
         if self.seeds < 1:
             raise UserError(f"seeds is {self.seeds}: at least 1 is needed")
+        if self.seeds > MAX_SEEDS:
+            raise UserError(f"seeds is {self.seeds}: every method is trained at each, give at most {MAX_SEEDS}")
         if not self.methods or not self.n_targets:
             raise UserError("a comparison needs at least one method and one n-target")
         for name in ("methods", "n_targets"):  # each once, in order

@@ -9,6 +9,7 @@ from tgdp_jax.sampling import GRIDS, SOLVERS
 
 # Launches are filled up to their size, so that a sample's bits do not depend on how many are drawn.
 MAX_CHUNK = 2**20
+MAX_STEPS = 100_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,8 @@ class SamplingConfig:
         choose("time grid", self.grid, GRIDS)
         if self.num < 1 or self.steps < 1 or self.chunk < 1:
             raise UserError("sampling needs num, steps and chunk of at least 1")
+        if self.steps > MAX_STEPS:
+            raise UserError(f"sampling.steps is {self.steps}: give at most {MAX_STEPS}")
         if self.num >= 2**32:
             raise UserError(f"sampling.num is {self.num}: give fewer than 2^32 samples, which have an id each")
         if self.chunk > MAX_CHUNK:

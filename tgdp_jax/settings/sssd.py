@@ -6,6 +6,7 @@ import dataclasses
 
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.nets.s4 import KERNELS
+from tgdp_jax.settings.checks import check_layers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class SSSDConfig:
         choose("state space kernel", self.kernel, KERNELS)
         if min(self.layers, self.width, self.states, self.hidden, self.label_dim, self.patch) < 1 or self.states % 2:
             raise UserError("an sssd network needs sizes of at least 1, and an even number of states")
+        check_layers("layers", self.layers)
 
 
 # Alcaraz & Strodthoff 2023: 10 s at 100 Hz, eight leads.

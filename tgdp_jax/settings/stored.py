@@ -11,6 +11,7 @@ from cattrs.gen import make_dict_unstructure_fn, override
 from cattrs.preconf.json import make_converter
 from cattrs.strategies import configure_tagged_union
 
+from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.images import ImagesConfig
 from tgdp_jax.data.registry import PROBLEMS, ProblemConfig
 from tgdp_jax.errors import UserError
@@ -26,10 +27,10 @@ _BEFORE = {"rival": {"finish": "refit", "shrink": False}, "guidance": {"shrink":
 _converter = make_converter(forbid_extra_keys=True)
 _converter.register_structure_hook(Path, lambda value, _: Path(value))
 _converter.register_unstructure_hook(Path, str)
-# Named only where it is given: settings that were stored before it existed stay what they are.
-_converter.register_unstructure_hook(
-    ImagesConfig, make_dict_unstructure_fn(ImagesConfig, _converter, background=override(omit_if_default=True))
-)
+# Options that are named only where they are given: settings that were stored before there were any stay what they are.
+for _config, _options in ((ImagesConfig, ("background",)), (ArraysConfig, ("columns", "label"))):
+    _given: dict[str, Any] = {option: override(omit_if_default=True) for option in _options}
+    _converter.register_unstructure_hook(_config, make_dict_unstructure_fn(_config, _converter, **_given))
 _NAMES = {entry.config: name for name, entry in PROBLEMS.items()}
 configure_tagged_union(ProblemConfig, _converter, tag_name="problem", tag_generator=lambda kind: _NAMES[kind])
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tgdp_jax.data.copies import copies_together, copy_groups
 from tgdp_jax.errors import UserError
 from tgdp_jax.sde import SDE
 
@@ -39,23 +40,31 @@ def as_rows(data: Any) -> dict[str, Array]:
 
 
 def split_rows(data: dict[str, Array], held_out: float) -> dict[str, Any]:
-    """Rows {"x" [N, *D], "y"?} with "train": Rows and "held": Rows, a share of them; always the same for one N.
+    """Rows {"x" [N, *D], "y"?} with "train": Rows and "held": Rows, about a share of them; the same for the same rows.
+
+    Copies of one row are on one side.
 
     Raises:
-      UserError: a share outside of (0, 1), or a single row.
+      UserError: a share outside of (0, 1), or no two different rows.
     """
     if not 0 < held_out < 1:
         raise UserError(f"held_out is {held_out}: it must lie between 0 and 1")
     num = len(data["x"])
-    if num < 2:
-        raise UserError(f"{num} rows can not be trained on and held out: give at least two")
-    held = min(max(1, int(held_out * num)), num - 1)
-    order = np.random.default_rng(0).permutation(num)
+    order, starts = _shuffled(copy_groups(np.asarray(data["x"])), seed=0)
+    if len(starts) < 2:
+        raise UserError(f"{num} rows have nothing to hold out: give at least two that differ")
+    held = int(starts[min(np.searchsorted(starts, max(1, int(held_out * num))), len(starts) - 1)])
     return {
         **jax.tree.map(jnp.asarray, data),
         "train": Rows(jnp.asarray(order[held:]), jnp.asarray(num - held)),
         "held": Rows(jnp.asarray(order[:held]), jnp.asarray(held)),
     }
+
+
+def _shuffled(groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers [N] in a random order in which copies follow one another, and where each group of them starts."""
+    order = copies_together(np.random.default_rng(seed).permutation(len(groups)), groups)
+    return order, np.flatnonzero(np.diff(groups[order], prepend=-1))
 
 
 def all_rows(num: int) -> Rows:
@@ -86,23 +95,37 @@ def modal_times(key: Array, num: int, modalities: int, sde: SDE) -> Array:
 
 
 def num_folds(folds: int, num: int) -> int:
-    """How many folds `num` rows are split into: `folds`, twice as many up to 20 rows, never more than there are rows.
+    """How many folds `num` different rows are split into: `folds`, twice as many up to 20 rows, never more than rows.
 
     With ten rows, leaving a fifth out costs more than the held-out rows tell; a tenth left out is measurably better.
     """
     return min(num, 2 * folds if num <= 20 else folds)
 
 
-def fold_rows(num: int, folds: int, seed: int) -> tuple[Rows, Rows]:
-    """(training, held-out) rows of a K-fold split, each with leading axis K; a pure function of (num, folds, seed).
+def cross_validation_rows(x: Any, folds: int) -> tuple[Rows, Rows]:
+    """(training, held-out) rows of the K folds, see `num_folds`, that rows x [N, *D] are split into everywhere."""
+    groups = copy_groups(np.asarray(x))
+    return fold_rows(groups, num_folds(folds, len(np.unique(groups))), seed=0)
+
+
+def fold_rows(groups: np.ndarray, folds: int, seed: int) -> tuple[Rows, Rows]:
+    """(training, held-out) rows of a K-fold split, each with leading axis K; a pure function of its arguments.
+
+    Args:
+      groups: rows of the same number are copies of one another [N], which one fold holds; see `copies.copy_groups`.
+      folds: K.
+      seed: of the order.
 
     Raises:
       UserError: a fold would be empty, or nothing left to train on.
     """
+    order, starts = _shuffled(groups, seed)
+    num = len(starts)
     if not 2 <= folds <= num:
-        raise UserError(f"{num} rows can not be split into {folds} folds: give at least two rows, and 2 to {num} folds")
-    order = np.random.default_rng(seed).permutation(num)
-    held = np.array_split(order, folds)
+        raise UserError(
+            f"{num} different rows can not be split into {folds} folds: give at least two, and 2 to {num} folds"
+        )
+    held = np.split(order, [part[0] for part in np.array_split(starts, folds)[1:]])
     train = [np.concatenate([h for j, h in enumerate(held) if j != k]) for k in range(folds)]
 
     def pack(parts: list[np.ndarray]) -> Rows:

@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from scipy import stats
 
 from tgdp_jax import losses
 from tgdp_jax.data.augment import Augmentation, augment
+from tgdp_jax.data.copies import copy_groups
 from tgdp_jax.density_ratio import Calibration, calibrate, shrinkage
 from tgdp_jax.errors import named_or_own
 from tgdp_jax.nets import ClassifierMLP
@@ -159,21 +159,22 @@ def fit_log_ratio(
       variables: collections of its variables that are not trained, such as a frozen source's weights.
       known: variables to start from wherever they fit (`carried_over`): those of a classifier of labels.
       augmentation: of the rows that train, see `augment`.
-      folds: splits of the rows, see `num_folds`.
+      folds: splits of the rows, see `num_folds`; copies of one row are in one fold.
       regularisers: candidates, trained side by side: names in `REGULARISERS`, or a `Regulariser` each.
       optimiser: optimiser and length, or an optax optimiser in the place of Adam.
       session: what training reports to and continues from.
 
     Raises:
-      UserError: fewer than two rows on either side, or training that diverged.
+      UserError: fewer than two different rows on either side, or training that diverged.
     """
     source, target = as_rows(source), as_rows(target)
-    n, m = len(target["x"]), len(source["x"])
-    folds = num_folds(folds, min(n, m))
+    n = len(target["x"])
+    target_groups, source_groups = (copy_groups(np.asarray(part["x"])) for part in (target, source))
+    folds = num_folds(folds, min(len(np.unique(groups)) for groups in (target_groups, source_groups)))
     optimiser = as_config(optimiser, OPTIMISER)
     candidates = [named_or_own("regulariser", given, REGULARISERS, Regulariser) for given in regularisers]
-    target_train, target_held = fold_rows(n, folds, seed=0)
-    source_train, source_held = fold_rows(m, folds, seed=1)
+    target_train, target_held = fold_rows(target_groups, folds, seed=0)
+    source_train, source_held = fold_rows(source_groups, folds, seed=1)
 
     def tile(tree: Any) -> Any:
         return jax.tree.map(lambda a: jnp.tile(a, (len(candidates),) + (1,) * (a.ndim - 1)), tree)
@@ -243,6 +244,8 @@ def _mixup_shares(alpha: float, size: int = 1024) -> np.ndarray:
     than from the distribution, whose rejection sampler dominates the step otherwise."""
     if alpha == 0:
         return np.ones(size)
+    from scipy import stats  # late: options need not wait for it
+
     share = stats.beta.ppf((np.arange(size) + 0.5) / size, alpha, alpha)
     return np.maximum(share, 1 - share)
 

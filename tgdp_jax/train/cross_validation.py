@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tgdp_jax.train.batches import Rows, all_rows, fold_rows, num_folds
+from tgdp_jax.train.batches import Rows, all_rows, cross_validation_rows
 from tgdp_jax.train.fit import Fitted, Task, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.session import QUIET, Session
@@ -60,7 +60,7 @@ def fit_cross_validated(
         beginning of a longer one otherwise.
       data: {"x" [n, *D], ...}.
       learning_rates: candidates.
-      folds: see `num_folds`.
+      folds: see `num_folds`; copies of one row are in one fold.
       members: what the folds have of their own beside their rows, each with leading axis K.
       frozen: tree that the loss sees and no gradient touches.
       initial: starting weights; None: the task's own, of each fold.
@@ -69,7 +69,7 @@ def fit_cross_validated(
       session: what training reports to and continues from.
     """
     num = len(data["x"])
-    train, held = fold_rows(num, num_folds(folds, num), seed=0)
+    train, held = cross_validation_rows(data["x"], folds)
     parts = len(learning_rates) + (average is None)
     best: tuple[float, float, Fitted] | None = None
     for i, rate in enumerate(learning_rates):

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from tgdp_jax.data.memory import check_fits
 from tgdp_jax.errors import UserError
 from tgdp_jax.runtime import parallel, preemption
 from tgdp_jax.runtime.parallel import ALONE, Shard
@@ -265,16 +266,16 @@ def fit(
       session: what is told of the progress, and the checkpoints that training continues from.
 
     Raises:
-      UserError: the loss became NaN or infinite, or a checkpoint can not be written.
+      UserError: it does not fit into memory, the loss became NaN or infinite, or a checkpoint can not be written.
       Preempted: the process was asked to stop; the state is saved.
     """
     count = 1 if members is None else jax.tree.leaves(members)[0].shape[0]
     init_key, run_key = jax.random.split(key)
     keys = run_key if members is None else jax.random.split(run_key, count)
     static = {"task": task, "config": config}
-    carry: Carry = parallel.mapped(
-        start, init_key, members, initial, static={**static, "count": count, "groups": groups}
-    ).out
+    begun = {**static, "count": count, "groups": groups}
+    _check_memory(init_key, members, initial, data, **begun)
+    carry: Carry = parallel.mapped(start, init_key, members, initial, static=begun).out
     history: dict[str, list[float]] = {}
     found = session.restore(carry, key)
     if found is not None:
@@ -315,6 +316,36 @@ def fit(
     best, best_step = (carry.best, carry.best_step) if keep == "best" else (carry.state.ema, np.full(groups, step))
     curves = {name: np.asarray(values) for name, values in history.items()}
     return Fitted(jax.tree.map(np.asarray, best), np.asarray(best_step), np.asarray(carry.best_value), curves)
+
+
+def _check_memory(key: Array, members: Tree, initial: Tree, data: Tree, **begun: Any) -> None:
+    """Refuses a CPU's training that does not fit into memory, which the system would kill; other devices say so.
+
+    Raises:
+      UserError: weights or a batch are too large.
+    """
+    if parallel.devices()[0].platform != "cpu":
+        return
+
+    def size(tree: Tree) -> int:
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+    state = size(_START.eval_shape(key, members, initial, **begun))
+    check_fits(state, "training, which keeps weights several times over,", "choose smaller networks or fewer folds")
+    batch = begun["count"] * size(_BATCH.eval_shape(key, data, members, task=begun["task"]))
+    check_fits(batch, f"a batch of {begun['config'].batch_size:,} rows", "choose a smaller batch-size")
+    held = size(_HELD.eval_shape(data, members, task=begun["task"]))
+    check_fits(held, "what training is judged by", "choose fewer validation-rows")
+
+
+def _batch(key: Array, data: Tree, members: Tree, *, task: Task) -> Tree:
+    return task.draw(key, data, None if members is None else jax.tree.map(lambda leaf: leaf[0], members))
+
+
+# Shapes alone, once for a task: none of them is run.
+_START = jax.jit(start, static_argnames=("task", "config", "count", "groups"))
+_BATCH = jax.jit(_batch, static_argnames="task")
+_HELD = jax.jit(hold_out, static_argnames="task")
 
 
 def _given_up(config: OptimiserConfig, carry: Carry, step: int) -> bool:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -58,8 +59,8 @@ class Spread(NamedTuple):
     Attributes:
       diversity: mean distance of two samples over that of two rows; 1 where the distributions agree, 0 where all
         samples are one.
-      coverage: share of rows with a sample in the ball that reaches to their 5th nearest row (Naeem et al. 2020; see
-        `metrics.coverage`).
+      coverage: share of rows with a sample in the ball that reaches to their 5th nearest row (Naeem et al. 2020),
+        ties broken by lot as in `metrics.coverage`.
     """
 
     diversity: Array
@@ -73,10 +74,30 @@ def spread(x: Array, fake: Array) -> Spread:
         return jnp.sum(d) / (d.shape[0] * (d.shape[0] - 1)) + 1e-12
 
     rows = losses.distances(x, x) * (1.0 - jnp.eye(x.shape[0]))
-    # Every row is its own nearest: counted from there.
-    radius = jnp.sort(rows, -1)[:, min(NEIGHBOURS, x.shape[0] - 1)]
-    reached = jnp.min(losses.distances(x, fake), -1) < radius
-    return Spread(mean(losses.distances(fake, fake)) / mean(rows), jnp.mean(reached))
+    return Spread(mean(losses.distances(fake, fake)) / mean(rows), jnp.mean(_reached(x, fake)))
+
+
+def _reached(x: Array, fake: Array) -> Array:
+    """Chance [R] that a sample [M, *D] comes before the k-th nearest other row of x [R, *D], what ties in any order."""
+    k, middle = min(NEIGHBOURS, x.shape[0] - 1), jnp.mean(x, 0)
+    x, fake = (a.reshape(a.shape[0], -1) for a in (x - middle, fake - middle))
+    own = jnp.sum(x**2, -1)[:, None]
+    rounding = 4 * math.sqrt(x.shape[1] + 2) * jnp.finfo(x.dtype).eps
+
+    def squares(y: Array) -> tuple[Array, Array]:
+        sums = own + jnp.sum(y**2, -1)
+        return sums - 2 * jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST), rounding * sums
+
+    others, slack = squares(x)
+    others = jnp.where(jnp.eye(x.shape[0], dtype=bool), jnp.inf, others)
+    radius = jnp.sort(others, -1)[:, k - 1 : k]
+    nearer, equal = (jnp.sum(mask, -1) for mask in (others < radius - slack, jnp.abs(others - radius) <= slack))
+    theirs, slack = squares(fake)
+    inside, tied = jnp.any(theirs < radius - slack, -1), jnp.sum(jnp.abs(theirs - radius) <= slack, -1)
+    # None of the samples that tie is among the first k - nearer of a random order of all that tie.
+    j = jnp.arange(k)[:, None]
+    none = jnp.where(j < k - nearer, (equal - j) / jnp.maximum(equal + tied - j, 1), 1.0).prod(0)
+    return jnp.where(inside, 1.0, 1.0 - none)
 
 
 def shown_rows(num: int) -> Array:

@@ -30,7 +30,7 @@ from tgdp_jax.guidance import grad_log_ratio
 from tgdp_jax.nets.protocols import check_call, first_labels
 from tgdp_jax.prediction import as_score
 from tgdp_jax.sde import SDE
-from tgdp_jax.train.batches import Rows, as_rows, draw_rows, fold_rows, num_folds, stratified_times
+from tgdp_jax.train.batches import Rows, as_rows, cross_validation_rows, draw_rows, stratified_times
 from tgdp_jax.train.denoising import held_out_rows, noised_rows
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.fit import Task, candidate_weights, fit
@@ -219,7 +219,7 @@ def fit_guidance(
       noisy_ratio: noise-conditional classifier's log-ratio (x, t, cond) -> [B], for the cycle term.
       variables: collections of the network's variables that are not trained, such as a frozen source's weights.
       augmentation: of the rows, see `augment`; a row keeps its log q/p.
-      folds: splits of the target rows, see `num_folds`.
+      folds: splits of the target rows, see `num_folds`; copies of one row are in one fold.
       optimiser: optimiser and length, or an optax optimiser in the place of Adam.
       session: what training reports to and continues from.
 
@@ -232,11 +232,10 @@ def fit_guidance(
     optimiser = as_config(optimiser, OPTIMISER)
     source, target = as_rows(source), as_rows(target)
     n, m = len(target["x"]), len(source["x"])
-    folds = num_folds(folds, n)
+    split = cross_validation_rows(target["x"], folds)
+    folds = len(split[0].index)
     count = len(consistency) * folds
-    train, held = jax.tree.map(
-        lambda a: jnp.tile(a, (len(consistency),) + (1,) * (a.ndim - 1)), fold_rows(n, folds, seed=0)
-    )
+    train, held = jax.tree.map(lambda a: jnp.tile(a, (len(consistency),) + (1,) * (a.ndim - 1)), split)
     members = {
         "target_train": train,
         "target_held": held,

@@ -23,7 +23,7 @@ from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import network_uses, rival_uses, to_json
 from tgdp_jax.settings.training import RivalConfig
-from tgdp_jax.train.batches import Rows, fold_rows, num_folds
+from tgdp_jax.train.batches import Rows, cross_validation_rows
 from tgdp_jax.train.cross_validation import fit_cross_validated
 from tgdp_jax.train.fit import Task
 from tgdp_jax.train.reparam import Reparam, averaged, merged, started
@@ -176,8 +176,7 @@ def out_of_fold(ways: Sequence[Adaptation], folds: Sequence[Any], trees: Trees) 
 
 def held_rows(how: Adaptation) -> Rows:
     """The rows that each fold of an adaptation does not train on."""
-    num = len(how.problem.target)
-    return fold_rows(num, num_folds(how.settings.folds, num), seed=0)[1]
+    return cross_validation_rows(how.problem.target.x, how.settings.folds)[1]
 
 
 def adaptation_stage(name: str, how: Adaptation, uses: Mapping[str, Any] | None = None) -> Stage:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from tgdp_jax.data.arrays import rows_in_memory, rows_problem
+from tgdp_jax.data.arrays import given_rows, rows_problem
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer.model import TrainedModel
@@ -27,6 +28,8 @@ def run(
     seed: int = 0,
     settings: TrainingConfig = TrainingConfig(),
     conditional: bool = False,
+    columns: Sequence[str] = (),
+    label: str | None = None,
     store: str | Path | None = None,
     watch: Watch = silent,
 ) -> TrainedModel:
@@ -36,12 +39,14 @@ def run(
 
     Args:
       method: name or alias in `METHODS`.
-      source: rows [M, *D], or {"x": rows, "y": labels [M]}; at least 100.
-      target: rows [N, *D], or {"x", "y"}; at least 2.
+      source: rows [M, *D], {"x": rows, "y": labels [M]}, or a pandas DataFrame; at least 100 rows.
+      target: rows [N, *D], {"x", "y"}, or a DataFrame with the same columns; at least 2 rows.
       key: typed PRNG key in the place of `seed`.
       seed: fixes training and samples.
       settings: of models, training and sampler; `settings.presets` has those for images and ECGs.
       conditional: models see the labels.
+      columns: of DataFrames: names of those to model. Default: all but the label's.
+      label: of DataFrames: name of the column of class labels.
       store: folder in which finished stages are kept: methods on the same source share its model, and a call that was
         interrupted goes on. Default: nothing is kept.
       watch: opens progress displays.
@@ -51,8 +56,9 @@ def run(
     """
     if key is not None:
         seed = int(jax.random.bits(key))
-    files = {"source": rows_in_memory(source, "the source"), "target": rows_in_memory(target, "the target")}
-    problem = rows_problem(files, n_target=None, seed=seed, conditional=conditional, all_to_learn=True)
+    given = {"source": source, "target": target}
+    files, held = given_rows(given, columns=columns, label=label, conditional=conditional)
+    problem = rows_problem(files, n_target=None, seed=seed, conditional=conditional, all_to_learn=True, columns=held)
     identity = {"kind": "rows", "target_rows": problem.target.digest, "conditional": conditional}
     name = method_name(method)
 

@@ -3,6 +3,8 @@
 
     q_h(x) = 1/n sum_i N(x; x_i, h^2 I),     h = argmax_h 1/n sum_i log [ 1/(n-1) sum_{j != i} N(x_i; x_j, h^2 I) ].
 
+Copies of a row are left out together with it: else the likelihood would grow without bound as h -> 0.
+
 Of a conditional problem every class is a density of its own, q(x | y), with a bandwidth of its own.
 """
 
@@ -16,6 +18,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import cdist
 
+from tgdp_jax.data.copies import copy_groups
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.settings.run import TrainingConfig
@@ -34,7 +37,7 @@ def kde_fit(x: Any) -> float:
     """The bandwidth with the best leave-one-out likelihood of rows x [n, *D], in units of x.
 
     Raises:
-      UserError: bad rows, fewer than two, or every one repeated (the likelihood then grows without bound as h -> 0).
+      UserError: bad rows, fewer than two that differ, or every one a value that the data take again and again.
     """
     x = np.asarray(x, np.float64)
     if x.ndim == 0 or x.size == 0 or not np.isfinite(x).all():
@@ -45,10 +48,11 @@ def kde_fit(x: Any) -> float:
         raise UserError(f"leave-one-out needs at least two rows, got {n}: fix the bandwidth by hand")
     chosen = np.arange(n) if n <= LEFT_OUT else np.random.default_rng(0).choice(n, LEFT_OUT, replace=False)
     square = cdist(x[chosen], x, "sqeuclidean")
-    square[np.arange(len(chosen)), chosen] = np.inf
+    groups = copy_groups(x)
+    square[groups[chosen][:, None] == groups] = np.inf
     nearest = square.min(1)
-    if not nearest.any():
-        raise UserError("every row of x occurs twice or more, so that no bandwidth fits best: remove repeated rows")
+    if not (np.isfinite(nearest) & (nearest > 0)).any():
+        raise UserError("x has only rows that occur again and again, so that no bandwidth fits best: remove those")
 
     def loss(log_h: float) -> float:
         # Up to a constant. The nearest kernel is taken out, or all could vanish; scipy's logsumexp does that too, in
@@ -74,8 +78,8 @@ def kde_fit(x: Any) -> float:
 def kde_fit_classes(x: Any, y: Any, num_classes: int) -> np.ndarray:
     """A bandwidth for every class [num_classes], in units of x: `kde_fit` of its rows.
 
-    A class of one row, or of repeated rows alone, fixes none: it gets the median of the others' bandwidths, or where no
-    class has one, that of all rows together.
+    A class of one row and its copies, or of rows alone that occur again and again, fixes none: it gets the median of
+    the others' bandwidths, or where no class has one, that of all rows together.
 
     Args:
       x: rows [n, *D].
@@ -86,14 +90,19 @@ def kde_fit_classes(x: Any, y: Any, num_classes: int) -> np.ndarray:
       UserError: bad rows, or nothing that a bandwidth could be fitted to.
     """
     x, y = np.asarray(x), np.asarray(y)
-    found = {c: kde_fit(x[y == c]) for c in range(num_classes) if _occurs_once(x[y == c])}
+    found = {c: kde_fit(x[y == c]) for c in range(num_classes) if _fixes_one(x[y == c])}
     other = float(np.median(list(found.values()))) if found else kde_fit(x)
     return np.array([found.get(c, other) for c in range(num_classes)])
 
 
-def _occurs_once(x: np.ndarray) -> bool:
-    """Whether among several rows some are not repeated."""
-    return len(x) > 1 and bool(np.unique(x.reshape(len(x), -1), axis=0, return_counts=True)[1].min() == 1)
+def _fixes_one(x: np.ndarray) -> bool:
+    """Whether rows fix a bandwidth: some row has none like it but its copies, and there are others."""
+    if len(x) < 2:
+        return False
+    groups = copy_groups(x)
+    _, of, equal = np.unique(x.reshape(len(x), -1), axis=0, return_inverse=True, return_counts=True)
+    copies = np.bincount(groups, minlength=1)[groups]
+    return len(np.unique(groups)) > 1 and bool((copies == equal[of.reshape(-1)]).any())
 
 
 def _kde_stage(config: TrainingConfig, problem: Problem) -> Stage:

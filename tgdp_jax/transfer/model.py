@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.data.problem import Problem
+from tgdp_jax.data.tables.columns import plain_columns
+from tgdp_jax.data.tables.files import check_packages
 from tgdp_jax.errors import UserError
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sampling import log_likelihood
@@ -144,6 +146,23 @@ class TrainedModel:
         )
         x = model.generator.draw(named_key(seed, "sample"), ids, labels)
         return Samples(self.problem.scaler.to_user(x), labels)
+
+    def frame(self, samples: Samples) -> Any:
+        """Samples as a pandas DataFrame with the columns of the table that the source's rows came from.
+
+        Categories are what they were there and whole numbers are rounded. Other rows [N, D] have columns x1, x2, ...
+        and y.
+
+        Raises:
+          UserError: rows are no vectors, or pandas is not installed.
+        """
+        if len(self.shape) != 1:
+            raise UserError(f"samples of shape {self.shape} make no table: take their array x")
+        check_packages(".csv", "a DataFrame")
+        import pandas
+
+        columns = self.problem.columns or plain_columns(self.shape[0], labels=samples.y is not None, ending=".csv")
+        return pandas.DataFrame(columns.decode(samples.x, samples.y, self.classes))
 
     def _labels(self, cond: Any, num: int) -> np.ndarray:
         if not self.problem.conditional:

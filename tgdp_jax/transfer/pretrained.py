@@ -20,7 +20,7 @@ from tgdp_jax.settings.stored import fingerprint
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(place: Path) -> DiffusersUNet | SSSDModel:
+def _loaded(place: Path, state: tuple[tuple[str, int, int], ...]) -> DiffusersUNet | SSSDModel:
     return load_sssd(place) if place.suffix == ".safetensors" else load_unet(place)
 
 
@@ -30,7 +30,22 @@ def pretrained_model(config: TrainingConfig) -> DiffusersUNet | SSSDModel | None
     Raises:
       UserError: it can not be loaded, see `load_unet` and `load_sssd`.
     """
-    return None if config.pretrained is None else _loaded(config.pretrained)
+    if config.pretrained is None:
+        return None
+    return _loaded(config.pretrained, _state(config.pretrained))
+
+
+def _state(place: Path) -> tuple[tuple[str, int, int], ...]:
+    """Place, time and size of the model's files, by which one that was replaced is known; () where it is none."""
+    try:
+        stats = {str(path.absolute()): path.stat() for path in _files(place).values()}
+    except (OSError, UserError):  # which loading says
+        return ()
+    return tuple((name, found.st_mtime_ns, found.st_size) for name, found in stats.items())
+
+
+def _files(place: Path) -> Mapping[str, Path]:
+    return unet_files(place) if place.is_dir() else {place.name: place}
 
 
 def forward_process(config: TrainingConfig) -> SDE:
@@ -50,8 +65,7 @@ def model_digest(config: TrainingConfig) -> dict[str, str]:
     # Loaded first, which says what is wrong with a folder that is none.
     if pretrained_model(config) is None or config.pretrained is None:
         return {}
-    place = config.pretrained
-    return {"pretrained": files_digest(unet_files(place) if place.is_dir() else {place.name: place})}
+    return {"pretrained": files_digest(_files(config.pretrained))}
 
 
 def files_digest(files: Mapping[str, Path]) -> str:

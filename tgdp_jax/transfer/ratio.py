@@ -19,7 +19,7 @@ from tgdp_jax.guidance import log_ratio_guidance, shrunk
 from tgdp_jax.nets.protocols import data_std
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import guidance_uses, network_uses, to_json
-from tgdp_jax.train.batches import fold_rows, num_folds
+from tgdp_jax.train.batches import cross_validation_rows
 from tgdp_jax.train.classifier import fit_log_ratio
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.guidance import FittedGuidance, GuidanceLoss, fit_guidance
@@ -119,14 +119,15 @@ def ratio_result(
 
 def _out_of_fold(config: TrainingConfig, problem: Problem, trees: Trees, log_h: EnsembleLogRatio) -> HeldOut:
     """What guidance changes at rows that its network was not trained on; the clean ratio behind it has seen them."""
-    settings, num = config.guidance, len(problem.target)
-    folds = num_folds(settings.folds, num)
+    settings, target = config.guidance, domain_rows(problem)[1]
+    _, held = cross_validation_rows(target["x"], settings.folds)
+    folds = len(held.index)
     source = denoiser_score(config, problem, params_of(trees, "source"))
     return held_out_changes(
         source,
         [[log_ratio_guidance(log_h.of_fold(fold, folds))(source) for fold in range(folds)]],
-        domain_rows(problem)[1],
-        fold_rows(num, folds, seed=0)[1],
+        target,
+        held,
         forward_process(config),
         num=settings.optimiser.validation_rows,
         data_std=data_std(denoiser(config, problem)),

@@ -29,9 +29,9 @@ def said(value=GOOD, source: Cell | None = BAD, *, method="tgdp", column=SW2, **
 def test_a_good_run():
     assert said(fresh=Cell(0.02, 0.005)) == (
         "The samples of tgdp are closer to the target than those of the source model: their sliced W2 is 0.100 ± 0.010 "
-        "versus 0.500 ± 0.020 (lower is better), a difference of more than twice its error. Fresh target data reads "
+        "versus 0.500 ± 0.020 (lower is better), a difference of more than twice its error. Fresh target data scores "
         "0.0200 ± 0.0050. They are no copies of the training rows (memorisation ratio 1.000 ± 0.050, where fresh data "
-        "reads 1). The diagnosis agrees: by the domain classifier source and target differ but overlap, where "
+        "scores 1). The diagnosis agrees: by the domain classifier source and target differ but overlap, where "
         "density-ratio transfer fits."
     )
 
@@ -105,7 +105,7 @@ def test_the_source_itself_is_not_compared_and_copies_nothing():
 
 
 def test_reaching_fresh_data_is_said():
-    assert "Fresh target data reads 0.090 ± 0.010, the same within the error." in said(fresh=Cell(0.09, 0.01))
+    assert "Fresh target data scores 0.090 ± 0.010, the same within the error." in said(fresh=Cell(0.09, 0.01))
     assert "the same" not in said(fresh=Cell(0.01, 0.01))
 
 
@@ -163,14 +163,14 @@ def test_a_comparison_is_told_by_the_number_of_rows():
         5000: GroupNumbers(None, False, {}),
     }
     assert conclude_comparison(groups, SW2) == (
-        "With 10 target rows finetune reads best, though not clearly ahead of the next by sliced W2; that it is closer "
-        "to the target than the source model is not clear. For tgdp the diagnosis agrees: by the domain classifier "
-        "source and target hardly overlap, too little for density-ratio transfer (10 target rows make that a rough "
-        "reading); fine-tune the source instead. With 100 target rows tgdp is best by sliced W2, and closer to the "
-        "target than the source model; gan and kde copy the training rows. For tgdp the diagnosis agrees: by the "
-        "domain classifier source and target differ but overlap, where density-ratio transfer fits. With 1000 target "
-        "rows no method reads a better sliced W2 than the source model as it is; gan copies the training rows. With "
-        "5000 target rows no method can be recommended."
+        "With 10 target rows finetune scores best, though not clearly ahead of the next by sliced W2; that it is "
+        "closer to the target than the source model is not clear. For tgdp the diagnosis agrees: by the domain "
+        "classifier source and target hardly overlap, too little for density-ratio transfer (10 target rows make "
+        "that a rough reading); fine-tune the source instead. With 100 target rows tgdp is best by sliced W2, and "
+        "closer to the target than the source model; gan and kde copy the training rows. For tgdp the diagnosis "
+        "agrees: by the domain classifier source and target differ but overlap, where density-ratio transfer fits. "
+        "With 1000 target rows no method has a better sliced W2 than the source model as it is; gan copies the "
+        "training rows. With 5000 target rows no method can be recommended."
     )
     assert "no target rows left to judge by" in conclude_comparison(groups, None)
 

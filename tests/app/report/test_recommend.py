@@ -46,7 +46,7 @@ def test_equal_numbers_are_a_tie():
 def test_a_winner_that_copies_its_training_rows_is_not_recommended():
     found = say(CLEAR, COPIES, BEHIND)
     assert (found.best, found.clear) == ("tgdp", True)
-    assert "finetune reads 0.0233 ± 0.0058 but memorises: its samples lie 0.10 times as far" in found.sentence
+    assert "finetune scores 0.0233 ± 0.0058 but memorises: its samples lie 0.10 times as far" in found.sentence
     edge = say(CLEAR, COPIES._replace(memorisation=MEMORISED))
     assert edge.best == "finetune" and "memorises" not in edge.sentence
     assert say(CLEAR, COPIES._replace(memorisation=math.nan)).best == "finetune"

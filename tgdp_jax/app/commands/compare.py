@@ -4,7 +4,8 @@ a row that says so; its cells are no files, and are tried again by the next call
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tgdp_jax.app.console import Display, print_line, print_table
 from tgdp_jax.app.folder import check_folder, check_still_there, claim_folder, locked
 from tgdp_jax.app.identity import file_digests, problem_identity
 from tgdp_jax.app.journal import Journal
+from tgdp_jax.app.logs import check_trackers, numbers
 from tgdp_jax.app.report import html
 from tgdp_jax.app.report.ranks import LEVEL, MIN_SEEDS
 from tgdp_jax.data.arrays import read_rows
@@ -35,7 +37,7 @@ from tgdp_jax.train.session import Log
 from tgdp_jax.transfer import METHODS
 from tgdp_jax.transfer.networks import check_denoiser
 
-Problems = Mapping[tuple[int, int], Problem]
+Problems = Callable[[int, int], Problem]  # (n, seed) ->
 Cells = dict[tuple[str, int, int], Cell]
 
 
@@ -55,17 +57,30 @@ def compare(
     """
     for name in config.methods:
         choose("method", name, METHODS)
-    problems = {
-        (n, seed): load_problem(config.problem, n_target=n, seed=seed, source_seed=config.source_seed)
-        for n, seed in _grid(config)
-    }
-    check_denoiser(config, next(iter(problems.values())))  # says what does not fit before anything is written
+    check_trackers(engine.log)
+    problems = _problems(config)
+    check_denoiser(config, _first(config, problems))  # says what does not fit before anything is written
     home = out, "compare", config, file_digests(config)
     check_folder(*home, resume=engine.resume)
-    with locked(out):
+    with locked(out), closing(Journal(out, log=engine.log, settings=to_json(config))) as journal:
         claim_folder(*home, resume=engine.resume)
-        cells, warnings = _fill(config, problems, out, engine, stages or out / "checkpoints")
-        _report(config, problems, cells, warnings, out)
+        cells, warnings = _fill(config, problems, out, engine, stages or out / "checkpoints", journal)
+        _report(config, problems, cells, warnings, out, journal)
+
+
+def _problems(config: CompareConfig) -> Problems:
+    """The problems, made as they are needed; those of the first seed are there, and so every n is possible."""
+
+    def load(n: int, seed: int) -> Problem:
+        return load_problem(config.problem, n_target=n, seed=seed, source_seed=config.source_seed)
+
+    first = {n: load(n, 0) for n in config.n_targets}
+    later = functools.lru_cache(maxsize=1)(load)  # all methods follow each other at one n and seed
+    return lambda n, seed: later(n, seed) if seed else first[n]
+
+
+def _first(config: CompareConfig, problems: Problems) -> Problem:
+    return problems(config.n_targets[0], 0)
 
 
 def _grid(config: CompareConfig) -> list[tuple[int, int]]:
@@ -75,20 +90,20 @@ def _grid(config: CompareConfig) -> list[tuple[int, int]]:
 
 def _names(config: CompareConfig, problems: Problems) -> list[str]:
     """The rows of every group."""
-    known = next(iter(problems.values())).exact is not None
+    known = _first(config, problems).exact is not None
     return [*config.methods, *([FLOOR] if known else [])]
 
 
 def _fill(
-    config: CompareConfig, problems: Problems, out: Path, engine: EngineConfig, stages: Path
+    config: CompareConfig, problems: Problems, out: Path, engine: EngineConfig, stages: Path, journal: Journal
 ) -> tuple[Cells, list[str]]:
     """All cells, from their files where they are finished, and the warnings among them."""
     todo = [(method, n, seed) for n, seed in _grid(config) for method in _names(config, problems)]
     cells: Cells = {}
     identity = problem_identity(config.problem)  # of files read whole: once for all cells
-    with Display(quiet=engine.quiet) as display, closing(Journal(out, tensorboard=engine.tensorboard)) as journal:
+    with Display(quiet=engine.quiet) as display:
         display.say(f"devices: {describe()}")
-        for note in next(iter(problems.values())).notes:
+        for note in _first(config, problems).notes:
             display.say(note)
         store = Store(stages, seconds=engine.checkpoint_seconds, warn=display.warn)
         for index, (method, n, seed) in enumerate(todo):
@@ -105,7 +120,7 @@ def _fill(
 
             spare_memory_maps()
             check_still_there(out)
-            cell = fill_cell(config, problems[n, seed], identity, method, seed, out, store, display, log)
+            cell = fill_cell(config, problems(n, seed), identity, method, seed, out, store, display, log)
             if "failed" not in cell:
                 write_json(path, cell)
             cells[method, n, seed] = cell
@@ -115,11 +130,13 @@ def _fill(
     return cells, warnings
 
 
-def _report(config: CompareConfig, problems: Problems, cells: Cells, warnings: list[str], out: Path) -> None:
+def _report(
+    config: CompareConfig, problems: Problems, cells: Cells, warnings: list[str], out: Path, journal: Journal
+) -> None:
     """Writes the page, the pictures and metrics.json, and prints the table."""
     seeds = range(config.seeds)
     found = summarise(cells, config.n_targets, seeds, _names(config, problems))
-    problem = problems[config.n_targets[0], 0]
+    problem = _first(config, problems)
     note = f"Mean over seeds 0 to {config.seeds - 1}; ± is the standard deviation between seeds."
     failed = failures(found.rows)
     overlaps = overlap(cells, config.n_targets, seeds)
@@ -142,7 +159,9 @@ def _report(config: CompareConfig, problems: Problems, cells: Cells, warnings: l
     )
     check_still_there(out)
     html.write(out / "report.html", page)
-    pages.write_pictures(out / "pictures", pictures)
+    drawn = pages.write_pictures(out / "pictures", pictures)
+    rows = {f"{r.name}, {r.group} target rows": {k: c.value for k, c in r.cells.items()} for r in found.rows}
+    journal.finish(numbers(rows), drawn)
     write_json(out / "metrics.json", _record(cells, found))
     if not is_primary():
         return
@@ -188,7 +207,7 @@ def _pictures(config: CompareConfig, problems: Problems, cells: Cells, found: Su
     if found.main is not None:
         pictures += pages.tradeoff_pictures({f"{n:.0f} target rows": rows for n, rows in groups.items()}, found.main)
     drawn = {n: [m for m in config.methods if "failed" not in cells[m, n, 0]] for n in config.n_targets}
-    return pictures + [_picture(problems[n, 0], methods, n, out) for n, methods in drawn.items()]
+    return pictures + [_picture(problems(n, 0), methods, n, out) for n, methods in drawn.items()]
 
 
 def _picture(problem: Problem, methods: list[str], n: int, out: Path) -> html.Picture:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,15 +14,19 @@ from rich.table import Table
 
 from tgdp_jax.app.console import Display, print_line
 from tgdp_jax.app.report.table import Cell, format_cell
-from tgdp_jax.data.arrays import check_pair, read_rows
+from tgdp_jax.data.arrays import check_pair, read_files
 from tgdp_jax.errors import FileError
 from tgdp_jax.metrics.overlap import FAR_AUC, FAR_CROSS_ENTROPY, NEIGHBOUR_QUANTILE, Diagnosis, diagnose, null_auc_error
 from tgdp_jax.runtime.files import write_json
 from tgdp_jax.settings.checks import check_seed
 
 
-def diagnose_files(source: Path, target: Path, seed: int, out: Path | None) -> None:
+def diagnose_files(
+    source: Path, target: Path, seed: int, out: Path | None, *, columns: Sequence[str] = (), label: str | None = None
+) -> None:
     """Prints what was measured and one sentence of advice; writes it to `out` as JSON where given.
+
+    `columns` and `label` are those of tables.
 
     Raises:
       UserError: bad files, rows or seed, or a place that can not be written.
@@ -29,10 +34,10 @@ def diagnose_files(source: Path, target: Path, seed: int, out: Path | None) -> N
     check_seed(seed)
     if out is not None:
         _check_place(out)
-    rows = read_rows(source), read_rows(target)
-    check_pair(*rows)
+    rows, _ = read_files({"source": source, "target": target}, columns=columns, label=label)
+    check_pair(rows["source"], rows["target"])
     with Display() as display:
-        found = diagnose(*rows, seed=seed, progress=display("domain classifier", False))
+        found = diagnose(rows["source"], rows["target"], seed=seed, progress=display("domain classifier", False))
     table = Table(
         "measured", "value", "meaning", title=f"{source.name} -> {target.name}", title_justify="left", box=None
     )

@@ -136,7 +136,8 @@ def sample_picture(problem: Problem, samples: Mapping[str, np.ndarray], labels: 
         caption += " They are the two directions in which standardised source and target rows vary most."
     elif problem.kind == "images":
         caption = "One row a class." if classes else "The first images of each, in the order given."
-    drawing = plots.samples(panels, labels=classes, classes=problem.classes, contours=contours)
+    named = {} if problem.columns is None else {"axis_names": problem.columns.names}
+    drawing = plots.samples(panels, labels=classes, classes=problem.classes, contours=contours, **named)
     return Picture("Source, target and samples", caption, drawing)
 
 
@@ -192,6 +193,7 @@ def field_pictures(config: TrainingConfig, problem: Problem, trees: Mapping[str,
         return []
     xs, ys, points = _plane(problem)
     shown = _in_users_units(problem, xs, ys)
+    named = {} if problem.columns is None else {"labels": problem.columns.names}
     out = []
     exact = None
     if problem.exact is not None:
@@ -208,7 +210,7 @@ def field_pictures(config: TrainingConfig, problem: Problem, trees: Mapping[str,
             learned = field(clean_log_ratio(config, problem, trees)(points, cond))
             truth = None if exact is None else field(exact.clean(points, cond))
             title = f"log q/p on clean data{suffix}"
-            drawing = plots.fields(learned, truth, *shown, title=title)
+            drawing = plots.fields(learned, truth, *shown, title=title, **named)
             out.append(Picture(title, "The domain classifier's log-ratio.", drawing))
         stage = "guidance" if "guidance" in trees else "noisy_classifier"
         if stage in trees:
@@ -217,7 +219,7 @@ def field_pictures(config: TrainingConfig, problem: Problem, trees: Mapping[str,
             truth = None if exact is None else field(exact(points, t, cond))
             title = f"log h at t = {FIELD_TIME}{suffix}"
             caption = "The guidance network: log E[q/p | x_t]. Its gradient is added to the source's score."
-            out.append(Picture(title, caption, plots.fields(learned, truth, *shown, title=title)))
+            out.append(Picture(title, caption, plots.fields(learned, truth, *shown, title=title, **named)))
     return out
 
 
@@ -253,8 +255,9 @@ def tradeoff_pictures(groups: Mapping[str, Sequence[Row]], quality: Column) -> l
     return out
 
 
-def write_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
-    """Writes the pictures as PNG files named after their titles, for slides and papers."""
+def write_pictures(folder: Path, pictures: Sequence[Picture]) -> list[Path]:
+    """Writes the pictures as PNG files named after their titles, for slides and papers, and returns these files."""
+    out = []
     for picture in pictures:
         name = re.sub(r"[^a-z0-9]+", "-", picture.title.lower()).strip("-")
 
@@ -262,6 +265,8 @@ def write_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
             part.write_bytes(drawing.png())
 
         write_atomic(folder / f"{name}.png", save)
+        out.append(folder / f"{name}.png")
+    return out
 
 
 def _plane(problem: Problem) -> tuple[np.ndarray, np.ndarray, jnp.ndarray]:

@@ -22,6 +22,7 @@ from tgdp_jax.app.console import Display, print_line, print_table
 from tgdp_jax.app.folder import check_folder, claim_folder, locked, lost_files, made_again, mark_complete
 from tgdp_jax.app.identity import file_digests, problem_identity
 from tgdp_jax.app.journal import Journal
+from tgdp_jax.app.logs import check_trackers, numbers
 from tgdp_jax.app.report import html
 from tgdp_jax.app.report.accuracy import accuracies
 from tgdp_jax.app.report.drawing import Drawing
@@ -29,6 +30,7 @@ from tgdp_jax.app.report.table import Cell, Column, Row
 from tgdp_jax.data.arrays import ArraysConfig, read_rows
 from tgdp_jax.data.problem import Data, Problem
 from tgdp_jax.data.registry import load_problem
+from tgdp_jax.data.tables.files import is_table
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.probe import Labelled, better_beyond_chance, layer_features
 from tgdp_jax.metrics.probe import probe as fit_probe
@@ -91,6 +93,7 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
     Raises:
       UserError: whatever a user can put right, such as rows without labels.
     """
+    check_trackers(engine.log)
     problem, sets = labelled_sets(config)
     check_denoiser(config, problem)  # says what does not fit before anything is written
     home = out, "probe", config, file_digests(config)
@@ -110,7 +113,7 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
     with (
         locked(out),
         Display(quiet=engine.quiet) as display,
-        closing(Journal(out, tensorboard=engine.tensorboard)) as journal,
+        closing(Journal(out, log=engine.log, settings=to_json(config), warn=display.warn)) as journal,
     ):
         claim_folder(*home, resume=engine.resume)
         if lost:
@@ -137,10 +140,14 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
             )
             facts[name] = _facts(trained)
             found += _probe_model(training, problem, sets, trained, name, display)
-        result = _record(config, problem, sets, found, facts) | {"total_seconds": time.perf_counter() - start}
+        result: dict[str, Any] = _record(config, problem, sets, found, facts) | {
+            "total_seconds": time.perf_counter() - start
+        }
         drawing = _picture(config, found)
         write_atomic(picture, lambda part: _save(part, drawing.png()))
         html.write(page, _page(config, problem, result, drawing))
+        best = {one["name"]: {kind: values[1] for kind, values in one["source"].items()} for one in result["best"]}
+        journal.finish(numbers(best), [picture])
         write_json(record, result)
         mark_complete(out, files)
     if is_primary():
@@ -159,9 +166,13 @@ def labelled_sets(config: ProbeConfig) -> tuple[Problem, Sets]:
       UserError: source rows without labels, or of one class.
     """
     settings = config.problem
-    remedy = "a probe needs classes: give integers under y (.npz), a labels file or one sub-folder a class"
+    remedy = (
+        "a probe needs classes: give integers under y (.npz), --label of a table, a labels file or one sub-folder a "
+        "class"
+    )
     if isinstance(settings, ArraysConfig):
-        if read_rows(settings.source).y is None:
+        table = is_table(settings.source)
+        if settings.label is None if table else read_rows(settings.source).y is None:
             raise UserError(f"{settings.source} has no labels: {remedy}")
         settings = dataclasses.replace(settings, conditional=True)  # labels are read where they are asked for
     problem = load_problem(settings, n_target=config.n_target, seed=config.seed)

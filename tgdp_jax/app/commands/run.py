@@ -18,6 +18,7 @@ from tgdp_jax.app.commands.leads import run_lead
 from tgdp_jax.app.commands.methods import card_sheet, trained_fact
 from tgdp_jax.app.commands.modalities import draw_modalities
 from tgdp_jax.app.console import Display, print_table
+from tgdp_jax.app.early import check_run_folder
 from tgdp_jax.app.evaluation import draw_samples, evaluate_samples, ideal_metrics, image_features
 from tgdp_jax.app.folder import (
     Record,
@@ -33,7 +34,9 @@ from tgdp_jax.app.folder import (
 )
 from tgdp_jax.app.identity import file_digests, problem_identity
 from tgdp_jax.app.journal import Journal
+from tgdp_jax.app.logs import check_trackers, numbers
 from tgdp_jax.app.report import html
+from tgdp_jax.app.sample_table import check_table, is_sample_table, table_names, write_sample_table
 from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem
@@ -83,13 +86,15 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
       UserError: whatever a user can put right.
     """
     choose("method", config.method, METHODS)
+    check_trackers(engine.log)
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed, source_seed=config.source_seed)
     # These say what does not fit before anything is written.
     denoiser(config, problem)
     METHODS[config.method].stages(config, problem)
     home = out, "run", config, file_digests(config)
     known = check_folder(*home, resume=engine.resume)
-    lost = _lost(config, out) if known else None
+    files = (*FILES, *table_names(problem))
+    lost = _lost(config, out, files) if known else None
     if agree(lost == []):
         if is_primary():
             show(config, read_json(out / "metrics.json", Metrics, remedy="delete it and run again to measure anew"))
@@ -100,7 +105,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     with (
         locked(out),
         Display(quiet=engine.quiet) as display,
-        closing(Journal(out, tensorboard=engine.tensorboard)) as journal,
+        closing(Journal(out, log=engine.log, settings=to_json(config), warn=display.warn)) as journal,
     ):
         claim_folder(*home, resume=engine.resume)
         if lost:
@@ -114,6 +119,8 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         samples, labels = draw_samples(trained.generator, problem, config.seed, config.sampling.num, display)
         check_still_there(out)
         write_samples(out / "samples.npz", problem, samples, labels)
+        for name in table_names(problem):
+            write_sample_table(out / name, problem, samples, labels)
         features = image_features(problem, identity, store, display, log=journal.stage)
         pictured = {config.method: samples}
         classes = {} if labels is None else {config.method: labels}
@@ -163,18 +170,19 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         check_still_there(out)
         model_file.write_model(out, problem, trained)
         html.write(out / "report.html", _page(config, problem, pictures, metrics))
-        pages.write_pictures(out / "pictures", pictures)
+        drawn = pages.write_pictures(out / "pictures", pictures)
+        journal.finish(numbers(metrics["metrics"]), drawn)
         write_json(out / "metrics.json", metrics)
-        mark_complete(out, FILES)
+        mark_complete(out, files)
     if not is_primary():
         return
     show(config, metrics)
     print(f"run folder: {out}  (open {out / 'report.html'})")
 
 
-def _lost(config: RunConfig, out: Path) -> list[str] | None:
+def _lost(config: RunConfig, out: Path, files: Sequence[str]) -> list[str] | None:
     """Which files of a finished run are damaged or gone; None where it is not finished."""
-    lost = lost_files(out, FILES)
+    lost = lost_files(out, files)
     if lost is not None or not all((out / name).exists() for name in FIRST_FILES):
         return lost
     try:  # an earlier version finished it, and kept no record
@@ -231,12 +239,8 @@ def read_run(folder: Path) -> RunConfig:
     Raises:
       UserError: not a run folder, or one of another version.
     """
-    record = folder / "config.json"
-    if not record.exists():
-        raise UserError(
-            f"{folder} is not a run folder (it has no config.json): give the folder that `tgdp run` printed"
-        )
-    stored = read_json(record, Record, remedy="run again to a new --out")
+    check_run_folder(folder)
+    stored = read_json(folder / "config.json", Record, remedy="run again to a new --out")
     if stored["command"] != "run":
         raise UserError(f"{folder} holds no run: give the folder that `tgdp run` printed")
     return from_json(RunConfig, stored["config"])
@@ -291,12 +295,16 @@ def sample_run(
     if not 1 <= num < 2**32:
         raise UserError(f"num is {num}: ask for at least one sample, and fewer than 2^32, which have an id each")
     check_finite(scale, "scale")
-    if out.suffix != ".npz":
-        raise UserError(f"{out} does not end in .npz: samples are written as .npz")
+    if out.suffix != ".npz" and not is_sample_table(out):
+        raise UserError(f"{out} does not end in .npz: samples are written as .npz, or as a table (.csv, .parquet)")
+    if is_sample_table(out) and (modality or given):
+        raise UserError(f"{out} does not end in .npz: samples of modalities are written as .npz")
     check_not_own(out)
     check_place(out)
     with Display(quiet=quiet) as display:
         config, problem, trained = load_run(folder, display)
+        if is_sample_table(out):
+            check_table(out, problem)
         if modality or given or scale != 1.0:
             parts = draw_modalities(
                 config, problem, trained, num, drawn=modality, given=given, scale=scale, watch=display
@@ -306,6 +314,7 @@ def sample_run(
                 print(f"{num} samples of {', '.join(parts)}: {out}")
             return
         samples, labels = draw_samples(trained.generator, problem, config.seed, num, display)
-    write_samples(out, problem, samples, labels)
+    write = write_sample_table if is_sample_table(out) else write_samples
+    write(out, problem, samples, labels)
     if is_primary():
         print(f"{num} samples of shape {np.shape(samples)[1:]}: {out}")

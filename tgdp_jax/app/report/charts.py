@@ -26,7 +26,7 @@ def fields(
     ys: np.ndarray,
     *,
     title: str,
-    labels: tuple[str, str] = ("x1", "x2"),
+    labels: Sequence[str] = ("x1", "x2"),
 ) -> Drawing:
     """A learned log-ratio as a heat map, next to the exact one and the difference where that is known.
 

@@ -114,7 +114,7 @@ def _fresh(run: RunNumbers) -> str:
     if run.fresh is None or not math.isfinite(run.fresh.value):
         return ""
     near = abs(run.value.value - run.fresh.value) <= ERRORS * _error(run.value, run.fresh)
-    return f"Fresh target data reads {format_cell(run.fresh)}" + (", the same within the error." if near else ".")
+    return f"Fresh target data scores {format_cell(run.fresh)}" + (", the same within the error." if near else ".")
 
 
 def _copies(ratio: Cell | None) -> bool:
@@ -132,18 +132,18 @@ def _memorisation(run: RunNumbers, outcome: Outcome) -> str:
     ratio = run.memorisation
     if ratio is None or not math.isfinite(ratio.value):
         return "Whether they are copies of the training rows was not measured."
-    reads = f"memorisation ratio {format_cell(ratio)}, where fresh data reads 1"
+    says = f"memorisation ratio {format_cell(ratio)}, where fresh data scores 1"
     reach = ERRORS * _spread(ratio)
     if _copies(ratio):
         merit = " Their distance to the target is no merit then, as copies of target rows are close to the target."
-        return f"They copy the training rows ({reads})." + (merit if outcome == "closer" else "")
+        return f"They copy the training rows ({says})." + (merit if outcome == "closer" else "")
     if ratio.value - reach < MEMORISED:
-        return f"They may copy the training rows: {reads}, and below {MEMORISED:g} samples count as copies."
+        return f"They may copy the training rows: {says}, and below {MEMORISED:g} samples count as copies."
     if ratio.value + reach < 1:
-        return f"They are no copies of the training rows, though closer to them than fresh data ({reads})."
+        return f"They are no copies of the training rows, though closer to them than fresh data ({says})."
     if ratio.value - reach > 1:
-        return f"They are no copies of the training rows, and farther from them than fresh data ({reads})."
-    return f"They are no copies of the training rows ({reads})."
+        return f"They are no copies of the training rows, and farther from them than fresh data ({says})."
+    return f"They are no copies of the training rows ({says})."
 
 
 _SAYS = {
@@ -203,9 +203,9 @@ def _group(n: int, group: GroupNumbers, column: Column) -> str:
     if group.best is None:
         text = f"{where} no method can be recommended"
     elif group.best == "source":
-        text = f"{where} no method reads a better {column.label} than the source model as it is"
+        text = f"{where} no method has a better {column.label} than the source model as it is"
     else:
-        lead = "is best" if group.clear else "reads best, though not clearly ahead of the next"
+        lead = "is best" if group.clear else "scores best, though not clearly ahead of the next"
         text = f"{where} {group.best} {lead} by {column.label}"
         beside = gained(group.gains.get(group.best, ()))
         text += {

@@ -83,7 +83,7 @@ def recommend(contenders: Sequence[Contender], column: Column, *, where: str) ->
         return Recommendation(None, False, f"With {where} {copies}: none can be recommended.{left_out}")
     copying = measured[: measured.index(honest[0])]
     warned = "".join(
-        f" {c.name} reads {_value(c)} but memorises: its samples lie {c.memorisation:.2f} times as far from the "
+        f" {c.name} scores {_value(c)} but memorises: its samples lie {c.memorisation:.2f} times as far from the "
         "training rows as fresh data."
         for c in copying
     )
@@ -99,10 +99,10 @@ def recommend(contenders: Sequence[Contender], column: Column, *, where: str) ->
         return float(d.mean()), float(d.std(ddof=1)) if len(d) > 1 else math.nan
 
     seeds, (gap, spread) = len(best.values), lead(rest[0])
-    reads = f"{best.name} reads the best {column.label}, {_value(best)}"
+    leads = f"{best.name} has the best {column.label}, {_value(best)}"
     if seeds == 1:
         sentence = (
-            f"With {where} {reads}, before {rest[0].name} with {_value(rest[0])}, at a single seed: whether that is "
+            f"With {where} {leads}, before {rest[0].name} with {_value(rest[0])}, at a single seed: whether that is "
             f"chance can not be told, run with --seeds {MIN_SEEDS} or more.{cost}{warned}{left_out}"
         )
         return Recommendation(best.name, False, sentence)
@@ -115,7 +115,7 @@ def recommend(contenders: Sequence[Contender], column: Column, *, where: str) ->
     tied = [best, *(c for c in rest if not lead(c)[0] > lead(c)[1])]
     cheapest = min(tied, key=lambda c: c.train_seconds if math.isfinite(c.train_seconds) else math.inf)
     sentence = (
-        f"With {where} {reads}, but its lead over {rest[0].name}, {format_cell(Cell(gap, spread))}, is within its "
+        f"With {where} {leads}, but its lead over {rest[0].name}, {format_cell(Cell(gap, spread))}, is within its "
         f"spread over {seeds} paired seeds: no clear winner among {listed([c.name for c in tied])}, of which "
         f"{cheapest.name} trains fastest ({_seconds(cheapest.train_seconds)}).{warned}{left_out}"
     )

@@ -6,7 +6,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from tgdp_jax.data.ecg import waves
 from tgdp_jax.data.ecg.populations import AFIB, RATES, SPREAD, Population, means
@@ -115,6 +114,8 @@ def _rate(label: Array, shift: float, uniform: Array) -> Array:
     """Beats a minute [N]: log-normal, cut off where the class ends."""
     median, spread, least, most = RATES[label].T
     middle = np.log(median) + shift
+    from scipy.special import ndtr, ndtri  # late: options need not wait for it
+
     low, high = (ndtr((np.log(end) - middle) / spread) for end in (least, most))
     return np.exp(middle + spread * ndtri(low + (high - low) * uniform))
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from tgdp_jax.data.ecg.leads import LEADS, MAX_BREACH, all_twelve, breach, eight
 from tgdp_jax.errors import UserError
@@ -123,6 +122,8 @@ def to_row(signal: Signal, *, rate: int, seconds: float, what: str) -> np.ndarra
         )
     if up != down:
         # What follows is not used but for the filter's last samples, which it must not spoil.
+        from scipy.signal import resample_poly  # late: options need not wait for it
+
         x = resample_poly(whole if _sane(whole).all() else x, up, down, axis=0, padtype="line")
     out = np.zeros((length, len(LEADS)), np.float32)
     out[: min(length, len(x))] = x[:length]

@@ -1,0 +1,1 @@
+"""Tables: .csv and .parquet files, folders of Hugging Face `datasets`, and pandas DataFrames, as rows of numbers."""

@@ -116,7 +116,7 @@ def test_without_weights_it_is_the_source():
 
 def test_every_row_counts_alike_however_large_its_fold():
     score = ExactScore(single_gaussian([0.0, 1.0], 0.3), SDE)
-    _, held = fold_rows(10, 6, seed=0)  # of two rows, and of one
+    _, held = fold_rows(np.arange(10), 6, seed=0)  # of two rows, and of one
     found = held_out_changes(score, [[score] * 6], {"x": jnp.zeros((10, 2))}, held, SDE, num=20, data_std=1.0)
     np.testing.assert_allclose(found.share.reshape(6, -1).sum(1), [0.2] * 4 + [0.1] * 2, rtol=1e-5)
     assert not found.changes.any() and not stacking_weights(found).any()

@@ -32,7 +32,7 @@ def read_field(content: bytes, variable: str, field: str, *, most: int) -> np.nd
       ValueError, KeyError, IndexError, struct.error, zlib.error: the file is damaged, or has no such field.
     """
     order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
-    if order is None:
+    if order is None or 0 in content[:4]:  # a zero there marks version 4
         raise ValueError("no MATLAB file of version 5")
     for kind, part in _elements(content[128:], order):
         if kind == _COMPRESSED:

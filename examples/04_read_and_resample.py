@@ -74,9 +74,12 @@ picture.save(out / "samples.png")
 picture  # noqa: B018 (a notebook shows it)
 
 # %% [markdown]
-# The command line draws more samples as the run did:
+# ## From the command line
+#
+# The same options change one thing at a time, in one line. The file says under `about` what differs from the run.
 
 # %%
-more = ["sample", folder, "--num", 500, "--out", out / "more.npz"]
+more = ["sample", folder, "--num", 500, "--solver", "heun", "--steps", 10, "--out", out / "more.npz"]
 subprocess.run([sys.executable, "-m", "tgdp_jax", *map(str, more)], check=True)
-print({name: value.shape for name, value in np.load(out / "more.npz").items()})
+drawn = np.load(out / "more.npz")
+print("x", drawn["x"].shape, "about", drawn["about"])

@@ -54,7 +54,7 @@ def test_a_folder_draws_the_runs_own_samples_without_its_data(model, finished):
     assert model.classes == ("cat", "dog") and model.shape == (2,)
     np.testing.assert_array_equal(model.sample(8).x, drawn.x[:8])
     stored = json.loads((finished / "metrics.json").read_text())["metrics"]
-    assert model.metrics == {row: {name: tuple(pair) for name, pair in found.items()} for row, found in stored.items()}
+    assert model.metrics == stored
 
 
 def test_how_it_is_sampled_can_change_and_nothing_is_trained(model):
@@ -78,6 +78,19 @@ def test_how_it_is_sampled_can_change_and_nothing_is_trained(model):
 def test_what_can_not_be_drawn_is_refused(model, asked, said):
     with pytest.raises(UserError, match=said):
         model.sample(**{"num": 4, **asked})
+
+
+def test_labels_are_asked_for_by_name_too(model, finished, tmp_path):
+    named = model.sample(4, cond=["dog", "cat", "dog", "1"])
+    assert named.y.tolist() == [1, 0, 1, 1]
+    np.testing.assert_array_equal(named.x, model.sample(4, cond=np.array([1, 0, 1, 1])).x)
+    call("sample", finished, "--num", "4", "--label", "dog", "cat", "--out", tmp_path / "pets.npz")
+    pets = read(tmp_path / "pets.npz")
+    assert pets["y"].tolist() == [1, 0, 1, 0]
+    np.testing.assert_array_equal(pets["x"][:3], named.x[:3])
+    assert json.loads(str(pets["about"]))["changed"] == {"label": {"run": None, "here": ["dog", "cat"]}}
+    with pytest.raises(UserError, match="unknown label 'cow': choose one of 0, 1, cat, dog"):
+        model.sample(1, cond="cow")
 
 
 def test_its_picture_is_one(model, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests import tiny
+from tgdp_jax.app import identity as identity_file
 from tgdp_jax.app.evaluation import draw_samples, evaluate_samples, ideal_metrics
 from tgdp_jax.app.identity import problem_identity
 from tgdp_jax.data.arrays import ArraysConfig
@@ -17,6 +18,7 @@ from tgdp_jax.data.problem import Data
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.runtime.cost import Cost
+from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.settings.sampling import SamplingConfig
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer import METHODS
@@ -228,6 +230,15 @@ class Broken:
 def npz(path: Path, seed: int) -> Path:
     np.savez(path, x=np.random.default_rng(seed).normal(size=(200, 2)))
     return path
+
+
+def test_files_are_read_once_to_identify_them(tmp_path, monkeypatch):
+    config = RunConfig(problem=ArraysConfig(source=npz(tmp_path / "a.npz", 0), target=npz(tmp_path / "b.npz", 1)))
+    read, once = [], identity_file.files_digest
+    monkeypatch.setattr(identity_file, "files_digest", lambda files: read.append(files) or once(files))
+    digests, problem = identity_file.identity(config)
+    assert len(read) == 2 and problem == problem_identity(config.problem)
+    assert digests == {name: problem[name] for name in ("source", "target")}
 
 
 def test_files_count_by_their_contents_and_not_by_their_place(tmp_path):

@@ -132,8 +132,9 @@ def test_a_stage_is_trained_anew_for_other_contents(files):
 def test_files_that_moved_are_asked_for(files):
     call(*command(files, "--method", "kde", "--out", files / "run"))
     (files / "target.npz").rename(files / "elsewhere.npz")
-    for again in (("sample", files / "run", "--out", files / "a.npz"), command(files, "--out", files / "run")):
-        assert "target.npz does not exist: check the path" in refused(*again)
+    assert "target.npz does not exist: check the path" in refused(*command(files, "--out", files / "run"))
+    said = refused("sample", files / "run", "--out", files / "a.npz")
+    assert f"was made from {files / 'target.npz'}, and there is no such file" in said and "put it back" in said
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ import pytest
 
 from tests import tiny
 from tests.e2e.tools import GAUSSIANS, refused
+from tgdp_jax.app import entries
 from tgdp_jax.app.cli import main
 from tgdp_jax.app.commands import compare as compare_command
 from tgdp_jax.app.commands import diagnose as diagnose_command
 from tgdp_jax.app.commands import run as run_command
+from tgdp_jax.app.commands import sample as sample_command
 from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.errors import UserError
@@ -24,7 +26,7 @@ from tgdp_jax.runtime.engine import EngineConfig
 from tgdp_jax.runtime.files import write_json
 from tgdp_jax.settings.networks import NetworkConfig
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig, TrainingConfig
-from tgdp_jax.settings.sampling import SamplingConfig
+from tgdp_jax.settings.sampling import SamplingChange, SamplingConfig
 from tgdp_jax.settings.stored import fingerprint, from_json, to_json
 from tgdp_jax.settings.training import ClassifierConfig, GuidanceConfig, RivalConfig
 from tgdp_jax.train.optimiser import OptimiserConfig
@@ -35,10 +37,12 @@ from tgdp_jax.transfer import METHODS
 def asked(monkeypatch):
     """What a command line asks for, without doing it."""
     calls = []
+    for check in ("check_exists", "check_named_paths", "check_run_folder"):
+        monkeypatch.setattr(entries, check, lambda *_: None)  # the files of these tests are names alone
     monkeypatch.setattr(run_command, "run", lambda *a: calls.append(a))
-    monkeypatch.setattr(run_command, "sample_run", lambda *a, **more: calls.append((*a, more)))
+    monkeypatch.setattr(sample_command, "sample_run", lambda *a, **more: calls.append((*a, more)))
     monkeypatch.setattr(compare_command, "compare", lambda *a: calls.append(a))
-    monkeypatch.setattr(diagnose_command, "diagnose_files", lambda *a: calls.append(a))
+    monkeypatch.setattr(diagnose_command, "diagnose_files", lambda *a, **_: calls.append(a))
 
     def ask(*arguments):
         calls.clear()
@@ -75,7 +79,7 @@ def test_options_of_the_problem_need_no_prefix(asked):
         "run", "arrays", "--source", "a.npz", "--target", "b.npz", "--method", "kde", "--n-target", "7"
     )
     assert config.problem == ArraysConfig(source=Path("a.npz"), target=Path("b.npz"))
-    assert out == Path("runs/arrays-kde-n7-seed0")
+    assert out.parent == Path("runs") and out.name.startswith("arrays-a-b-kde-n7-seed0-")
 
 
 def test_methods_may_be_given_by_their_aliases(asked):
@@ -86,12 +90,18 @@ def test_methods_may_be_given_by_their_aliases(asked):
 
 
 def test_the_other_commands_take_their_options(asked):
-    more = {"modality": (), "given": (), "scale": 1.0, "quiet": False}
+    more = {"change": SamplingChange(), "label": (), "modality": (), "given": (), "quiet": False}
     assert asked("sample", "folder") == (Path("folder"), 1000, Path("samples.npz"), more)
     assert asked("sample", "folder", "--num", "3", "--out", "a.npz") == (Path("folder"), 3, Path("a.npz"), more)
-    *_, more = asked("sample", "folder", "--modality", "a", "b", "--given", "c=d", "--scale", "2")
-    assert more == {"modality": ("a", "b"), "given": ("c=d",), "scale": 2.0, "quiet": False}
+    *_, asked_for = asked("sample", "folder", "--modality", "a", "b", "--given", "c=d", "--label", "0", "--quiet")
+    assert asked_for == more | {"modality": ("a", "b"), "given": ("c=d",), "label": ("0",), "quiet": True}
     assert asked("diagnose", "--source", "a", "--target", "b", "--seed", "2") == (Path("a"), Path("b"), 2, None)
+
+
+def test_samples_are_drawn_otherwise_by_the_names_of_the_runs_settings(asked):
+    words = "--solver heun --steps 3 --grid edm --scale 2 --clip 4 --seed 5".split()
+    change = SamplingChange(solver="heun", steps=3, grid="edm", scale=2.0, clip=4.0, seed=5)
+    assert asked("sample", "folder", *words)[-1]["change"] == change
 
 
 @pytest.mark.parametrize(
@@ -205,14 +215,37 @@ def test_a_diagnosis_that_can_not_be_made_or_kept_is_refused_at_once(tmp_path, m
     assert message in refused("diagnose", "--source", "rows.npz", "--target", "rows.npz", *options)
 
 
-def test_a_run_of_relative_paths_is_sampled_where_it_was_started(tmp_path):
+def test_data_that_are_gone_are_said_with_the_reason_that_they_are_needed(tmp_path):
     problem = ArraysConfig(source=Path("data/source.npz"), target=Path("data/target.npz"))
-    write_json(tmp_path / "config.json", {"command": "run", "config": to_json(RunConfig(problem=problem))})
-    said = refused("sample", tmp_path, "--out", tmp_path / "x.npz")
-    assert "was made from data/source.npz, a path relative to the folder that the run was started in" in said
+    for path, method, why, remedy in (
+        (problem.source, "tgdp", "the run kept nothing of it", "call this from that folder"),
+        (tmp_path / "source.npz", "tgdp", "the run kept nothing of it", "put it back"),
+        (problem.source, "sir", "sir draws samples from the rows themselves", "call this from that folder"),
+    ):
+        config = RunConfig(problem=dataclasses.replace(problem, source=path), method=method)
+        write_json(tmp_path / "config.json", {"command": "run", "config": to_json(config)})
+        said = refused("sample", tmp_path, "--out", tmp_path / "x.npz")
+        assert f"was made from {path}" in said and why in said and remedy in said
+        assert (", a path relative to the folder that the run was started in" in said) == (path == problem.source)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--solver", "nope"), "unknown solver 'nope': choose one of ancestral"),
+        (("--grid", "nope"), "unknown time grid 'nope'"),
+        (("--steps", "0"), "steps is 0: give at least 1"),
+        (("--scale", "nan"), "scale is nan"),
+        (("--clip", "-1"), "clip is -1.0: it must be positive"),
+        (("--seed", "-1"), "seed is -1"),
+    ],
+)
+def test_samples_can_not_be_drawn_in_ways_that_there_are_not(tmp_path, options, message):
+    assert message in refused("sample", tmp_path, *options)
 
 
 def test_numbers_of_samples_beyond_their_ids_are_refused(tmp_path):
+    (tmp_path / "config.json").touch()
     said = refused("sample", tmp_path, "--num", "10000000000", "--out", tmp_path / "x.npz")
     assert said == "num is 10000000000: ask for at least one sample, and fewer than 2^32, which have an id each"
 

@@ -1,5 +1,6 @@
 """Rows of two modalities from the command line: a run, and what is drawn of it given something."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,6 +52,12 @@ def test_images_are_drawn_given_text_and_text_given_these_images(finished, tmp_p
     # A sample depends on what is given to it and its id, not on the others.
     call("sample", finished, "--num", "3", "--given", "text=three,seven", "--scale", "2", "--out", out)
     np.testing.assert_array_equal(read(out)["image"], found["image"][:3])
+    # The sampler's settings count here too, and the file says which are not the run's.
+    assert json.loads(str(found["about"]))["changed"] == {"scale": {"run": 1.0, "here": 2.0}}
+    other = ("--given", "text=three,seven", "--steps", "3", "--solver", "ddim", "--out", tmp_path / "other.npz")
+    call("sample", finished, "--num", "5", *other)
+    assert not np.array_equal(read(tmp_path / "other.npz")["image"], found["image"])
+    assert set(json.loads(str(read(tmp_path / "other.npz")["about"]))["changed"]) == {"steps", "solver"}
     # In the user's units there and back.
     np.savez(tmp_path / "known.npz", x=found["image"])
     known = f"image={tmp_path / 'known.npz'}"

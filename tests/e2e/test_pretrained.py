@@ -55,6 +55,17 @@ def test_weights_that_changed_make_another_run(folder, tmp_path):
     assert "pretrained file have changed" in refused("run", "digits", *options)
 
 
+@pytest.mark.parametrize("command", ["run", "compare", "probe"])
+def test_a_wrong_one_is_said_before_the_data_are_read(tmp_path, command):
+    rows, net = tmp_path / "rows.npz", tmp_path / "net"
+    rows.write_text("junk")
+    net.mkdir()
+    said = refused(
+        command, "arrays", "--source", rows, "--target", rows, "--pretrained", net, "--out", tmp_path / "run"
+    )
+    assert str(net) in said and str(rows) not in said
+
+
 def test_a_model_that_was_replaced_is_loaded_anew(tmp_path, monkeypatch):
     def loaded(place):
         found = pretrained_model(dataclasses.replace(tiny.TRAINING, pretrained=place))
@@ -77,7 +88,7 @@ def test_a_model_that_was_replaced_is_loaded_anew(tmp_path, monkeypatch):
 
 def test_what_does_not_fit_is_refused(folder, tmp_path):
     out = ("--out", tmp_path / "run")
-    assert "is not a folder" in refused(*RUN, "--pretrained", tmp_path / "none", *out)
+    assert "none does not exist" in refused(*RUN, "--pretrained", tmp_path / "none", *out)
     assert "leave out --process" in refused(*RUN, "--pretrained", folder, "--process.kind", "ve", *out)
     assert "leave out --conditional" in refused(*RUN, "--conditional", "--pretrained", folder, *out)
     said = refused("run", "gaussians", *tiny.OPTIONS, "--pretrained", folder, *out)

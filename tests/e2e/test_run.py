@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 
+import tgdp_jax as tg
 from tests import tiny
 from tests.e2e.tools import (
     GAUSSIANS,
@@ -322,6 +323,36 @@ def test_labels_come_with_the_samples_of_a_conditional_run(tmp_path):
     assert (side == (whole["y"] == 0)).mean() > 0.8
 
 
+def test_samples_are_drawn_in_another_way_and_the_file_says_so(run_folder, tmp_path):
+    """As the model does from Python; nothing in the run's folder changes."""
+    before, model = snapshot(run_folder), tg.load(run_folder)
+    path = tmp_path / "other.npz"
+    options = ("--solver", "heun", "--steps", "3", "--grid", "edm", "--scale", "0.5", "--clip", "2", "--seed", "7")
+    out, _ = call("sample", run_folder, "--num", "10", *options, "--out", path)
+    drawn = model.sample(10, solver="heun", steps=3, grid="edm", scale=0.5, clip=2.0, seed=7)
+    np.testing.assert_array_equal(read(path)["x"], drawn.x)
+    about = json.loads(str(read(path)["about"]))
+    assert about["method"] == "tgdp" and about["changed"] == {
+        "solver": {"run": "dpmpp_2m", "here": "heun"},
+        "steps": {"run": 4, "here": 3},
+        "grid": {"run": "log_snr", "here": "edm"},
+        "clip": {"run": None, "here": 2.0},
+        "scale": {"run": 1.0, "here": 0.5},
+        "seed": {"run": 0, "here": 7},
+    }
+    assert "solver heun (the run: dpmpp_2m)" in out
+    # What is given as the run had it is no change.
+    call("sample", run_folder, "--num", "10", "--steps", "4", "--seed", "0", "--out", path)
+    assert set(read(path)) == {"x"}
+    assert snapshot(run_folder) == before
+
+
+def test_a_method_without_guidance_or_solver_says_so(tmp_path):
+    call(*KDE, "--out", tmp_path / "run")
+    for option, said in (("--scale", "kde has no guidance to weigh"), ("--steps", "kde samples without a solver")):
+        assert said in refused("sample", tmp_path / "run", option, "2", "--out", tmp_path / "a.npz")
+
+
 def test_what_is_no_run_can_not_be_sampled(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
@@ -335,8 +366,9 @@ def test_an_unfinished_run_is_not_trained_by_sampling(run_folder, tmp_path):
     shutil.rmtree(guidance)
     before = snapshot(run_folder)
     said = refused("sample", run_folder, "--out", tmp_path / "a.npz")
-    assert "no finished 'guidance' stage" in said and "finish the run first" in said
+    assert "no checkpoint of its stage 'guidance'" in said and "repeat the run's command" in said
     assert snapshot(run_folder) == before and not (tmp_path / "a.npz").exists()
+    (run_folder / "model.npz").unlink()  # the last that a run writes
     shutil.rmtree(run_folder / "checkpoints")
     assert "no finished 'source' stage" in refused("sample", run_folder, "--out", tmp_path / "a.npz")
 

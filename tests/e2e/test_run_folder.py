@@ -11,7 +11,10 @@ from filelock import FileLock
 
 from tests.e2e.tools import GAUSSIANS, call, contents, read, refused, snapshot, strict_json, without_times
 from tgdp_jax.app import folder as folder_file
+from tgdp_jax.app.commands import compare as compare_command
+from tgdp_jax.app.commands import probe as probe_command
 from tgdp_jax.app.commands import run as run_command
+from tgdp_jax.app.commands import sample as sample_command
 from tgdp_jax.app.folder import locked
 from tgdp_jax.errors import UserError
 from tgdp_jax.train.session import Session
@@ -187,7 +190,7 @@ def test_more_samples_may_lie_beside_a_runs_own(kde):
         ("n" * 300 + ".npz", "File name too long"),
         ("fixed/new.npz", "nothing can be written in"),
         ("fixed/deeper/new.npz", "nothing can be written in"),
-        ("new.csv", "does not end in .npz"),
+        ("new.txt", "does not end in .npz"),
     ],
 )
 def test_an_impossible_file_is_refused_before_anything_is_loaded(kde, tmp_path, monkeypatch, place, message):
@@ -197,11 +200,47 @@ def test_an_impossible_file_is_refused_before_anything_is_loaded(kde, tmp_path, 
     # Root may write anywhere: there, as on a read-only file system, the system's answer is made up.
     can = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: "fixed" not in str(path) and can(path, mode))
-    monkeypatch.setattr(run_command, "load_run", lambda *args: pytest.fail("it was loaded"))
+    monkeypatch.setattr(sample_command, "load", lambda *args: pytest.fail("it was loaded"))
     before = snapshot(tmp_path)
     said = refused("sample", kde, "--num", "3", "--out", tmp_path / place)
     assert message in said and str(tmp_path / place) in said
     assert snapshot(tmp_path) == before
+
+
+# A start that fails before anything is trained
+
+
+def broken(*args, **kwargs):
+    raise UserError("it does not start")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "words"),
+    [
+        (run_command, "Journal", KDE),
+        (run_command, "claim_folder", KDE),
+        (run_command, "train_method", KDE),
+        (compare_command, "Journal", ("compare", "gaussians", "--methods", "kde")),
+        (compare_command, "describe", ("compare", "gaussians", "--methods", "kde")),
+        (probe_command, "Journal", ("probe", "digits")),
+        (probe_command, "train_method", ("probe", "digits")),
+    ],
+)
+def test_a_start_that_fails_leaves_nothing(tmp_path, monkeypatch, module, name, words):
+    monkeypatch.setattr(module, name, broken)
+    (tmp_path / "empty").mkdir()
+    for out in ("new/run", "empty"):
+        assert refused(*words, "--out", tmp_path / out) == "it does not start"
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
+
+
+def test_a_start_that_fails_leaves_what_was_there(kde, monkeypatch):
+    (kde / "complete.json").unlink()
+    (kde / "report.html").unlink()
+    before = contents(kde)
+    monkeypatch.setattr(run_command, "train_method", broken)
+    refused(*KDE, "--out", kde)
+    assert contents(kde) == before
 
 
 # Folders that can not be locked or claimed, or go away

@@ -15,6 +15,7 @@ from tests import tiny
 from tests.helpers import evaluate
 from tgdp_jax.app.evaluation import draw_samples, evaluate_samples
 from tgdp_jax.app.identity import problem_identity
+from tgdp_jax.data.facts import problem_facts, problem_of_facts
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
@@ -129,6 +130,15 @@ class TestMethod:
             assert y.shape == (tiny.NUM,) and set(y.tolist()) <= set(shop.problem.target.y.tolist())
         else:
             assert y is None
+
+    def test_it_draws_without_the_rows_that_it_was_trained_on(self, shop, name):
+        if METHODS[name].draws_rows:
+            return
+        kept = problem_of_facts(problem_facts(shop.problem))
+        generator = METHODS[name].generator(tiny.TRAINING, kept, shop.trained[name].trees)
+        x, y = draw_samples(generator, kept, 0, tiny.NUM, silent)
+        np.testing.assert_array_equal(x, shop.samples[name][0])
+        np.testing.assert_array_equal(y, shop.samples[name][1])
 
     def test_a_sample_depends_on_its_id_alone(self, shop, name):
         x, y = shop.samples[name]

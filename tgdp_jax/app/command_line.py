@@ -25,12 +25,17 @@ def command_line(command: str, kind: type, config: Any) -> str:
       kind: its config.
       config: of that kind.
     """
+    return _typed([command, problem_name(config.problem), *options(kind, config)])
+
+
+def options(kind: type, config: Any) -> list[str]:
+    """The options that make a config of a kind of the defaults of its problem."""
     name = problem_name(config.problem)
     entry = PROBLEMS[name]
     defaults = config_class(kind, name, entry)
     files = {"problem": config.problem} if is_of_files(entry.config) else {}
     of_files = _given_paths(config.problem) if files else []
-    return _typed([command, name, *of_files, *differing(config, defaults(**files))])
+    return [*of_files, *differing(config, defaults(**files))]
 
 
 def bench_line(config: Any, default: Any) -> str:
@@ -43,12 +48,12 @@ def _typed(words: list[str]) -> str:
     line = shlex.join(["tgdp", *words])
     if len(line) <= LONGEST:
         return line
-    options: list[list[str]] = [["tgdp"]]
+    lines: list[list[str]] = [["tgdp"]]
     for word in words:
         if word.startswith("--"):
-            options.append([])
-        options[-1].append(word)
-    return " \\\n  ".join(map(shlex.join, options))
+            lines.append([])
+        lines[-1].append(word)
+    return " \\\n  ".join(map(shlex.join, lines))
 
 
 def _given_paths(problem: Any) -> list[str]:

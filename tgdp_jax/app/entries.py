@@ -6,16 +6,23 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from tgdp_jax.app.bench.settings import BenchConfig
 from tgdp_jax.app.early import check_exists, check_named_paths, check_run_folder
+from tgdp_jax.app.help import with_choices
+from tgdp_jax.app.names import RUNS, compare_folder, probe_folder, run_folder
 from tgdp_jax.app.subcommands import Engine, problem_command
-from tgdp_jax.data.registry import problem_name
 from tgdp_jax.runtime.engine import EngineConfig, describe, running
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig
+from tgdp_jax.settings.sampling import SamplingChange
+
+if TYPE_CHECKING:
+    Change = SamplingChange
+else:
+    Change = with_choices(SamplingChange, "sampling")
 
 
 def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
@@ -24,10 +31,8 @@ def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
     from tgdp_jax.transfer import method_name
 
     config = dataclasses.replace(config, method=method_name(config.method))
-    name = problem_name(config.problem)
-    size = "" if config.n_target is None else f"-n{config.n_target}"
     with running(engine):
-        run(config, out or Path("runs") / f"{name}-{config.method}{size}-seed{config.seed}", engine)
+        run(config, out or run_folder(config), engine)
 
 
 def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> None:
@@ -36,9 +41,8 @@ def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> N
     from tgdp_jax.transfer import method_names
 
     config = dataclasses.replace(config, methods=method_names(config.methods))
-    name = problem_name(config.problem)
     with running(engine):
-        compare(config, out or Path("runs") / f"compare-{name}", engine)
+        compare(config, out or compare_folder(config), engine)
 
 
 def _probe(config: ProbeConfig, out: Path | None, engine: EngineConfig) -> None:
@@ -46,7 +50,7 @@ def _probe(config: ProbeConfig, out: Path | None, engine: EngineConfig) -> None:
     from tgdp_jax.app.commands.probe import probe
 
     with running(engine):
-        probe(config, out or Path("runs") / f"probe-{problem_name(config.problem)}-seed{config.seed}", engine)
+        probe(config, out or probe_folder(config), engine)
 
 
 def methods(names: tyro.conf.Positional[tuple[str, ...]] = (), *, out: Path | None = None) -> None:
@@ -68,29 +72,34 @@ def sample(
     out: Path = Path("samples.npz"),
     modality: tuple[str, ...] = (),
     given: tuple[str, ...] = (),
-    scale: float = 1.0,
+    label: tuple[str, ...] = (),
+    change: Annotated[Change, tyro.conf.arg(name="")] = Change(),
     engine: Engine = EngineConfig(),
 ) -> None:
-    """Draw more samples from a finished run. Sample i is the same however many are asked for.
+    """Draw more samples from a finished run, as it drew them or in another way. Nothing is trained again.
 
-    A run of a network with a time for each modality draws any of them given others, or alone; the file then has an
-    array for each by its name.
+    The training data are not needed, and the folder may be anywhere. Sample i is the same however many are asked for. A
+    run of a network with a time for each modality draws any of them given others, or alone; the file then has an array
+    for each by its name, and --scale is the weight of classifier-free guidance towards what is given (1 is exact).
 
     Args:
       run: folder of a finished run.
       num: how many samples.
       out: .npz file to write, with key x [num, *D] and, for conditional runs, y [num]; or a .csv or .parquet file with
         a column for every number of a row, named as in the table that the source's rows came from.
+        In an .npz file, key `about` says what differs from how the run was sampled, if anything does.
       modality: names of the modalities to draw. Default: all that are not given.
       given: NAME=TEXT for text (several, separated by commas, in turn), NAME=FILE.npz with rows under key x for others.
-      scale: weight of classifier-free guidance towards what is given; 1 is exact.
+      label: names or numbers of the labels to draw, taken in turn. Default: as often as in the target.
+      change: how samples are drawn otherwise. Default: as in the run.
       engine: how it is carried out.
     """
     check_run_folder(run)
-    from tgdp_jax.app.commands.run import sample_run
+    from tgdp_jax.app.commands.sample import sample_run
 
     with running(engine, stopped="stopped; no samples were written; the same command draws them from the start"):
-        sample_run(run, num, out, modality=modality, given=given, scale=scale, quiet=engine.quiet)
+        settings = SamplingChange(**vars(change))
+        sample_run(run, num, out, change=settings, label=label, modality=modality, given=given, quiet=engine.quiet)
 
 
 def diagnose(
@@ -138,7 +147,7 @@ def bench(config: Annotated[BenchConfig, tyro.conf.arg(name="")], out: Path | No
 
     parts = ["bench", *([config.run.name] if config.run else []), *(["torch"] if config.against else [])]
     parts += [*([config.precision] if config.precision != "float32" else []), *(["quick"] if config.quick else [])]
-    measure(config, out or Path("runs") / "-".join(parts))
+    measure(config, out or RUNS / "-".join(parts))
 
 
 def _command(function: Callable[..., None]) -> Callable[[list[str]], None]:

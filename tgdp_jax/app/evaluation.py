@@ -63,13 +63,19 @@ def draw_samples(
     labels = problem.target_labels(named_key(seed, "labels"), ids)
     progress = rows_done(watch, "sampling", num)
     x = generator.draw(named_key(seed, "sample"), ids, labels, progress=progress)
-    bad = ~np.isfinite(x).reshape(num, -1).all(1)
-    if bad.any():
-        raise UserError(
-            f"{int(bad.sum())} of {num} samples are not finite: use more --sampling.steps, a smaller --guidance.scale, "
-            "or --sampling.clip"
-        )
+    check_drawn(x, "more --sampling.steps, a smaller --guidance.scale, or --sampling.clip")
     return x, labels
+
+
+def check_drawn(x: np.ndarray, remedy: str) -> None:
+    """Refuses samples x [N, *D] that are not finite; `remedy` names the options that help.
+
+    Raises:
+      UserError: some are not.
+    """
+    bad = ~np.isfinite(x).reshape(len(x), -1).all(1)
+    if bad.any():
+        raise UserError(f"{int(bad.sum())} of {len(x)} samples are not finite: use {remedy}")
 
 
 def evaluate_samples(

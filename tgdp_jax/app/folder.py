@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -25,15 +25,18 @@ def write_samples(path: Path, problem: Problem, x: np.ndarray, labels: np.ndarra
     write_npz(path, content)
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keeps other runs out of a run folder while this one works in it; a process that dies lets go of it.
+
+    Work that fails before it leaves anything worth keeping leaves nothing: neither the folder nor those made for it.
 
     Raises:
       UserError: another process is at work there, or the folder can not be made or locked.
     """
     path, problem = folder / ".lock", ""
     lock = FileLock(path, timeout=0)
+    made = [place for place in (folder, *folder.absolute().parents) if not os.path.lexists(place)]
     if is_primary():
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -49,10 +52,25 @@ def locked(folder: Path) -> Iterator[None]:
             or f"another process is at work in {folder}, or the run's first process has no access to it: see what that "
             "one says, wait, or choose another --out"
         )
+    claimed = (folder / "config.json").exists()
     try:
         yield
+    except BaseException:
+        if is_primary() and not claimed:
+            _leave_nothing(folder, made)
+        raise
     finally:
         lock.release()
+
+
+def _leave_nothing(folder: Path, made: Sequence[Path]) -> None:
+    """Removes a folder in which nothing was begun, where this process made it, and the folders made for it."""
+    with contextlib.suppress(OSError):  # somebody else's file is there: so the folder stays
+        if {path.name for path in folder.iterdir()} <= {"config.json", ".lock"}:
+            for name in ("config.json", ".lock"):
+                (folder / name).unlink(missing_ok=True)
+            for place in made:
+                place.rmdir()
 
 
 class _Named(TypedDict):

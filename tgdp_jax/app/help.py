@@ -78,6 +78,11 @@ def annotated(config: type, words: Sequence[str], *, everything: bool) -> type:
     return _derived(config, _defaults(config), "", hidden)[0]
 
 
+def with_choices(config: type, section: str) -> Any:
+    """The class of settings with choices in its help, its fields named as those of a section of a run's settings."""
+    return _derived(config, _defaults(config), f"{section}.", set())[0]
+
+
 def _unused(config: type, words: Sequence[str]) -> set[str]:
     from tgdp_jax.transfer.registry import METHODS
 

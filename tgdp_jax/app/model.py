@@ -6,11 +6,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from tgdp_jax.app.commands.run import Metrics, load_run, read_run
+from tgdp_jax.app.commands.run import Metrics, check_paths, load_run, read_run
+from tgdp_jax.app.folder import Record
 from tgdp_jax.app.model_file import read_model, stored_trees
 from tgdp_jax.app.report import plots
+from tgdp_jax.errors import FileError, UserError
 from tgdp_jax.runtime.files import read_json
+from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.transfer.model import TrainedModel
+from tgdp_jax.transfer.pretrained import model_digest
 from tgdp_jax.transfer.registry import METHODS
 from tgdp_jax.transfer.stages import silent
 
@@ -67,10 +71,10 @@ def load(folder: str | Path) -> RunModel:
 
     The folder is enough: neither the training data nor the directory that the run was started in are needed. Folders
     without `model.npz`, which an earlier version left, and methods whose samples are rows of the data (`kde`, `sir`)
-    read the data again.
+    read the data again. A run on a pretrained model needs that model's files, which say what its network is.
 
     Raises:
-      UserError: not a finished run folder, or a damaged one.
+      UserError: not a finished run folder, a damaged one, or one that needs a file that is gone.
     """
     folder = Path(folder)
     config = read_run(folder)
@@ -78,4 +82,17 @@ def load(folder: str | Path) -> RunModel:
     if found is None:
         _, problem, trained = load_run(folder, silent)
         return RunModel(config.method, config, problem, trained.trees, config.seed, folder)
+    if found.method not in ("", config.method):
+        raise FileError(
+            f"{folder / 'config.json'} is of {config.method} but the run was of {found.method}: put back what it was"
+        )
+    _check_pretrained(folder, config)
     return RunModel(config.method, config, found.problem, stored_trees(folder, found.fingerprints), config.seed, folder)
+
+
+def _check_pretrained(folder: Path, config: RunConfig) -> None:
+    """Refuses another pretrained model in the place of the run's, or none: its files say what the weights are of."""
+    check_paths(folder, [config.pretrained], "the folder holds its weights, but not what network they are of")
+    known = read_json(folder / "config.json", Record, remedy="run again to a new --out").get("digests", {})
+    if config.pretrained is not None and known.get("pretrained") != model_digest(config)["pretrained"]:
+        raise UserError(f"{config.pretrained} has changed since {folder} was made from it: put back what it was")

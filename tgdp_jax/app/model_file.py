@@ -28,20 +28,23 @@ class ModelFile(NamedTuple):
       problem: the problem without its rows.
       fingerprints: of the stages, by name; the folder's checkpoints have them.
       versions: of the packages that trained it.
+      method: whose stages they are; empty where an earlier version wrote the file.
     """
 
     problem: Problem
     fingerprints: dict[str, str]
     versions: dict[str, str]
+    method: str
 
 
-def write_model(folder: Path, problem: Problem, trained: Trained) -> None:
+def write_model(folder: Path, method: str, problem: Problem, trained: Trained) -> None:
     """Writes the file, atomically.
 
     Raises:
       FileError: the place can not be written.
     """
-    about = {"stages": trained.fingerprints, "versions": {"tgdp_jax": __version__, "jax": jax.__version__}}
+    versions = {"tgdp_jax": __version__, "jax": jax.__version__}
+    about = {"method": method, "stages": trained.fingerprints, "versions": versions}
     content: dict[str, Any] = {**problem_facts(problem), "about": np.array(json.dumps(about))}
     write_npz(folder / NAME, content)
 
@@ -61,7 +64,7 @@ def read_model(folder: Path) -> ModelFile | None:
         stages, versions = (
             {str(name): str(value) for name, value in about[part].items()} for part in ("stages", "versions")
         )
-        return ModelFile(problem_of_facts(arrays), stages, versions)
+        return ModelFile(problem_of_facts(arrays), stages, versions, str(about.get("method", "")))
     except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileError(
             f"{path} is damaged ({error}): delete it and repeat the run's command to write it anew"

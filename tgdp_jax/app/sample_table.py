@@ -29,7 +29,7 @@ def check_table(path: Path, problem: Problem) -> None:
 
 
 def write_sample_table(path: Path, problem: Problem, x: np.ndarray, labels: np.ndarray | None) -> None:
-    """Writes samples in the models' units as a table in the user's, atomically.
+    """Writes samples in the user's units as a table, atomically.
 
     Columns have the names of the source's; of rows that come from no table, x1, x2, ... and y.
 
@@ -40,7 +40,7 @@ def write_sample_table(path: Path, problem: Problem, x: np.ndarray, labels: np.n
     check_table(path, problem)
     size, ending = problem.shape[0], path.suffix
     columns = problem.columns or plain_columns(size, labels=labels is not None, ending=ending)
-    write_table(path, columns.decode(problem.scaler.to_user(x), labels, problem.classes))
+    write_table(path, columns.decode(x, labels, problem.classes))
 
 
 def is_sample_table(path: Path) -> bool:

@@ -39,6 +39,8 @@ class EngineConfig:
       devices: how many of the devices to use. Default: all.
       resume: go on with what is in the folder; --no-resume refuses a folder that holds something.
       checkpoint_seconds: between two checkpoints of training; 0: after every launch.
+      store: folder of runs whose finished stages are taken over where settings, data and seed are the same, instead of
+        training them again. Default: the folder that --out lies in.
       compile_cache: keep compiled programs in the user's cache folder (or JAX_COMPILATION_CACHE_DIR).
       log: follow the run with one or more of jsonl (log.jsonl in its folder), tensorboard, wandb and mlflow (extras of
         these names).
@@ -54,6 +56,7 @@ class EngineConfig:
     devices: int | None = None
     resume: bool = True
     checkpoint_seconds: float = 60.0
+    store: Path | None = None
     compile_cache: bool = True
     log: tuple[str, ...] = ()
     coordinator: str | None = None

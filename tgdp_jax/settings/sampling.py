@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from tgdp_jax.errors import UserError, choose
+from tgdp_jax.errors import UserError, check_finite, choose
 from tgdp_jax.sampling import GRIDS, SOLVERS
+from tgdp_jax.settings.checks import check_seed
 
 # Launches are filled up to their size, so that a sample's bits do not depend on how many are drawn.
 MAX_CHUNK = 2**20
@@ -47,3 +48,41 @@ class SamplingConfig:
             )
         if self.clip is not None and not self.clip > 0:
             raise UserError(f"clip is {self.clip}: it must be positive")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingChange:
+    """What is different when a finished model is sampled again. None leaves a setting as the run had it.
+
+    Attributes:
+      solver: integrator of the reverse process. Default: the run's.
+      steps: steps of the solver. Default: the run's.
+      grid: time grid. Default: the run's.
+      scale: weight of the guidance: of the learned log-ratio, or of domain guidance. Default: the run's.
+      clip: clip the predicted clean data to [-clip, clip]. Default: the run's.
+      seed: of the samples. Default: the run's, whose own samples come first then.
+    """
+
+    solver: str | None = None
+    steps: int | None = None
+    grid: str | None = None
+    scale: float | None = None
+    clip: float | None = None
+    seed: int | None = None
+
+    def __post_init__(self):
+        check_finite(self)
+        if self.steps is not None and self.steps < 1:
+            raise UserError(f"steps is {self.steps}: give at least 1")
+        if self.seed is not None:
+            check_seed(self.seed)
+        self.of_sampler(SamplingConfig())
+
+    def of_sampler(self, sampling: SamplingConfig) -> SamplingConfig:
+        """The sampler's settings with this change.
+
+        Raises:
+          UserError: a setting that there is not.
+        """
+        own = {name: getattr(self, name) for name in ("solver", "steps", "grid", "clip")}
+        return dataclasses.replace(sampling, **{name: value for name, value in own.items() if value is not None})

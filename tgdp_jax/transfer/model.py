@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,17 +13,19 @@ import numpy as np
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.tables.columns import plain_columns
 from tgdp_jax.data.tables.files import check_packages
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import UserError, choose
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sampling import log_likelihood
 from tgdp_jax.sde import SDE
 from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.sampling import SamplingChange
 from tgdp_jax.transfer.base import Generator
 from tgdp_jax.transfer.pretrained import forward_process
 from tgdp_jax.transfer.registry import METHODS
 from tgdp_jax.transfer.stages import named_key
 
 Array = jax.Array
+Config = TypeVar("Config", bound=TrainingConfig)
 
 
 class Samples(NamedTuple):
@@ -30,6 +33,26 @@ class Samples(NamedTuple):
 
     x: np.ndarray
     y: np.ndarray | None
+
+
+def resampled(config: Config, method: str, change: SamplingChange) -> Config:
+    """The settings of a method that is sampled in another way.
+
+    Raises:
+      UserError: a weight of guidance for a method without any.
+    """
+    config = dataclasses.replace(config, sampling=change.of_sampler(config.sampling))
+    if change.scale is None:
+        return config
+    section = _guidance_section(method)
+    if section is None:
+        raise UserError(f"{method} has no guidance to weigh: leave out scale")
+    return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), scale=change.scale)})
+
+
+def _guidance_section(method: str) -> str | None:
+    """The section of the settings that holds the weight of a method's guidance, if it has any."""
+    return next((name for name in ("guidance", "domain_guidance") if name in METHODS[method].settings), None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +113,8 @@ class TrainedModel:
         grid: str | None = None,
         scale: float | None = None,
         clip: float | None = None,
-    ) -> TrainedModel:
+        seed: int | None = None,
+    ) -> Self:
         """The same model, sampled in another way; None leaves a setting as it is.
 
         Args:
@@ -99,20 +123,25 @@ class TrainedModel:
           grid: name in `sampling.GRIDS`.
           scale: weight of the guidance: of the learned log-ratio, or of domain guidance.
           clip: bound on the predicted clean data.
+          seed: of the samples.
 
         Raises:
-          UserError: a setting that there is not, or a weight of guidance for a method without any.
+          UserError: a setting that there is not, a weight of guidance for a method without any, or a setting of the
+            solver for a method that has none.
         """
-        given = {"solver": solver, "steps": steps, "grid": grid, "clip": clip}
-        sampling = dataclasses.replace(self.config.sampling, **{k: v for k, v in given.items() if v is not None})
-        config = dataclasses.replace(self.config, sampling=sampling)
-        if scale is not None:
-            sections = [name for name in ("guidance", "domain_guidance") if name in METHODS[self.method].settings]
-            if not sections:
-                raise UserError(f"{self.method} has no guidance to weigh: leave out scale")
-            section = dataclasses.replace(getattr(config, sections[0]), scale=scale)
-            config = dataclasses.replace(config, **{sections[0]: section})
-        return dataclasses.replace(self, config=config)
+        change = SamplingChange(solver=solver, steps=steps, grid=grid, scale=scale, clip=clip, seed=seed)
+        config = resampled(self.config, self.method, change)
+        if config.sampling != self.config.sampling and self.generator.score is None:
+            raise UserError(f"{self.method} samples without a solver: leave out solver, steps, grid and clip")
+        return dataclasses.replace(self, config=config, seed=self.seed if seed is None else seed)
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """How it is sampled: the values of what `with_sampling` changes, by name."""
+        own, section = self.config.sampling, _guidance_section(self.method)
+        values = {name: getattr(own, name) for name in ("solver", "steps", "grid", "clip")}
+        scale = {} if section is None else {"scale": getattr(self.config, section).scale}
+        return {**values, **scale, "seed": self.seed}
 
     def sample(
         self,
@@ -125,6 +154,7 @@ class TrainedModel:
         clip: float | None = None,
         seed: int | None = None,
         cond: Any = None,
+        progress: Callable[[int], None] | None = None,
     ) -> Samples:
         """Draws samples in the user's units. Sample i is the same for every `num`.
 
@@ -132,20 +162,32 @@ class TrainedModel:
           num: how many.
           solver, steps, grid, scale, clip: see `with_sampling`.
           seed: of the samples; None: the run's, whose own samples come first then.
-          cond: labels [num], or one for all; None: drawn as the target's are.
+          cond: see `labels`.
+          progress: told how many are drawn.
 
         Raises:
           UserError: see `with_sampling`; also labels that there are not.
         """
         if not 1 <= num < 2**32:
             raise UserError(f"num is {num}: ask for at least one sample, and fewer than 2^32")
-        model = self.with_sampling(solver=solver, steps=steps, grid=grid, scale=scale, clip=clip)
-        seed, ids = self.seed if seed is None else seed, np.arange(num)
-        labels = (
-            self._labels(cond, num) if cond is not None else self.problem.target_labels(named_key(seed, "labels"), ids)
-        )
-        x = model.generator.draw(named_key(seed, "sample"), ids, labels)
+        model = self.with_sampling(solver=solver, steps=steps, grid=grid, scale=scale, clip=clip, seed=seed)
+        labels = model.labels(num, cond)
+        x = model.generator.draw(named_key(model.seed, "sample"), np.arange(num), labels, progress=progress)
         return Samples(self.problem.scaler.to_user(x), labels)
+
+    def labels(self, num: int, cond: Any = None) -> np.ndarray | None:
+        """Labels [num] of samples; None for an unconditional model.
+
+        Args:
+          num: how many.
+          cond: labels [num], or one for all, as numbers or names; None: drawn as the target's are.
+
+        Raises:
+          UserError: labels that there are not, or any for an unconditional model.
+        """
+        if cond is not None:
+            return self._labels(cond, num)
+        return self.problem.target_labels(named_key(self.seed, "labels"), np.arange(num))
 
     def frame(self, samples: Samples) -> Any:
         """Samples as a pandas DataFrame with the columns of the table that the source's rows came from.
@@ -166,12 +208,22 @@ class TrainedModel:
 
     def _labels(self, cond: Any, num: int) -> np.ndarray:
         if not self.problem.conditional:
-            raise UserError("the model is unconditional: leave out cond")
+            raise UserError("the model is unconditional: leave out labels")
         labels, last = np.asarray(cond), self.problem.num_classes - 1
+        if labels.dtype.kind == "U":
+            labels = self._numbers(labels)
         fits = labels.dtype.kind in "iu" and labels.shape in ((), (num,))
         if not fits or labels.min() < 0 or labels.max() > last:
             raise UserError(f"cond must be labels in 0..{last}, one for all or one a sample")
         return np.broadcast_to(labels, (num,)).astype(np.int32)
+
+    def _numbers(self, words: np.ndarray) -> np.ndarray:
+        """Labels by name, or by number where no name says otherwise."""
+        known = {str(i): i for i in range(self.problem.num_classes)} | {n: i for i, n in enumerate(self.classes)}
+        names, places = np.unique(words, return_inverse=True)
+        for name in names:
+            choose("label", str(name), known)
+        return np.array([known[str(name)] for name in names])[places].reshape(words.shape)
 
     def log_likelihood(self, x: Any, *, cond: Any = None, num_steps: int = 64) -> np.ndarray:
         """log density [N], in nats, of rows x [N, *D] in the user's units.

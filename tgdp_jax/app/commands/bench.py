@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tgdp_jax.app.bench import pages
 from tgdp_jax.app.bench.against_torch import load_torch
 from tgdp_jax.app.bench.models import Case, of_run
@@ -15,13 +13,12 @@ from tgdp_jax.app.bench.settings import DEFAULT, QUICK, BenchConfig, Effort
 from tgdp_jax.app.bench.suite import measure
 from tgdp_jax.app.command_line import bench_line, versions
 from tgdp_jax.app.commands.pages import write_pictures
-from tgdp_jax.app.commands.run import load_run
 from tgdp_jax.app.console import Display, print_table
 from tgdp_jax.app.folder import claim_folder
+from tgdp_jax.app.model import load
 from tgdp_jax.app.report import html
 from tgdp_jax.runtime.files import write_json
 from tgdp_jax.settings.stored import to_json
-from tgdp_jax.transfer.stages import named_key, silent
 
 PICTURES = "pictures"
 
@@ -93,9 +90,10 @@ def run_case(folder: Path) -> Case:
     Raises:
       UserError: not a finished run, or one whose method has no network to measure.
     """
-    config, problem, trained = load_run(folder, silent)
+    model = load(folder)
 
     def labels(rows: int) -> Any:
-        return problem.target_labels(named_key(config.seed, "labels"), np.arange(rows))
+        return model.labels(rows)
 
-    return of_run(config.method, trained.generator, config.precision, labels if problem.conditional else None)
+    conditional = model.problem.conditional
+    return of_run(model.method, model.generator, model.config.precision, labels if conditional else None)

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from tgdp_jax.app.command_line import command_line, versions
 from tgdp_jax.app.commands import pages
@@ -18,11 +19,12 @@ from tgdp_jax.app.commands.run import FLOOR
 from tgdp_jax.app.commands.summary import Summary, failures, overlap, summarise
 from tgdp_jax.app.console import Display, print_line, print_table
 from tgdp_jax.app.folder import check_folder, check_still_there, claim_folder, locked
-from tgdp_jax.app.identity import file_digests, problem_identity
+from tgdp_jax.app.identity import identity
 from tgdp_jax.app.journal import Journal
 from tgdp_jax.app.logs import check_trackers, numbers
 from tgdp_jax.app.report import html
 from tgdp_jax.app.report.ranks import LEVEL, MIN_SEEDS
+from tgdp_jax.app.stage_store import run_store
 from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem, problem_name
@@ -36,6 +38,7 @@ from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.session import Log
 from tgdp_jax.transfer import METHODS
 from tgdp_jax.transfer.networks import check_denoiser
+from tgdp_jax.transfer.pretrained import pretrained_model
 
 Problems = Callable[[int, int], Problem]  # (n, seed) ->
 Cells = dict[tuple[str, int, int], Cell]
@@ -50,7 +53,8 @@ def compare(
       config: what is compared.
       out: folder for the results.
       engine: how it is carried out.
-      stages: where trained stages are kept; default: in `out`. Comparisons that name one folder share what they train.
+      stages: where trained stages are kept; comparisons that name one folder share what they train. Default: in `out`,
+        and what the runs beside it have finished is taken from there.
 
     Raises:
       UserError: whatever a user can put right; cells that are finished stay. Also where every method failed.
@@ -58,13 +62,15 @@ def compare(
     for name in config.methods:
         choose("method", name, METHODS)
     check_trackers(engine.log)
+    pretrained_model(config)  # a wrong one is said before the data are read
     problems = _problems(config)
     check_denoiser(config, _first(config, problems))  # says what does not fit before anything is written
-    home = out, "compare", config, file_digests(config)
+    digests, of_problem = identity(config)
+    home = out, "compare", config, digests
     check_folder(*home, resume=engine.resume)
     with locked(out), closing(Journal(out, log=engine.log, settings=to_json(config))) as journal:
         claim_folder(*home, resume=engine.resume)
-        cells, warnings = _fill(config, problems, out, engine, stages or out / "checkpoints", journal)
+        cells, warnings = _fill(config, problems, of_problem, out, engine, stages, journal)
         _report(config, problems, cells, warnings, out, journal)
 
 
@@ -95,17 +101,25 @@ def _names(config: CompareConfig, problems: Problems) -> list[str]:
 
 
 def _fill(
-    config: CompareConfig, problems: Problems, out: Path, engine: EngineConfig, stages: Path, journal: Journal
+    config: CompareConfig,
+    problems: Problems,
+    of_problem: dict[str, Any],
+    out: Path,
+    engine: EngineConfig,
+    stages: Path | None,
+    journal: Journal,
 ) -> tuple[Cells, list[str]]:
     """All cells, from their files where they are finished, and the warnings among them."""
     todo = [(method, n, seed) for n, seed in _grid(config) for method in _names(config, problems)]
     cells: Cells = {}
-    identity = problem_identity(config.problem)  # of files read whole: once for all cells
     with Display(quiet=engine.quiet) as display:
         display.say(f"devices: {describe()}")
         for note in _first(config, problems).notes:
             display.say(note)
-        store = Store(stages, seconds=engine.checkpoint_seconds, warn=display.warn)
+        if stages is None:
+            store = run_store(out, engine, display)
+        else:
+            store = Store(stages, seconds=engine.checkpoint_seconds, warn=display.warn)
         for index, (method, n, seed) in enumerate(todo):
             path = out / "cells" / f"{method.replace(' ', '_')}-n{n}-seed{seed}.json"
             display.prefix = f"[{index + 1}/{len(todo)}] n={n} seed={seed} {method}: "
@@ -120,7 +134,7 @@ def _fill(
 
             spare_memory_maps()
             check_still_there(out)
-            cell = fill_cell(config, problems(n, seed), identity, method, seed, out, store, display, log)
+            cell = fill_cell(config, problems(n, seed), of_problem, method, seed, out, store, display, log)
             if "failed" not in cell:
                 write_json(path, cell)
             cells[method, n, seed] = cell

@@ -13,18 +13,17 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.prediction import NetworkScore
 from tgdp_jax.sampling import sample_modalities
-from tgdp_jax.settings.run import RunConfig
-from tgdp_jax.transfer.pretrained import forward_process
-from tgdp_jax.transfer.stages import Trained, Watch, named_key, rows_done
+from tgdp_jax.transfer.model import TrainedModel
+from tgdp_jax.transfer.stages import Watch, named_key, rows_done
 
 
-def modal_score(trained: Trained) -> tuple[NetworkScore, Modalities]:
+def modal_score(model: TrainedModel) -> tuple[NetworkScore, Modalities]:
     """The run's score, that takes a time for each modality, and what these are.
 
     Raises:
       UserError: it takes one time alone.
     """
-    score = trained.generator.score
+    score = model.generator.score
     if not isinstance(score, NetworkScore) or not hasattr(score.net, "modalities"):
         raise UserError(
             "this run has no network with a time for each modality: run --method multimodal (or --network.kind "
@@ -34,48 +33,45 @@ def modal_score(trained: Trained) -> tuple[NetworkScore, Modalities]:
 
 
 def draw_modalities(
-    config: RunConfig,
-    problem: Problem,
-    trained: Trained,
+    model: TrainedModel,
     num: int,
     *,
     drawn: Sequence[str],
     given: Sequence[str],
     scale: float,
+    cond: np.ndarray | None,
     watch: Watch,
 ) -> dict[str, np.ndarray]:
     """Name to values [num, *shape] in the user's units (texts [num]) of what is drawn and what is given.
 
     Args:
-      config: of the run.
-      problem: its data.
-      trained: its method.
+      model: the run's.
       num: samples.
       drawn: names; empty: all that are not given.
       given: NAME=TEXT of text and NAME=FILE.npz (rows under x) of anything else; values are repeated as needed.
       scale: of classifier-free guidance.
+      cond: labels [num], see `TrainedModel.labels`.
       watch: opens progress displays.
 
     Raises:
       UserError: see `modal_score` and `sample_modalities`; also values that can not be read.
     """
-    score, modalities = modal_score(trained)
+    score, modalities = modal_score(model)
+    problem, s = model.problem, model.config.sampling
     units = _Units(problem, modalities)
     values = dict(_parsed(text, modalities, units) for text in given)
     conditions = {name: value[np.arange(num) % len(value)] for name, value in values.items()}
-    ids, s = np.arange(num), config.sampling
-    labels = problem.target_labels(named_key(config.seed, "labels"), ids)
     found = sample_modalities(
-        named_key(config.seed, "sample"),
+        named_key(model.seed, "sample"),
         score,
-        forward_process(config),
-        ids,
+        model.sde,
+        np.arange(num),
         modalities,
         problem.shape,
         drawn=drawn or None,
         given=conditions,
         scale=scale,
-        labels=labels,
+        labels=model.labels(num, cond),
         progress=rows_done(watch, "sampling", num),
         solver=s.solver,
         grid=s.grid,

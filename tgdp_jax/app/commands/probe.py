@@ -20,13 +20,14 @@ from tgdp_jax.app.command_line import command_line, versions
 from tgdp_jax.app.commands import pages
 from tgdp_jax.app.console import Display, print_line, print_table
 from tgdp_jax.app.folder import check_folder, claim_folder, locked, lost_files, made_again, mark_complete
-from tgdp_jax.app.identity import file_digests, problem_identity
+from tgdp_jax.app.identity import identity
 from tgdp_jax.app.journal import Journal
 from tgdp_jax.app.logs import check_trackers, numbers
 from tgdp_jax.app.report import html
 from tgdp_jax.app.report.accuracy import accuracies
 from tgdp_jax.app.report.drawing import Drawing
 from tgdp_jax.app.report.table import Cell, Column, Row
+from tgdp_jax.app.stage_store import run_store
 from tgdp_jax.data.arrays import ArraysConfig, read_rows
 from tgdp_jax.data.problem import Data, Problem
 from tgdp_jax.data.registry import load_problem
@@ -39,9 +40,8 @@ from tgdp_jax.runtime.files import read_json, write_atomic, write_json
 from tgdp_jax.runtime.parallel import agree, is_primary
 from tgdp_jax.settings.run import ProbeConfig
 from tgdp_jax.settings.stored import to_json
-from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer.networks import check_denoiser, denoiser
-from tgdp_jax.transfer.pretrained import forward_process
+from tgdp_jax.transfer.pretrained import forward_process, pretrained_model
 from tgdp_jax.transfer.stages import Trained, named_key, rows_done, train_method
 
 PLAIN, RAW = "plain", "raw"
@@ -94,9 +94,11 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
       UserError: whatever a user can put right, such as rows without labels.
     """
     check_trackers(engine.log)
+    pretrained_model(config)  # a wrong one is said before the data are read
     problem, sets = labelled_sets(config)
     check_denoiser(config, problem)  # says what does not fit before anything is written
-    home = out, "probe", config, file_digests(config)
+    digests, of_problem = identity(config)
+    home = out, "probe", config, digests
     known = check_folder(*home, resume=engine.resume)
     record, picture = out / "probe.json", out / "probe.png"
     page = out / "report.html"
@@ -120,9 +122,9 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
             display.warn(made_again(lost))
         display.say(f"probe on {problem.name}: {len(problem.source)} source rows to train, {len(sets.test)} to judge")
         display.say(f"devices: {describe()}")
-        store = Store(out / "checkpoints", seconds=engine.checkpoint_seconds, warn=display.warn)
+        store = run_store(out, engine, display)
         # The source rows that models see are this command's own.
-        identity = {**problem_identity(config.problem), "probe": [PARTS, config.seed]}
+        of_problem = {**of_problem, "probe": [PARTS, config.seed]}
         raw = "pixels" if len(problem.shape) == 3 else "coordinates"
         found = [_probed(ProbeResult(RAW, raw, None, {}, {}), [None if d is None else _flat(d.x) for d in sets], sets)]
         facts = {}
@@ -131,7 +133,7 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
             trained = train_method(
                 training,
                 problem,
-                identity,
+                of_problem,
                 "source",
                 config.seed,
                 store,

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypedDict
-
-import numpy as np
 
 from tgdp_jax.app import model_file
 from tgdp_jax.app.command_line import command_line, versions
 from tgdp_jax.app.commands import pages
 from tgdp_jax.app.commands.leads import run_lead
 from tgdp_jax.app.commands.methods import card_sheet, trained_fact
-from tgdp_jax.app.commands.modalities import draw_modalities
 from tgdp_jax.app.console import Display, print_table
 from tgdp_jax.app.early import check_run_folder
 from tgdp_jax.app.evaluation import draw_samples, evaluate_samples, ideal_metrics, image_features
 from tgdp_jax.app.folder import (
     Record,
     check_folder,
-    check_not_own,
     check_still_there,
     claim_folder,
     locked,
@@ -32,26 +28,28 @@ from tgdp_jax.app.folder import (
     mark_complete,
     write_samples,
 )
-from tgdp_jax.app.identity import file_digests, problem_identity
+from tgdp_jax.app.identity import identity, problem_identity
 from tgdp_jax.app.journal import Journal
 from tgdp_jax.app.logs import check_trackers, numbers
 from tgdp_jax.app.report import html
-from tgdp_jax.app.sample_table import check_table, is_sample_table, table_names, write_sample_table
+from tgdp_jax.app.sample_table import table_names, write_sample_table
+from tgdp_jax.app.stage_store import run_store
 from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.density_ratio import Calibration
-from tgdp_jax.errors import UserError, check_finite, choose
+from tgdp_jax.errors import UserError, choose
 from tgdp_jax.metrics.overlap import advise
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.runtime.engine import EngineConfig, describe
-from tgdp_jax.runtime.files import check_place, read_json, write_json, write_npz
+from tgdp_jax.runtime.files import read_json, write_json
 from tgdp_jax.runtime.parallel import agree, is_primary
 from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.settings.stored import from_json, to_json
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer import METHODS
 from tgdp_jax.transfer.networks import denoiser
+from tgdp_jax.transfer.pretrained import pretrained_model
 from tgdp_jax.transfer.stages import Trained, Watch, num_parameters, silent, train_method
 
 FLOOR = "fresh target data"
@@ -87,11 +85,13 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     """
     choose("method", config.method, METHODS)
     check_trackers(engine.log)
+    pretrained_model(config)  # a wrong one is said before the data are read
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed, source_seed=config.source_seed)
     # These say what does not fit before anything is written.
     denoiser(config, problem)
     METHODS[config.method].stages(config, problem)
-    home = out, "run", config, file_digests(config)
+    digests, of_problem = identity(config)
+    home = out, "run", config, digests
     known = check_folder(*home, resume=engine.resume)
     files = (*FILES, *table_names(problem))
     lost = _lost(config, out, files) if known else None
@@ -101,7 +101,6 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
             print(f"already complete: {out}")
         return
     start = time.perf_counter()
-    identity = problem_identity(config.problem)
     with (
         locked(out),
         Display(quiet=engine.quiet) as display,
@@ -114,14 +113,16 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         for note in problem.notes:
             display.say(note)
         display.say(f"devices: {describe()}")
-        store = Store(out / "checkpoints", seconds=engine.checkpoint_seconds, warn=display.warn)
-        trained = train_method(config, problem, identity, config.method, config.seed, store, display, log=journal.stage)
+        store = run_store(out, engine, display)
+        trained = train_method(
+            config, problem, of_problem, config.method, config.seed, store, display, log=journal.stage
+        )
         samples, labels = draw_samples(trained.generator, problem, config.seed, config.sampling.num, display)
         check_still_there(out)
         write_samples(out / "samples.npz", problem, samples, labels)
         for name in table_names(problem):
-            write_sample_table(out / name, problem, samples, labels)
-        features = image_features(problem, identity, store, display, log=journal.stage)
+            write_sample_table(out / name, problem, problem.scaler.to_user(samples), labels)
+        features = image_features(problem, of_problem, store, display, log=journal.stage)
         pictured = {config.method: samples}
         classes = {} if labels is None else {config.method: labels}
         values: dict[str, dict[str, Value]] = {}
@@ -129,7 +130,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         if reference:
             values[FLOOR] = reference
         if "source" in trained.trees and config.method != "source":
-            plain = train_method(config, problem, identity, "source", config.seed, store, silent)
+            plain = train_method(config, problem, of_problem, "source", config.seed, store, silent)
             base, base_labels = draw_samples(plain.generator, problem, config.seed, config.sampling.num, silent)
             pictured = {"source": base} | pictured
             if base_labels is not None:
@@ -168,7 +169,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
             *pages.curve_picture(trained.reports),
         ]
         check_still_there(out)
-        model_file.write_model(out, problem, trained)
+        model_file.write_model(out, config.method, problem, trained)
         html.write(out / "report.html", _page(config, problem, pictures, metrics))
         drawn = pages.write_pictures(out / "pictures", pictures)
         journal.finish(numbers(metrics["metrics"]), drawn)
@@ -246,75 +247,41 @@ def read_run(folder: Path) -> RunConfig:
     return from_json(RunConfig, stored["config"])
 
 
-def _check_paths(folder: Path, config: RunConfig) -> None:
-    """Raises:
-    UserError: a file that the run was made from is named from elsewhere."""
-    for path in (*vars(config.problem).values(), config.pretrained):
-        if isinstance(path, Path) and not path.is_absolute() and not path.exists():
-            raise UserError(
-                f"{folder} was made from {path}, a path relative to the folder that the run was started in, and there "
-                "is no such file here: call this from that folder"
-            )
+def check_paths(folder: Path, paths: Iterable[Any], why: str) -> None:
+    """Says which file of a run is gone, and why it is needed.
+
+    Args:
+      folder: of the run.
+      paths: settings, of which those that are no path are ignored.
+      why: the reason that they are needed for.
+
+    Raises:
+      UserError: one is not there.
+    """
+    for path in paths:
+        if isinstance(path, Path) and not path.exists():
+            absolute = path.is_absolute()
+            where = "" if absolute else ", a path relative to the folder that the run was started in"
+            remedy = "put it back" if absolute else "call this from that folder, or put it back"
+            raise UserError(f"{folder} was made from {path}{where}, and there is no such file; {why}: {remedy}")
 
 
 def load_run(folder: Path, watch: Watch) -> tuple[RunConfig, Problem, Trained]:
     """A finished run.
 
     Raises:
-      UserError: not a finished run, or a damaged checkpoint.
+      UserError: not a finished run, a damaged checkpoint, or data that are gone.
     """
     config = read_run(folder)
-    _check_paths(folder, config)
+    rows = f"{config.method} draws samples from the rows themselves"
+    kept = "the run kept nothing of it, as those of earlier versions did not and those that are not finished do not"
+    check_paths(
+        folder, (*vars(config.problem).values(), config.pretrained), rows if METHODS[config.method].draws_rows else kept
+    )
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed, source_seed=config.source_seed)
-    store, identity = Store(folder / "checkpoints"), problem_identity(config.problem)
+    store, of_problem = Store(folder / "checkpoints"), problem_identity(config.problem)
     return (
         config,
         problem,
-        train_method(config, problem, identity, config.method, config.seed, store, watch, only_load=True),
+        train_method(config, problem, of_problem, config.method, config.seed, store, watch, only_load=True),
     )
-
-
-def sample_run(
-    folder: Path,
-    num: int,
-    out: Path,
-    *,
-    modality: Sequence[str] = (),
-    given: Sequence[str] = (),
-    scale: float = 1.0,
-    quiet: bool = False,
-) -> None:
-    """`tgdp sample`: draws `num` samples from a finished run; sample i is the same for every num.
-
-    With modalities to draw or given the file has those by name, see `draw_modalities`. `quiet` shows no
-    progress.
-
-    Raises:
-      UserError: not a finished run, a damaged checkpoint, or a place that can not be written.
-    """
-    if not 1 <= num < 2**32:
-        raise UserError(f"num is {num}: ask for at least one sample, and fewer than 2^32, which have an id each")
-    check_finite(scale, "scale")
-    if out.suffix != ".npz" and not is_sample_table(out):
-        raise UserError(f"{out} does not end in .npz: samples are written as .npz, or as a table (.csv, .parquet)")
-    if is_sample_table(out) and (modality or given):
-        raise UserError(f"{out} does not end in .npz: samples of modalities are written as .npz")
-    check_not_own(out)
-    check_place(out)
-    with Display(quiet=quiet) as display:
-        config, problem, trained = load_run(folder, display)
-        if is_sample_table(out):
-            check_table(out, problem)
-        if modality or given or scale != 1.0:
-            parts = draw_modalities(
-                config, problem, trained, num, drawn=modality, given=given, scale=scale, watch=display
-            )
-            write_npz(out, parts)
-            if is_primary():
-                print(f"{num} samples of {', '.join(parts)}: {out}")
-            return
-        samples, labels = draw_samples(trained.generator, problem, config.seed, num, display)
-    write = write_sample_table if is_sample_table(out) else write_samples
-    write(out, problem, samples, labels)
-    if is_primary():
-        print(f"{num} samples of shape {np.shape(samples)[1:]}: {out}")

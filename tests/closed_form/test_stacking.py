@@ -94,6 +94,7 @@ def test_between_gaussians_the_stack_that_rows_choose_is_the_targets_score():
         source, [[a, a], [b, b]], {"x": jnp.asarray(rows, jnp.float32)}, held, SDE, num=4000, data_std=1.0
     )
     np.testing.assert_allclose(found.share.sum(), 1, rtol=1e-5)
+    np.testing.assert_allclose(found.share[: len(found.t) // 2].sum(), 0.5, rtol=1e-5)
     weights = stacking_weights(found)
     np.testing.assert_allclose(weights[:, :4], [[0.6] * 4, [0.3] * 4], atol=0.06)
     exact, x = ExactScore(single_gaussian(goal, 0.3), SDE), jnp.asarray(noise(3, 20, 2), jnp.float32)
@@ -111,3 +112,11 @@ def test_without_weights_it_is_the_source():
     x, t = jnp.asarray(noise(3, 20, 2), jnp.float32), jnp.linspace(0.01, 1, 20)
     stack = stacking([member], jnp.zeros((1, 6)))(source)
     np.testing.assert_array_equal(evaluate(stack, x, t), evaluate(source, x, t))
+
+
+def test_every_row_counts_alike_however_large_its_fold():
+    score = ExactScore(single_gaussian([0.0, 1.0], 0.3), SDE)
+    _, held = fold_rows(np.arange(10), 6, seed=0)  # of two rows, and of one
+    found = held_out_changes(score, [[score] * 6], {"x": jnp.zeros((10, 2))}, held, SDE, num=20, data_std=1.0)
+    np.testing.assert_allclose(found.share.reshape(6, -1).sum(1), [0.2] * 4 + [0.1] * 2, rtol=1e-5)
+    assert not found.changes.any() and not stacking_weights(found).any()

@@ -20,7 +20,7 @@ from tgdp_jax.train.reparam import flat, merged
 from tgdp_jax.train.session import QUIET
 from tgdp_jax.transfer import METHODS
 from tgdp_jax.transfer.heads import clean_log_ratio
-from tgdp_jax.transfer.lora import lora
+from tgdp_jax.transfer.lora import lora, lora_stage
 from tgdp_jax.transfer.networks import denoiser, denoiser_score, with_token
 from tgdp_jax.transfer.ratio import classifier_stage
 from tgdp_jax.transfer.stacked import _shares
@@ -152,6 +152,22 @@ def test_one_method_is_shrunk_by_its_weights(weights):
     source, found, all_of_it = (np.asarray(evaluate(score, *at)) for score in (*scores, whole))
     np.testing.assert_allclose(found, source + share * (all_of_it - source), rtol=1e-3, atol=1e-4)
     assert (np.abs(all_of_it - source) > 1e-3).any()
+
+
+@pytest.mark.parametrize("finish", ["soup", "refit"])
+def test_an_adaptation_leaves_its_folds_and_their_average_where_no_last_training_takes_its_place(finish):
+    problem, training = tiny.problem(), changed(finish=finish)
+    trees = {"source": spread_trees(training, problem)["source"]}
+    left = lora_stage(training, problem).run(named_key(0, "lora"), trees, QUIET)
+    tree = left.artefact.to_tree()
+    average = LORA.average(jax.tree.map(jnp.asarray, tree["folds"]))
+    of_average, found = (
+        flat(merged(LORA, trees["source"]["params"], trained)) for trained in (average, tree["params"])
+    )
+    apart = max(float(np.abs(found[path] - leaf).max()) for path, leaf in of_average.items())
+    assert (apart < 1e-5) == (finish == "soup")
+    assert {len(leaf) for leaf in jax.tree.leaves(tree["folds"])} == {4} and tree["shrink"].shape == (1, 6)
+    assert left.info["held_out_gain"] >= 0 and left.info["weights"] == tree["shrink"].tolist()
 
 
 def test_a_folds_source_rows_are_drawn_by_classifiers_that_saw_none_of_its_held_out_rows():

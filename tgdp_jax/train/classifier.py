@@ -135,6 +135,12 @@ class FittedRatio(NamedTuple):
     history: dict[str, np.ndarray]
 
 
+def _groups(x: np.ndarray) -> np.ndarray:
+    """Copies among rows [N, *D], see `copy_groups`; where all are copies of one, each stands for itself."""
+    groups = copy_groups(x)
+    return groups if (groups != groups[0]).any() else np.arange(len(x))
+
+
 def fit_log_ratio(
     key: Array,
     source: dict[str, Array] | Array,
@@ -165,11 +171,11 @@ def fit_log_ratio(
       session: what training reports to and continues from.
 
     Raises:
-      UserError: fewer than two different rows on either side, or training that diverged.
+      UserError: fewer than two rows on either side, or training that diverged.
     """
     source, target = as_rows(source), as_rows(target)
     n = len(target["x"])
-    target_groups, source_groups = (copy_groups(np.asarray(part["x"])) for part in (target, source))
+    target_groups, source_groups = (_groups(np.asarray(part["x"])) for part in (target, source))
     folds = num_folds(folds, min(len(np.unique(groups)) for groups in (target_groups, source_groups)))
     optimiser = as_config(optimiser, OPTIMISER)
     candidates = [named_or_own("regulariser", given, REGULARISERS, Regulariser) for given in regularisers]

@@ -76,13 +76,13 @@ def held_out_changes(
       num: noised rows a fold, at least.
       data_std: standard deviation of the data, for W.
     """
-    parts = []
+    parts, of_fold = [], held.count / jnp.sum(held.count)  # every row counts alike, however large its fold
     for fold in range(len(held.count)):
         (x, t, eps, labels), share = held_out_rows(data, Rows(held.index[fold], held.count[fold]), sde, num)
         base = _noise(as_score(source), x, t, labels, sde=sde)
         root = jnp.sqrt(jnp.minimum(residual_weight(x, t, sde, jnp.asarray(data_std)), MOST_WEIGHT))
-        changes = [root * (_noise(as_score(of[fold]), x, t, labels, sde=sde) - base) for of in members]
-        parts.append(HeldOut(*map(np.asarray, (jnp.stack(changes), root * (eps - base), t, share / len(held.count)))))
+        changes = [root * (_noise(as_score(folds[fold]), x, t, labels, sde=sde) - base) for folds in members]
+        parts.append(HeldOut(*map(np.asarray, (jnp.stack(changes), root * (eps - base), t, of_fold[fold] * share))))
     changes, *others = zip(*parts, strict=True)
     return HeldOut(np.concatenate(changes, 1), *map(np.concatenate, others))
 
@@ -110,7 +110,7 @@ def stacking_weights(found: HeldOut, *, knots: int = KNOTS, smoothness: float = 
     rough = np.diff(np.eye(knots), axis=0)
     scales = np.diagonal(gram).reshape(members, knots).mean(1)
     gram = gram + smoothness * np.kron(np.diag(scales), rough.T @ rough)
-    # || F w - F^-T slope ||^2 with F^T F = gram: what no member changes at all has no say.
+    # || F w - c ||^2 with F^T F = gram and F^T c = slope: directions in which no member changes anything have no say.
     values, vectors = np.linalg.eigh(gram)
     kept = values > 1e-12 * max(values[-1], np.finfo(float).tiny)
     root = np.sqrt(values[kept])

@@ -72,10 +72,10 @@ def test_a_run_is_logged_and_its_bits_do_not_depend_on_it(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "tgdp_jax.app.logs.wandb_runs", SimpleNamespace(WeightsAndBiases=Broken))
     monkeypatch.setitem(sys.modules, "wandb", ModuleType("wandb"))
     words = ("run", "gaussians", "--num-source", "200", "--n-target", "8", "--method", "scratch", *tiny.OPTIONS)
-    call(*words, "--out", tmp_path / "plain")
+    call(*words, "--out", tmp_path / "apart" / "plain")  # or the second run would take its stages
     err = call(*words, "--log", "jsonl,wandb", "--out", tmp_path / "logged")[1]
     assert err.count("--log wandb failed (no route): the run goes on without it") == 1
-    plain, logged = (read(tmp_path / name / "samples.npz")["x"] for name in ("plain", "logged"))
+    plain, logged = (read(tmp_path / name / "samples.npz")["x"] for name in ("apart/plain", "logged"))
     np.testing.assert_array_equal(plain, logged)
     found = lines(tmp_path / "logged")
     curves = {line["name"] for line in found if line["event"] == "curve"}

@@ -164,7 +164,7 @@ def test_a_stage_of_several_parts_goes_on_in_the_part_where_it_was(nursery, whol
 
 @pytest.mark.slow
 def test_two_players_go_on_where_they_were(nursery, tmp_path):
-    whole, folder = tmp_path / "whole", tmp_path / "run"
+    whole, folder = tmp_path / "whole" / "run", tmp_path / "run"  # apart: runs of one folder share their stages
     command = (*RUN, "--method", "gan", "--gan.freeze", "1", "--gan.discriminator-steps", "3")
     assert nursery.run(*command, *NEVER, "--out", whole)[0] == 0
     # After steps at which the generator moves and does not; the last where, folds being done, all rows train.
@@ -549,12 +549,15 @@ def test_no_resume_refuses_a_folder_that_holds_a_run(cut_run):
 
 
 def test_no_resume_takes_a_new_folder(tmp_path, monkeypatch):
+    claimed = []
+
     def enough(*args, **kwargs):
+        claimed.append((tmp_path / "new" / "config.json").exists())
         raise UserError("far enough")
 
     monkeypatch.setattr(run_command, "train_method", enough)
     assert refused(*RUN, "--no-resume", "--out", tmp_path / "new") == "far enough"
-    assert (tmp_path / "new" / "config.json").exists()
+    assert claimed == [True]
 
 
 # Checkpoints themselves

@@ -67,7 +67,7 @@ def test_ranks_and_recommendations_are_those_of_the_numbers():
 def test_memorisation_reaches_the_recommendation():
     copies = GOOD | {"memorisation": (0.1, 0.1, 0.1)}
     found = summary(table(good=lambda s: cell(s, copies), bad=lambda s: cell(s, BAD)))
-    assert found.recommendations[10].best == "bad" and "good reads" in found.recommendations[10].sentence
+    assert found.recommendations[10].best == "bad" and "good scores" in found.recommendations[10].sentence
 
 
 def test_images_are_judged_by_features():

@@ -160,7 +160,7 @@ def _own_adversarial():
 
 NET = EpsMLP(SDE, (8,))
 MISFITS = {
-    "unknown grid": (lambda: draw(grid="cosine"), "unknown time grid 'cosine': choose one of edm, log_snr"),
+    "unknown grid": (lambda: draw(grid="cosine"), "unknown time grid 'cosine': choose one of blend, edm, log_snr"),
     "grid's arguments": (
         lambda: draw(grid=lambda n: n),
         r"a time grid takes \(sde, num_steps\), but <lambda> takes \(n\)",

@@ -80,7 +80,7 @@ def leaves(tree, path=()) -> dict[tuple, np.ndarray]:
 @pytest.mark.slow
 def test_two_processes_that_are_killed_and_started_again_end_like_one(nursery, tmp_path):
     """Two processes of two devices each, killed on the way, against one of four that is left in peace."""
-    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    alone, shared = tmp_path / "alone" / "run", tmp_path / "shared"  # apart: runs of one folder share their stages
     code, _, err = nursery.run(*GAUSSIANS, "--out", alone, env=FOUR_DEVICES)
     assert code == 0 and "4 x cpu (cpu, jax" in err, err
 

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from tgdp_jax.errors import FileError, UserError
 
 
-def check_named_paths(config: Any) -> None:
-    """Looks for the files and folders that a run, a comparison or a probe names.
+def check_named_paths(config: Any, out: Path | None) -> None:
+    """Looks for what a run, a comparison or a probe names, and whether anything can be written where it is to be.
 
     Raises:
       FileError: one is not there.
+      UserError: nothing can be written at `out`.
     """
+    if out is not None:
+        _check_writable(out)
     for path in (*vars(config.problem).values(), config.pretrained):
         if isinstance(path, Path):
             check_exists(path)
+
+
+def _check_writable(folder: Path) -> None:
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".tgdp-", dir=there):
+            pass
+    except OSError as error:
+        raise UserError(f"nothing can be written to {folder} ({error.strerror}): choose another --out") from None
 
 
 def check_exists(path: Path) -> None:

@@ -26,7 +26,7 @@ else:
 
 
 def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
-    check_named_paths(config)
+    check_named_paths(config, out)
     from tgdp_jax.app.commands.run import run
     from tgdp_jax.transfer import method_name
 
@@ -36,7 +36,7 @@ def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
 
 
 def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> None:
-    check_named_paths(config)
+    check_named_paths(config, out)
     from tgdp_jax.app.commands.compare import compare
     from tgdp_jax.transfer import method_names
 
@@ -46,7 +46,7 @@ def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> N
 
 
 def _probe(config: ProbeConfig, out: Path | None, engine: EngineConfig) -> None:
-    check_named_paths(config)
+    check_named_paths(config, out)
     from tgdp_jax.app.commands.probe import probe
 
     with running(engine):

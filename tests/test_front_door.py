@@ -78,7 +78,7 @@ SLOW = (
         (["run", "gaussians", "--nonsense", "3"], "--nonsense"),
         (["run", "nosuch"], "unknown problem 'nosuch'"),
         (["run", "arrays", "--source", "missing.npz", "--target", "missing.npz"], "missing.npz does not exist"),
-        (["run", "gaussians", "--out", "/proc/run"], "nothing can be written to /proc/run"),
+        (["run", "gaussians", "--out", "/proc/run"], "/proc/run can not be written"),
         (["sample", "nosuchfolder"], "nosuchfolder is not a run folder"),
         (["diagnose", "--source", "a.csv", "--target", "b.csv"], "a.csv does not exist"),
     ],

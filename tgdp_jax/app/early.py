@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,12 @@ def check_named_paths(config: Any, out: Path | None) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.exists(place))
     try:
         with tempfile.TemporaryDirectory(prefix=".tgdp-", dir=there):
             pass
     except OSError as error:
-        raise UserError(f"nothing can be written to {folder} ({error.strerror}): choose another --out") from None
+        raise UserError(f"{folder} can not be written ({error.strerror}): choose another --out") from None
 
 
 def check_exists(path: Path) -> None:

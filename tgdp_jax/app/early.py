@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from tgdp_jax.errors import FileError, UserError
+from tgdp_jax.runtime.files import nearest_there
 
 
 def check_named_paths(config: Any, out: Path | None) -> None:
@@ -25,9 +25,8 @@ def check_named_paths(config: Any, out: Path | None) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    there = next(place for place in (folder, *folder.absolute().parents) if os.path.exists(place))
     try:
-        with tempfile.TemporaryDirectory(prefix=".tgdp-", dir=there):
+        with tempfile.TemporaryDirectory(prefix=".tgdp-", dir=nearest_there(folder)):
             pass
     except OSError as error:
         raise UserError(f"{folder} can not be written ({error.strerror}): choose another --out") from None

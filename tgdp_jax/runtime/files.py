@@ -71,6 +71,12 @@ def _strict(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def nearest_there(path: Path) -> Path:
+    """What is at a path, or the nearest folder above it that is there."""
+    # Not Path.exists: a name that is too long is none that is there.
+    return next(place for place in (path, *path.absolute().parents) if os.path.exists(place))
+
+
 def check_place(path: Path) -> None:
     """Refuses a place where no file can be written, for callers that work long before they write.
 
@@ -80,7 +86,7 @@ def check_place(path: Path) -> None:
     try:
         if path.is_dir():
             raise IsADirectoryError("it is a folder")
-        home = next(folder for folder in path.absolute().parents if folder.exists())
+        home = nearest_there(path.absolute().parent)
         if not home.is_dir():
             raise NotADirectoryError(f"{home} is not a folder")
         if not os.access(home, os.W_OK | os.X_OK):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from tgdp_jax.app.report.table import Cell, format_cell
 from tgdp_jax.data.arrays import check_pair, read_files
 from tgdp_jax.errors import FileError
 from tgdp_jax.metrics.overlap import FAR_AUC, FAR_CROSS_ENTROPY, NEIGHBOUR_QUANTILE, Diagnosis, diagnose, null_auc_error
-from tgdp_jax.runtime.files import write_json
+from tgdp_jax.runtime.files import check_place, write_json
 from tgdp_jax.settings.checks import check_seed
 
 
@@ -33,7 +32,12 @@ def diagnose_files(
     """
     check_seed(seed)
     if out is not None:
-        _check_place(out)
+        try:
+            check_place(out)
+        except FileError:
+            raise FileError(
+                f"{out} can not be written: give a file, such as diagnosis.json, in a folder of yours"
+            ) from None
     rows, _ = read_files({"source": source, "target": target}, columns=columns, label=label)
     check_pair(rows["source"], rows["target"])
     with Display() as display:
@@ -50,14 +54,6 @@ def diagnose_files(
     print_line(f"advice ({found.advice.kind}): {found.advice.sentence}")
     if out is not None:
         write_json(out, json.loads(json.dumps(to_dict(found))))
-
-
-def _check_place(out: Path) -> None:
-    """Raises:
-    FileError: no file can be written there, which is better known before anything is measured."""
-    above = next(folder for folder in out.absolute().parents if folder.exists())
-    if out.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
-        raise FileError(f"{out} can not be written: give a file, such as diagnosis.json, in a folder of yours")
 
 
 class TableRow(NamedTuple):

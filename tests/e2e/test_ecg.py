@@ -60,8 +60,11 @@ def test_names_of_labels_are_shown_and_leads_in_another_order_refused(tmp_path, 
 
 
 def test_folders_that_are_none_are_refused(tmp_path):
-    said = refused("run", "ecg", "--source", tmp_path / "a", "--target", tmp_path, *MLP, "--out", tmp_path / "run")
-    assert "does not exist" in said and "physionet.org/content/ptb-xl" in said
+    gone, empty = tmp_path / "a", tmp_path / "b"
+    empty.mkdir()
+    for folder, remedy in ((gone, "check the path"), (empty, "physionet.org/content/ptb-xl")):
+        said = refused("run", "ecg", "--source", folder, "--target", tmp_path, *MLP, "--out", tmp_path / "run")
+        assert str(folder) in said and remedy in said
 
 
 @pytest.mark.parametrize("problem", ["ecg-sim", "ecg"])

@@ -1,5 +1,7 @@
 """Text encoders and tokenizers against transformers itself, with random weights."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,9 @@ import pytest
 import safetensors.numpy
 
 from tests.interop.models import scaled_weight
+from tests.interop.texts import tiny_tokenizer
 from tgdp_jax.interop.clip_text import read_text_encoder, write_text_encoder
+from tgdp_jax.interop.tokenizer import read_tokenizer, write_tokenizer
 from tgdp_jax.interop.weights import new_folder
 
 torch = pytest.importorskip("torch", reason="needs torch: python -m pip install -e '.[interop-test]'")
@@ -113,3 +117,54 @@ def test_weights_are_read_with_the_prefix_and_without(name, tmp_path):
         named = {key if key == "text_projection.weight" else prefix + key: v for key, v in (found | places).items()}
         safetensors.numpy.save_file(named, file)
         jax.tree.map(np.testing.assert_array_equal, read_text_encoder(tmp_path)[1], first)
+
+
+PROMPTS = [
+    "",
+    "a photo of a cat",
+    "A CAT's  dog,\n\tand\u3000dogs!!",
+    "caf\u00e9 cafe\u0301 \u00fc \u4e2d 123 <3 <|endoftext|> x",
+    "a very long prompt of many words, of which the end is cut",
+    "exactly ten",
+    "a <toy> near <toy>s, and <TWO>!",
+]
+PADS = {"the end": {}, "another": {"pad_token": "!"}}
+
+
+@pytest.mark.parametrize("pad", PADS)
+def test_token_numbers_are_those_of_transformers(pad, tmp_path):
+    special = tiny_tokenizer().special | PADS[pad]
+    ours = tiny_tokenizer(special=special).with_token("<toy>").with_token("<two>", 3)
+    written, again = tmp_path / "ours", tmp_path / "theirs"
+    write_tokenizer(written, ours)
+    theirs = transformers.CLIPTokenizer.from_pretrained(written)
+    assert len(theirs) == ours.size
+    spread = [text.replace("<TWO>", "<two> <two>_1 <two>_2") for text in PROMPTS]
+    wanted = theirs(spread, padding="max_length", max_length=12, truncation=True, return_tensors="np").input_ids
+    tokens = ours(PROMPTS)
+    np.testing.assert_array_equal(tokens.ids, wanted)
+    whole = theirs(spread).input_ids
+    assert [bool(text) for text in tokens.cut] == [len(ids) > 12 for ids in whole]
+    assert tokens.cut[4] == theirs.decode(whole[4][11:-1])
+    theirs.save_pretrained(again)
+    assert (again / "tokenizer.json").exists() and not (again / "vocab.json").exists()
+    for folder in (written, again):
+        read = read_tokenizer(folder, longest=77)
+        np.testing.assert_array_equal(read(PROMPTS).ids, wanted)
+        assert read.added == ours.added
+
+
+def test_files_of_former_versions_are_read(tmp_path):
+    """Without a config, with added tokens in a file of their own."""
+    ours = tiny_tokenizer().with_token("<toy>")
+    write_tokenizer(tmp_path, ours)
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        (tmp_path / name).unlink()
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<toy>": len(ours.vocab)}))
+    special = {name: {"content": token, "lstrip": False} for name, token in ours.special.items()}
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(special))
+    read = read_tokenizer(tmp_path, longest=12)
+    assert read.length == 12
+    theirs = transformers.CLIPTokenizer.from_pretrained(tmp_path)
+    wanted = theirs(PROMPTS[:-1], padding="max_length", max_length=12, truncation=True, return_tensors="np").input_ids
+    np.testing.assert_array_equal(read(PROMPTS[:-1]).ids, wanted)

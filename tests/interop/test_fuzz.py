@@ -14,9 +14,10 @@ from tests.interop.models import model, sssd_state
 from tests.interop.test_adapters import ADAPTERS, BASE, LORA
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop import load_adapters, load_sssd, load_unet, save_adapters, save_unet
-from tgdp_jax.interop.files import CONFIG, INDEX, SCHEDULER, WEIGHTS
+from tgdp_jax.interop.files import CONFIG, SCHEDULER, WEIGHTS
 
 pytestmark = pytest.mark.usefixtures("little_memory")
+INDEX = f"{WEIGHTS}.index.json"
 # One level, since a file that is whole is read to its end.
 TINY = {
     "block_out_channels": [4],

@@ -19,8 +19,9 @@ from tests.interop.models import model, sssd_state
 from tests.interop.test_adapters import ADAPTERS, BASE, LORA
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop import load_adapters, load_sssd, load_unet, save_adapters, save_unet, unet_files
-from tgdp_jax.interop.files import CONFIG, INDEX, SCHEDULER, WEIGHTS
+from tgdp_jax.interop.files import CONFIG, SCHEDULER, WEIGHTS
 
+INDEX = f"{WEIGHTS}.index.json"
 SMALL = "no attention, odd layers"
 pytestmark = pytest.mark.usefixtures("little_memory")
 
@@ -225,7 +226,7 @@ CONFIG_FAULTS = {
     "kinds that are lists": (options(up_block_types=[["UpBlock2D"]] * 2), r"up_block_types is \[\['UpBlock2D'\]"),
     "nested 500 deep": (lambda path: path.write_bytes(nested(500)), "_class|is of a model without a class name"),
     "nested 100,000 deep": (lambda path: path.write_bytes(nested(100_000)), "nested too deeply"),
-    "2 MB": (contents(b" " * 2**21), "has 2097152 bytes, more than any config"),
+    "2 MB": (contents(b" " * 2**21), "has 2097152 bytes, more than any of its kind"),
     "a folder": (replaced(lambda path: path.mkdir()), "is a folder"),
     "a pipe": (replaced(os.mkfifo), "is a named pipe"),
     "a device": (replaced(lambda path: path.symlink_to("/dev/zero")), "is a device"),

@@ -15,21 +15,17 @@ that has the chain's marginals, so that solvers and guidance see a model in cont
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import safetensors.numpy
 
-from tgdp_jax.errors import UserError, write_remedy
-from tgdp_jax.interop import options, tensors
+from tgdp_jax.errors import UserError
+from tgdp_jax.interop import options
 from tgdp_jax.interop.files import CONFIG, PICKLES, SCHEDULER, WEIGHTS, pickled, read_json, readable, weight_files
 from tgdp_jax.interop.sizes import check_sizes
+from tgdp_jax.interop.weights import new_folder, read_weights, write_json, write_model
 from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.prediction import ScoreFn, network_score, to_eps
 from tgdp_jax.runtime.parallel import is_primary
@@ -110,28 +106,13 @@ def _loaded(folder: Path, sde: DiscreteVP | None, prediction: str, dtype: Any) -
         sde, prediction = found
     elif sde is None:
         raise UserError(f"{home} has no {SCHEDULER} beside it or in ../scheduler: add it, or give sde and prediction")
-    files = weight_files(home)
-    where = str(files[0] if len(files) == 1 else home)
-    shapes = _together(files, tensors.read_shapes)
-    check_sizes(unet, shape[-1], shapes, str(home / CONFIG))
     net = DiscreteTime(unet.clone(dtype=dtype), sde.num_steps)
-    expected = _expected(net, shape[-1])
-    tensors.check_fit(shapes, expected, where)
-    params = tensors.from_tensors(_together(files, tensors.read_tensors), expected, where)
-    variables = {"params": {"net": jax.tree.map(jnp.asarray, params)}}
-    return DiffusersUNet(net, variables, sde, prediction, shape)
-
-
-def _together(files: list[Path], read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """What `read` finds in all files, by the tensors' names, each of which is in one of them."""
-    out: dict[str, Any] = {}
-    for file in files:
-        found = read(file)
-        twice = out.keys() & found.keys()
-        if twice:
-            raise UserError(f"{file} holds {min(twice)}, as another part of the weights does: fetch the folder again")
-        out |= found
-    return out
+    params = read_weights(
+        home,
+        check=lambda shapes: check_sizes(unet, shape[-1], shapes, str(home / CONFIG)),
+        expected=lambda: _expected(net, shape[-1]),
+    )
+    return DiffusersUNet(net, {"params": {"net": params}}, sde, prediction, shape)
 
 
 def _expected(net: DiscreteTime, channels: int) -> Any:
@@ -168,25 +149,10 @@ def save_unet(folder: str | Path, model: DiffusersUNet) -> None:
     """
     if not is_primary():
         return
-    folder = Path(folder).absolute()
-    part = folder.with_name(f".{folder.name}.part")
     scheduler = options.options_of_process(model.sde, model.prediction)
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{folder} exists already: choose another folder or delete it")
-        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
-        part.mkdir(parents=True)
-        _write_json(part / CONFIG, options.options_of_unet(model.net.net, model.shape))
-        _write_json(part / SCHEDULER, scheduler)
-        # diffusers reads files that say what they were written from.
-        arrays = tensors.to_tensors(model.variables["params"]["net"])
-        safetensors.numpy.save_file(arrays, part / WEIGHTS, metadata={"format": "pt"})
-        os.replace(part, folder)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"{folder} can not be written ({error}): {write_remedy(error)}") from error
-    finally:
-        # Gone already where all went well; an interrupt leaves nothing half-written either.
-        shutil.rmtree(part, ignore_errors=True)
+    with new_folder(folder) as part:
+        write_model(part, options.options_of_unet(model.net.net, model.shape), model.variables["params"]["net"])
+        write_json(part / SCHEDULER, scheduler)
 
 
 def _home(folder: Path) -> Path:
@@ -205,7 +171,3 @@ def _read_process(home: Path, folder: Path) -> tuple[DiscreteVP, str] | None:
     for place in _scheduler_places(home, folder):
         return options.process_of_options(read_json(place), str(place))
     return None
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -17,7 +17,6 @@ from tgdp_jax.data.files import check_regular_file
 from tgdp_jax.errors import FileError, UserError
 
 CONFIG, WEIGHTS, SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"
-INDEX = f"{WEIGHTS}.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _NAME = re.compile(r"[\w-][\w.-]{0,150}")
 _PART = re.compile(r"-\d+-of-\d+$")
@@ -40,9 +39,23 @@ def named(value: Any) -> str:
 def pickled(file: Path) -> UserError:
     """What is said of a pickle that was given for weights."""
     return UserError(
-        f"{file} is a pickle, which can run code when it is loaded: convert it to {WEIGHTS} where you trust it, with "
-        "diffusers' UNet2DModel.from_pretrained(...).save_pretrained(..., safe_serialization=True)"
+        f"{file} is a pickle, which can run code when it is loaded: convert it to safetensors where you trust it, with "
+        "from_pretrained(...).save_pretrained(..., safe_serialization=True) of the library that wrote it"
     )
+
+
+def check_home(folder: Path, weights: str = WEIGHTS) -> None:
+    """Refuses what is no folder of a model.
+
+    Raises:
+      UserError: it is none, or it has no config.
+    """
+    if not folder.is_dir():
+        if folder.suffix in PICKLES:
+            raise pickled(folder)
+        raise UserError(f"{folder} is not a folder: give the one that holds {CONFIG} and {weights}")
+    if not (folder / CONFIG).exists():
+        raise UserError(f"{folder / CONFIG} is missing: give the folder that holds {CONFIG} and {weights}")
 
 
 @contextmanager
@@ -60,8 +73,8 @@ def readable(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object from a config file.
+def read_json(path: Path, most: int = _MAX_JSON) -> dict[str, Any]:
+    """Reads a JSON object from a config file, of no more than `most` bytes.
 
     Raises:
       UserError: it is missing, no regular file, too large, or holds something else.
@@ -69,8 +82,8 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"{path} is missing: give the folder that holds {CONFIG} and {WEIGHTS}")
     size = check_regular_file(path)
-    if size > _MAX_JSON:
-        raise UserError(f"{path} has {size} bytes, more than any config: fetch it again")
+    if size > most:
+        raise UserError(f"{path} has {size} bytes, more than any of its kind: fetch it again")
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except RecursionError as error:
@@ -82,33 +95,40 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def weight_files(home: Path) -> list[Path]:
+def weight_files(home: Path, name: str = WEIGHTS) -> list[Path]:
     """Finds the safetensors files that together hold a model's weights.
 
     The plain one goes before the parts that an index lists, and these before a single one of another name, such as
     `diffusion_pytorch_model.fp16.safetensors`.
 
+    Args:
+      home: the folder.
+      name: of the plain one.
+
     Raises:
       UserError: there is none, there are several to choose from, or parts are missing.
     """
-    if (home / WEIGHTS).exists():
-        return [home / WEIGHTS]
-    if (home / INDEX).exists():
-        return _parts(home / INDEX)
+    if (home / name).exists():
+        return [home / name]
     files = sorted(file for file in home.iterdir() if file.name[0] != ".")
+    index = f"{name}.index.json"
+    # Parts in another precision have it in the name of their index: name.index.fp16.json.
+    indices = [file for file in files if file.name.startswith(f"{name}.index") and file.suffix == ".json"]
+    if indices:
+        return _parts(next((file for file in indices if file.name == index), indices[0]))
     found = [file for file in files if file.suffix == ".safetensors"]
     part = next((file for file in found if _PART.search(file.stem)), None)
     if part is not None:
-        raise UserError(f"{part} is one part of several and {INDEX}, which lists them, is missing: fetch it too")
+        raise UserError(f"{part} is one part of several and {index}, which lists them, is missing: fetch it too")
     if len(found) == 1:
         return found
     if found:
         names = ", ".join(file.name for file in found[:4])
-        raise UserError(f"{home} holds {len(found)} files of weights ({names}): rename the one to take to {WEIGHTS}")
+        raise UserError(f"{home} holds {len(found)} files of weights ({names}): rename the one to take to {name}")
     pickle = next((file for file in files if file.suffix in PICKLES), None)
     if pickle is not None:
         raise pickled(pickle)
-    raise UserError(f"{home} has no {WEIGHTS}: fetch it")
+    raise UserError(f"{home} has no {name}: fetch it")
 
 
 def _parts(index: Path) -> list[Path]:

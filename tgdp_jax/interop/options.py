@@ -98,6 +98,10 @@ class Options:
         words = f"an integer from 1 to {most}" + (" or null" if or_none else "")
         return self.take(name, default, lambda v: (v is None and or_none) or _is_whole(v, most), words)
 
+    def positive(self, name: str, default: float) -> float:
+        """The option `name`, a positive number."""
+        return self.take(name, default, lambda v: _is_number(v) and v > 0, "a positive number")
+
     def refuse_others(self, silent: frozenset[str] = frozenset()) -> None:
         """Refuses options that were not read and are switched on.
 
@@ -168,7 +172,7 @@ def unet_of_options(values: dict[str, Any], where: str) -> tuple[UNet, Shape]:
         mid_attention=options.one_of("add_attention", (True, False)),
         mid_groups=mid_groups,
         head_dim=options.whole("attention_head_dim", 8, or_none=True),
-        eps=options.take("norm_eps", 1e-5, lambda v: _is_number(v) and v > 0, "a positive number"),
+        eps=options.positive("norm_eps", 1e-5),
         time_norm=time_norm,
         downsample_padding=options.one_of("downsample_padding", (1, 0)),
         downsample=options.one_of("downsample_type", SAMPLERS),

@@ -48,16 +48,16 @@ def check_sizes(net: UNet, inputs: int, shapes: Shapes, where: str) -> None:
         raise UserError(
             f"{where} is of a U-Net, but the weights beside it lack {missing}: use the two files of one model"
         )
-    levels = _count(lambda level: first(level) in shapes)
+    levels = count(lambda level: first(level) in shapes)
     check("block_out_channels", list(net.channels), [axis(first(level), 0) for level in range(levels)])
     for level in range(levels):
-        check("layers_per_block", net.layers, _count(lambda layer, level=level: first(level, layer) in shapes))
+        check("layers_per_block", net.layers, count(lambda layer, level=level: first(level, layer) in shapes))
     check("in_channels", inputs, axis("conv_in.weight", 1))
     check("out_channels", net.out_channels, axis("conv_out.weight", 0))
     check("num_class_embeds", net.num_classes, axis("class_embedding.weight", 0))
 
 
-def _count(has: Callable[[int], bool]) -> int:
+def count(has: Callable[[int], bool]) -> int:
     """How many numbers from zero on `has` is true of."""
     number = 0
     while has(number):

@@ -7,7 +7,7 @@ Names differ in how they count (`resnets.0` there, `resnets_0` here) and in what
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from tgdp_jax.data.files import check_regular_file
 from tgdp_jax.errors import FileError, UserError
 from tgdp_jax.interop.files import pickled
 
-_LISTS = re.compile(r"\b(down_blocks|up_blocks|resnets|attentions|downsamplers|upsamplers|to_out)_(\d+)\b")
+_LISTS = re.compile(
+    r"\b(down_blocks|up_blocks|resnets|attentions|downsamplers|upsamplers|transformer_blocks|net|to_out|layers|conv)_(\d+)\b"
+)
 _LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias", "weight": "weight"}
 # Names of attention layers before diffusers 0.17, which the first published checkpoints carry.
 _FORMER = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -136,8 +138,12 @@ def _current_name(name: str) -> str:
     return ".".join(parts)
 
 
-def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+def read_shapes(path: Path, skip: Callable[[str], bool] = lambda name: False) -> dict[str, tuple[int, ...]]:
     """Shapes of the tensors of a safetensors file, of which the header alone is read.
+
+    Args:
+      path: the file.
+      skip: whether a tensor of this name is none of the model's parameters, and is left out.
 
     Raises:
       UserError: it can not be read, is something else or damaged, or holds tensors that are no floating point numbers,
@@ -147,7 +153,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         names = list(file.keys())
         if not 0 < len(names) <= _MAX_TENSORS:
             raise UserError(f"{path} holds {len(names)} tensors, where a model has 1 to {_MAX_TENSORS}: fetch it again")
-        return {name: _shape(path, name, file.get_slice(name)) for name in names}
+        return {name: _shape(path, name, file.get_slice(name)) for name in names if not skip(name)}
 
 
 def _shape(path: Path, name: str, tensor: Any) -> tuple[int, ...]:
@@ -164,13 +170,13 @@ def _shape(path: Path, name: str, tensor: Any) -> tuple[int, ...]:
     return shape
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Tensors of a safetensors file.
+def read_tensors(path: Path, skip: Callable[[str], bool] = lambda name: False) -> dict[str, np.ndarray]:
+    """Tensors of a safetensors file; arguments as of `read_shapes`.
 
     Raises:
       UserError: see `read_shapes`.
     """
-    names = read_shapes(path)
+    names = read_shapes(path, skip)
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in names}
 

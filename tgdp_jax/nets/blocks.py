@@ -7,6 +7,8 @@ group norms are float32.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -19,6 +21,14 @@ from tgdp_jax.nets.norm import GroupNorm
 
 Array = jax.Array
 TIME_NORMS = ("default", "scale_shift")
+# By diffusers' names.
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "silu": nn.silu,
+    "swish": nn.silu,
+    "mish": jax.nn.mish,
+    "gelu": functools.partial(nn.gelu, approximate=False),
+    "relu": nn.relu,
+}
 
 
 def double(h: Array) -> Array:
@@ -39,6 +49,7 @@ class ResnetBlock(nn.Module):
         and shifts the second norm's output.
       resample: "none", "down" (half the resolution, by averages) or "up" (twice, by nearest neighbours).
       dtype: of the computation.
+      act: the activation, a name in `ACTIVATIONS`.
     """
 
     features: int
@@ -47,11 +58,13 @@ class ResnetBlock(nn.Module):
     time_norm: str = "default"
     resample: str = "none"
     dtype: Any = None
+    act: str = "silu"
 
     @nn.compact
     def __call__(self, x: Array, embedded: Array | None = None) -> Array:
         """`embedded` [B, F] is what is known of time and label, before its activation; None: nothing."""
-        h = nn.silu(GroupNorm(self.groups, self.eps, dtype=self.dtype, name="norm1")(x))
+        act = ACTIVATIONS[self.act]
+        h = act(GroupNorm(self.groups, self.eps, dtype=self.dtype, name="norm1")(x))
         if self.resample == "down":
             x, h = (nn.avg_pool(z, (2, 2), (2, 2)) for z in (x, h))
         elif self.resample == "up":
@@ -66,13 +79,14 @@ class ResnetBlock(nn.Module):
             scale, shift = jnp.split(self._time(embedded, 2 * self.features), 2, -1)
             h = norm2(h) * (1.0 + scale) + shift
         zeros = nn.initializers.zeros
-        h = Conv(self.features, dtype=self.dtype, kernel_init=zeros, name="conv2")(nn.silu(h))
+        h = Conv(self.features, dtype=self.dtype, kernel_init=zeros, name="conv2")(act(h))
         if x.shape[-1] != self.features:
             x = Conv(self.features, size=1, dtype=self.dtype, name="conv_shortcut")(x)
         return x + h
 
     def _time(self, embedded: Array, features: int) -> Array:
-        return nn.Dense(features, dtype=self.dtype, name="time_emb_proj")(nn.silu(embedded))[:, None, None]
+        embedded = ACTIVATIONS[self.act](embedded)
+        return nn.Dense(features, dtype=self.dtype, name="time_emb_proj")(embedded)[:, None, None]
 
 
 class SelfAttention(nn.Module):

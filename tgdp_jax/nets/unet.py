@@ -7,6 +7,7 @@ kept outputs beside what comes from below. Time and label enter every residual b
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import math
 from typing import Any
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.nets.blocks import TIME_NORMS, Downsample, ResnetBlock, SelfAttention, Upsample
+from tgdp_jax.nets.blocks import ACTIVATIONS, TIME_NORMS, Downsample, ResnetBlock, SelfAttention, Upsample
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.embedding import TokenEmbedding, label_features
 from tgdp_jax.nets.layers import LAYERS
@@ -34,23 +35,35 @@ DOWN_TYPES = {
 UP_TYPES = {"UpBlock2D": (False, "conv"), "AttnUpBlock2D": (True, None), "ResnetUpsampleBlock2D": (False, "resnet")}
 
 
-@dataclasses.dataclass(frozen=True)
-class Make:
-    """Makes the layers of a net, all of one kind. Attributes: as of `UNet`; dtype None is float32."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Make(abc.ABC):
+    """Makes the layers of a level, all of one kind. Attributes: as of `UNet`; dtype None is float32."""
 
     groups: int
     eps: float
     time_norm: str
-    head_dim: int | None
     dtype: Any
     remat: bool
+    act: str = "silu"
 
     def resnet(self, features: int, resample: str = "none") -> nn.Module:
         block = nn.remat(ResnetBlock) if self.remat else ResnetBlock
-        return block(features, self.groups, self.eps, self.time_norm, resample, self.dtype)
+        return block(features, self.groups, self.eps, self.time_norm, resample, self.dtype, self.act)
 
-    def attention(self, groups: int | None) -> nn.Module:
-        return SelfAttention(self.head_dim, groups, self.eps, self.dtype)
+    @abc.abstractmethod
+    def attention(self, layer: int) -> nn.Module:
+        """The attention after residual block `layer` of the level."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MakeOwn(Make):
+    """With attentions of an image to itself, whose norms have groups of their own (None: no norm)."""
+
+    head_dim: int | None
+    attention_groups: int | None
+
+    def attention(self, layer: int) -> nn.Module:
+        return SelfAttention(self.head_dim, self.attention_groups, self.eps, self.dtype)
 
 
 class DownBlock(nn.Module):
@@ -74,18 +87,19 @@ class DownBlock(nn.Module):
 
     def setup(self):
         self.resnets = [self.make.resnet(self.features) for _ in range(self.layers)]
-        self.attentions = [self.make.attention(self.make.groups) for _ in range(self.layers * self.attention)]
+        self.attentions = [self.make.attention(layer) for layer in range(self.layers * self.attention)]
         if self.sampler == "conv":
             self.downsamplers = [Downsample(self.padding, self.make.dtype)]
         elif self.sampler == "resnet":
             self.downsamplers = [self.make.resnet(self.features, "down")]
 
-    def __call__(self, h: Array, embedded: Array) -> tuple[Array, list[Array]]:
+    def __call__(self, h: Array, embedded: Array, *context: Array) -> tuple[Array, list[Array]]:
+        """`context` is what attentions look at beside the image, if anything."""
         outputs = []
         for i, resnet in enumerate(self.resnets):
             h = resnet(h, embedded)
             if self.attention:
-                h = self.attentions[i](h)
+                h = self.attentions[i](h, *context)
             outputs.append(h)
         if self.sampler is not None:
             h = self.downsamplers[0](h, *((embedded,) if self.sampler == "resnet" else ()))
@@ -104,40 +118,42 @@ class UpBlock(nn.Module):
 
     def setup(self):
         self.resnets = [self.make.resnet(self.features) for _ in range(self.layers)]
-        self.attentions = [self.make.attention(self.make.groups) for _ in range(self.layers * self.attention)]
+        self.attentions = [self.make.attention(layer) for layer in range(self.layers * self.attention)]
         if self.sampler == "conv":
             self.upsamplers = [Upsample(self.make.dtype)]
         elif self.sampler == "resnet":
             self.upsamplers = [self.make.resnet(self.features, "up")]
 
-    def __call__(self, h: Array, kept: list[Array], embedded: Array) -> Array:
+    def __call__(self, h: Array, kept: list[Array], embedded: Array, *context: Array) -> Array:
         """Takes `layers` outputs from the end of `kept`."""
         for i, resnet in enumerate(self.resnets):
             h = resnet(jnp.concatenate([h, kept.pop()], -1), embedded)
             if self.attention:
-                h = self.attentions[i](h)
+                h = self.attentions[i](h, *context)
         if self.sampler is None:
             return h
         return self.upsamplers[0](h, *((embedded,) if self.sampler == "resnet" else ()))
 
 
 class MidBlock(nn.Module):
-    """Two residual blocks, and between them an attention with `groups` of its own (None: no norm), if any."""
+    """A residual block, and `layers` times one more with an attention before it, if there is any."""
 
     make: Make
     features: int
     attention: bool
-    groups: int | None
+    layers: int = 1
 
     def setup(self):
-        self.resnets = [self.make.resnet(self.features) for _ in range(2)]
-        self.attentions = [self.make.attention(self.groups) for _ in range(int(self.attention))]
+        self.resnets = [self.make.resnet(self.features) for _ in range(1 + self.layers)]
+        self.attentions = [self.make.attention(layer) for layer in range(self.layers * self.attention)]
 
-    def __call__(self, h: Array, embedded: Array) -> Array:
+    def __call__(self, h: Array, embedded: Array, *context: Array) -> Array:
         h = self.resnets[0](h, embedded)
-        for attention in self.attentions:
-            h = attention(h)
-        return self.resnets[1](h, embedded)
+        for i, resnet in enumerate(self.resnets[1:]):
+            if self.attention:
+                h = self.attentions[i](h, *context)
+            h = resnet(h, embedded)
+        return h
 
 
 class TimeProjection(nn.Module):
@@ -169,13 +185,14 @@ class TimeProjection(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-    """Two dense layers, [B, F] -> [B, features]."""
+    """Two dense layers with an activation of `ACTIVATIONS` between them, [B, F] -> [B, features]."""
 
     features: int
+    act: str = "silu"
 
     @nn.compact
     def __call__(self, h: Array) -> Array:
-        h = nn.silu(nn.Dense(self.features, name="linear_1")(h))
+        h = ACTIVATIONS[self.act](nn.Dense(self.features, name="linear_1")(h))
         return nn.Dense(self.features, name="linear_2")(h)
 
 
@@ -238,7 +255,15 @@ class UNet(nn.Module):
     def setup(self):
         self._check()
         inner = self._inner
-        make = Make(self.groups, self.eps, self.time_norm, self.head_dim, inner, self.remat)
+        make = MakeOwn(
+            groups=self.groups,
+            eps=self.eps,
+            time_norm=self.time_norm,
+            dtype=inner,
+            remat=self.remat,
+            head_dim=self.head_dim,
+            attention_groups=self.groups,
+        )
         levels, width = len(self.channels), 4 * self.channels[0]
         self.conv_in = Conv(self.channels[0])
         self.time_proj = TimeProjection(self.time_kind, self.channels[0], self.flip_sin_to_cos, self.freq_shift)
@@ -257,7 +282,8 @@ class UNet(nn.Module):
             sampler = None if level == levels - 1 else sampler or self.upsample
             up.append(UpBlock(make, self.channels[-1 - level], self.layers + 1, attention, sampler))
         self.down_blocks, self.up_blocks = down, up
-        self.mid_block = MidBlock(make, self.channels[-1], self.mid_attention, self.mid_groups)
+        middle = dataclasses.replace(make, attention_groups=self.mid_groups)
+        self.mid_block = MidBlock(middle, self.channels[-1], self.mid_attention)
         self.conv_norm_out = GroupNorm(self.groups, self.eps)
 
     @nn.compact

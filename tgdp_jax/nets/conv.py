@@ -37,6 +37,7 @@ class Conv(nn.Module):
       padding: zeros around the image, ((above, below), (left, right)); None: as many as keep H and W at stride 1.
       kernel_init: of the kernel [height, width, C, features]; the bias starts at zero.
       dtype: what it computes in; None: of the type of inputs and parameters. Parameters are float32.
+      use_bias: whether there is a bias.
     """
 
     features: int
@@ -45,16 +46,18 @@ class Conv(nn.Module):
     padding: Pads | None = None
     kernel_init: Any = nn.initializers.lecun_normal()
     dtype: Any = None
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         size, stride = _both(self.size), _both(self.stride)
         kernel = self.param("kernel", self.kernel_init, (*size, x.shape[-1], self.features), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         above, left = ((side - 1) // 2 for side in size)
         same = (above, size[0] // 2), (left, size[1] // 2)
-        return _convolve(x, kernel, stride, self.padding or same) + bias
+        out = _convolve(x, kernel, stride, self.padding or same)
+        return out if bias is None else out + bias
 
 
 def _both(value: int | tuple[int, int]) -> tuple[int, int]:

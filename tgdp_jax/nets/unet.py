@@ -93,7 +93,7 @@ class DownBlock(nn.Module):
         elif self.sampler == "resnet":
             self.downsamplers = [self.make.resnet(self.features, "down")]
 
-    def __call__(self, h: Array, embedded: Array, *context: Array) -> tuple[Array, list[Array]]:
+    def __call__(self, h: Array, embedded: Array | None, *context: Array) -> tuple[Array, list[Array]]:
         """`context` is what attentions look at beside the image, if anything."""
         outputs = []
         for i, resnet in enumerate(self.resnets):
@@ -147,7 +147,7 @@ class MidBlock(nn.Module):
         self.resnets = [self.make.resnet(self.features) for _ in range(1 + self.layers)]
         self.attentions = [self.make.attention(layer) for layer in range(self.layers * self.attention)]
 
-    def __call__(self, h: Array, embedded: Array, *context: Array) -> Array:
+    def __call__(self, h: Array, embedded: Array | None, *context: Array) -> Array:
         h = self.resnets[0](h, embedded)
         for i, resnet in enumerate(self.resnets[1:]):
             if self.attention:

@@ -1,0 +1,199 @@
+"""Folders of diffusers' AutoencoderKL and AutoencoderTiny, read and written."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tgdp_jax.errors import UserError
+from tgdp_jax.interop.files import CONFIG, check_home, named, read_json, readable, shown
+from tgdp_jax.interop.options import Options
+from tgdp_jax.interop.sizes import Shapes, count
+from tgdp_jax.interop.weights import read_weights, write_model
+from tgdp_jax.nets.autoencoder import AutoencoderKL, AutoencoderTiny
+
+_MAX_LEVELS, _MAX_CHANNELS = 12, 2**20
+# What has no say in what is computed; of the tiny one, what other code than its own looks at.
+_SILENT = frozenset({"force_upcast", "sample_size"})
+_SILENT_TINY = frozenset({"force_upcast", "block_out_channels", "latent_magnitude", "latent_shift"})
+
+
+def read_autoencoder(folder: str | Path, *, dtype: Any = None) -> tuple[AutoencoderKL | AutoencoderTiny, Any]:
+    """Reads an autoencoder from a folder of diffusers.
+
+    Args:
+      folder: with config.json and diffusion_pytorch_model.safetensors.
+      dtype: what inner layers compute in, see `AutoencoderKL`.
+
+    Returns:
+      (module, {"params": ...}), float32.
+
+    Raises:
+      UserError: another model, an option that is not supported, or weights that are missing, pickled or do not fit.
+    """
+    folder = Path(folder)
+    with readable(folder):
+        check_home(folder)
+        where = str(folder / CONFIG)
+        net = autoencoder_of_options(read_json(folder / CONFIG), where).clone(dtype=dtype)
+        params = read_weights(
+            folder, check=lambda shapes: _check_layers(net, shapes, where), expected=lambda: expected(net)
+        )
+    return net, {"params": params}
+
+
+def write_autoencoder(folder: Path, net: AutoencoderKL | AutoencoderTiny, params: Any) -> None:
+    """Writes an autoencoder into a folder that diffusers and `read_autoencoder` read; made where it is missing."""
+    write_model(folder, options_of_autoencoder(net), params["params"])
+
+
+def expected(net: AutoencoderKL | AutoencoderTiny) -> Any:
+    """An autoencoder's parameters, as shapes alone."""
+    images = jax.ShapeDtypeStruct((1, net.factor, net.factor, net.in_channels), jnp.float32)
+    made: Any = jax.eval_shape(functools.partial(net.init, jax.random.key(0)), images)
+    return made["params"]
+
+
+def autoencoder_of_options(values: dict[str, Any], where: str) -> AutoencoderKL | AutoencoderTiny:
+    """The autoencoder of a config.
+
+    Args:
+      values: what the file holds.
+      where: its name, for messages.
+
+    Raises:
+      UserError: another class, or an option or value that is not supported.
+    """
+    kind = values.get("_class_name")
+    if kind not in ("AutoencoderKL", "AutoencoderTiny"):
+        found = named(kind) if kind is not None else "model without a class name"
+        raise UserError(f"{where} is of a {found}: AutoencoderKL and AutoencoderTiny are supported")
+    options = Options(values, where)
+    return _kl(options) if kind == "AutoencoderKL" else _tiny(options)
+
+
+def _kl(options: Options) -> AutoencoderKL:
+    channels = _counts(options, "block_out_channels", [64])
+    for name, block in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
+        options.one_of(name, ([block] * len(channels),))
+    options.one_of("act_fn", ("silu", "swish"))
+    for name in ("latents_mean", "latents_std"):
+        options.one_of(name, (None,))
+    groups = options.take(
+        "norm_num_groups",
+        32,
+        lambda v: isinstance(v, int) and v > 0 and not any(features % v for features in channels),
+        f"a divisor of the channel counts {list(channels)}",
+    )
+    net = AutoencoderKL(
+        channels=channels,
+        layers=options.whole("layers_per_block", 1),
+        latents=options.whole("latent_channels", 4),
+        in_channels=options.whole("in_channels", 3),
+        out_channels=options.whole("out_channels", 3),
+        groups=groups,
+        mid_attention=options.one_of("mid_block_add_attention", (True, False)),
+        quant=options.one_of("use_quant_conv", (True, False)),
+        post_quant=options.one_of("use_post_quant_conv", (True, False)),
+        scale=options.positive("scaling_factor", 0.18215),
+        shift=_shift(options),
+    )
+    options.refuse_others(_SILENT)
+    return net
+
+
+def _tiny(options: Options) -> AutoencoderTiny:
+    parts: dict[str, Any] = {}
+    for side, blocks in (("encoder", [1, 3, 3, 3]), ("decoder", [3, 3, 3, 1])):
+        parts[f"{side}_channels"] = channels = _counts(options, f"{side}_block_out_channels", [64] * 4, alike=True)
+        parts[f"{side}_blocks"] = _counts(options, f"num_{side}_blocks", blocks, num=len(channels))
+    options.one_of("act_fn", ("relu",))
+    options.one_of("upsample_fn", ("nearest",))
+    options.one_of("upsampling_scaling_factor", (2,))
+    net = AutoencoderTiny(
+        **parts,
+        latents=options.whole("latent_channels", 4),
+        in_channels=options.whole("in_channels", 3),
+        out_channels=options.whole("out_channels", 3),
+        scale=options.positive("scaling_factor", 1.0),
+        shift=_shift(options),
+    )
+    options.refuse_others(_SILENT_TINY)
+    return net
+
+
+def _counts(options: Options, name: str, default: list[int], *, num: int | None = None, alike: bool = False) -> Any:
+    """A list of positive numbers, all alike if asked for."""
+
+    def fits(value: Any) -> bool:
+        whole = isinstance(value, list) and all(type(v) is int and 1 <= v <= _MAX_CHANNELS for v in value)
+        return (
+            whole
+            and 0 < len(value) <= _MAX_LEVELS
+            and (num in (None, len(value)) and (not alike or len(set(value)) == 1))
+        )
+
+    words = f"a list of {f'1 to {_MAX_LEVELS}' if num is None else num} {'equal ' if alike else ''}positive integers"
+    return tuple(options.take(name, default, fits, words))
+
+
+def _shift(options: Options) -> float:
+    value = options.take("shift_factor", None, lambda v: v is None or type(v) in (int, float), "a number or null")
+    return value or 0.0
+
+
+def _check_layers(net: AutoencoderKL | AutoencoderTiny, shapes: Shapes, where: str) -> None:
+    """Holds the numbers of layers against those of the tensors, before layers are made."""
+
+    def check(option: str, said: Any, found: Any) -> None:
+        if said != found:
+            raise UserError(
+                f"{where}: {option} is {shown(said)}, but the weights beside it have {shown(found)}: use the two files "
+                "of one model"
+            )
+
+    if isinstance(net, AutoencoderTiny):
+        for side, blocks in (("encoder", net.encoder_blocks), ("decoder", net.decoder_blocks)):
+            residual = [name for name in shapes if name.startswith(f"{side}.layers.") and name.endswith("conv.4.bias")]
+            check(f"the sum of num_{side}_blocks", sum(blocks), len(residual))
+        return
+    resnet = "encoder.down_blocks.{}.resnets.{}.conv1.weight".format
+    levels = count(lambda level: resnet(level, 0) in shapes)
+    check("the number of block_out_channels", len(net.channels), levels)
+    check("layers_per_block", net.layers, count(lambda layer: resnet(0, layer) in shapes))
+
+
+def options_of_autoencoder(net: AutoencoderKL | AutoencoderTiny) -> dict[str, Any]:
+    """Inverse of `autoencoder_of_options`."""
+    common = {
+        "in_channels": net.in_channels,
+        "out_channels": net.out_channels,
+        "latent_channels": net.latents,
+        "scaling_factor": net.scale,
+        "shift_factor": net.shift,
+    }
+    if isinstance(net, AutoencoderTiny):
+        return common | {
+            "_class_name": "AutoencoderTiny",
+            "encoder_block_out_channels": list(net.encoder_channels),
+            "decoder_block_out_channels": list(net.decoder_channels),
+            "num_encoder_blocks": list(net.encoder_blocks),
+            "num_decoder_blocks": list(net.decoder_blocks),
+        }
+    levels = len(net.channels)
+    return common | {
+        "_class_name": "AutoencoderKL",
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "block_out_channels": list(net.channels),
+        "layers_per_block": net.layers,
+        "norm_num_groups": net.groups,
+        "mid_block_add_attention": net.mid_attention,
+        "use_quant_conv": net.quant,
+        "use_post_quant_conv": net.post_quant,
+        "shift_factor": net.shift or None,
+    }

@@ -91,6 +91,7 @@ def unet_of_options(values: dict[str, Any], where: str) -> LatentUNet:
         lambda v: v is None or is_whole(v) or (isinstance(v, list) and len(v) == 2 and all(map(is_whole, v))),
         "an integer, a pair of integers or null",
     )
+    middle = _MIDDLES[options.one_of("mid_block_type", tuple(_MIDDLES))]
     net = LatentUNet(
         channels=tuple(channels),
         layers=tuple(layers),
@@ -101,8 +102,8 @@ def unet_of_options(values: dict[str, Any], where: str) -> LatentUNet:
         in_channels=options.whole("in_channels", 4),
         out_channels=options.whole("out_channels", 4),
         size=(size, size) if isinstance(size, int) else size and tuple(size),
-        middle=_MIDDLES[options.one_of("mid_block_type", tuple(_MIDDLES))],
-        mid_depth=mid_depth,
+        middle=middle,
+        mid_depth=mid_depth if middle == "attention" else 1,
         own=tuple(not only for only in only_text),
         linear=options.one_of("use_linear_projection", (False, True)),
         upcast=options.one_of("upcast_attention", (False, True, None)) or False,

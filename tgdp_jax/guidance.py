@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.prediction import ScoreFn, as_score
-from tgdp_jax.sde import expand
+from tgdp_jax.prediction import Prediction, ScoreFn, as_score, to_eps, to_x0
+from tgdp_jax.sde import SDE, expand
 
 Array = jax.Array
 LogRatioFn = Callable[[Array, Array, Any], Array]  # (x [B, *D], t [B], cond) -> log h [B]; never h itself
@@ -149,3 +149,101 @@ def stacking(members: Sequence[ScoreFn], weights: Any) -> Transform:
 def shrunk(score: ScoreFn, source: ScoreFn, weights: Any) -> ScoreFn:
     """What one score changes of another, with weights [1, B] for every noise level; None leaves it whole."""
     return score if weights is None else stacking([score], weights)(source)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ClassifierFreeScore:
+    """A conditional network's score, pushed away from what the network predicts under another condition.
+
+    Attributes:
+      params: variables of `net`.
+      uncond: the other condition, a tree like cond with a leading axis of 1 or B; None: no guidance.
+      scale: see `classifier_free`.
+      rescale: see there.
+      cond: the condition where none is given, likewise.
+      net: called as (x, t, cond).
+      sde: the process it was trained on.
+      prediction: what it outputs.
+    """
+
+    params: Any
+    uncond: Any
+    scale: Array
+    rescale: Array
+    cond: Any
+    net: Any = dataclasses.field(metadata={"static": True})
+    sde: SDE = dataclasses.field(metadata={"static": True})
+    prediction: str | Prediction = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
+        eps = to_eps(self.prediction, self._output(x, t, cond), x, t, self.sde)
+        return -eps / expand(self.sde.sigma(t), x)
+
+    def predict(self, x: Array, t: Array, cond: Any = None) -> tuple[Array, Array]:
+        """(x0, eps), both [B, *D], neither of them by way of the score."""
+        out = self._output(x, t, cond)
+        return to_x0(self.prediction, out, x, t, self.sde), to_eps(self.prediction, out, x, t, self.sde)
+
+    def _output(self, x: Array, t: Array, cond: Any) -> Array:
+        """What the network outputs under guidance, in its own kind of prediction."""
+        cond = _rows(self.cond if cond is None else cond, len(x))
+        if self.uncond is None:
+            return self.net.apply(self.params, x, t, cond)
+        other = _rows(self.uncond, len(x))
+        shapes = [jax.tree.map(jnp.shape, tree) for tree in (cond, other)]
+        if shapes[0] != shapes[1]:
+            raise UserError(
+                "classifier-free guidance runs both conditions in one batch, so that they must be alike: got "
+                f"{shapes[0]} and {shapes[1]}"
+            )
+        both = jax.tree.map(lambda *parts: jnp.concatenate(parts), cond, other)
+        out = self.net.apply(self.params, jnp.concatenate([x, x]), jnp.concatenate([t, t]), both)
+        out, other = jnp.split(out, 2)
+        guided = other + self.scale * (out - other)
+        deviation = _deviation(guided)
+        ratio = jnp.where(deviation > 0, _deviation(out) / jnp.where(deviation > 0, deviation, 1.0), 1.0)
+        return guided * (1.0 + self.rescale * (ratio - 1.0))
+
+
+def _rows(cond: Any, rows: int) -> Any:
+    """A condition with a row for each of a batch."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (rows, *leaf.shape[1:])) if len(leaf) == 1 else leaf, cond)
+
+
+def _deviation(z: Array) -> Array:
+    """Standard deviation over a row, [B, 1, ...]."""
+    return jnp.std(z, axis=tuple(range(1, z.ndim)), keepdims=True)
+
+
+def classifier_free(
+    net: Any,
+    params: Any,
+    sde: SDE,
+    *,
+    prediction: str | Prediction = "eps",
+    uncond: Any = None,
+    scale: Any = 7.5,
+    rescale: Any = 0.0,
+    cond: Any = None,
+) -> ClassifierFreeScore:
+    """Closes a conditional network over its parameters, with classifier-free guidance (Ho & Salimans 2022).
+
+    In the network's own prediction, which is affine in the score, it is out(uncond) + scale (out(cond) - out(uncond));
+    both come from one batch of twice the rows. All but `net`, `sde` and `prediction` are leaves: another scale, text or
+    parameters never compile anew.
+
+    Args:
+      net: a Linen module (hashable), called as (x [B, *D], t [B], cond) -> [B, *D].
+      params: its variables.
+      sde: the process it was trained on.
+      prediction: what it outputs, a name in `PREDICTIONS` or a `Prediction`.
+      uncond: the condition that says nothing, or what is not wanted (a negative text); a tree like cond with a leading
+        axis of 1 or B. None: there is no guidance.
+      scale: 1 is the conditional network, 0 the one under `uncond`.
+      rescale: from 0 to 1, how much of the change in a row's standard deviation is taken back, against pictures that a
+        large scale overexposes (Lin et al. 2023, eq. 15-16).
+      cond: the condition of all rows, for whoever calls without one; a tree with a leading axis of 1 or B.
+    """
+    number = jnp.asarray(scale, jnp.float32), jnp.asarray(rescale, jnp.float32)
+    return ClassifierFreeScore(params, uncond, *number, cond, net, sde, prediction)

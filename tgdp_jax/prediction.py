@@ -37,10 +37,13 @@ class Prediction(NamedTuple):
     Attributes:
       to_eps: (out, x, alpha, sigma) -> the noise that an output implies.
       from_eps: (eps, x, alpha, sigma) -> its inverse, the output that stands for a noise.
+      to_x0: (out, x, alpha, sigma) -> the clean data that it implies, where that is known better than through the
+        noise, of which little signal is left to subtract where alpha is small.
     """
 
     to_eps: Callable[[Array, Array, Array, Array], Array]
     from_eps: Callable[[Array, Array, Array, Array], Array]
+    to_x0: Callable[[Array, Array, Array, Array], Array] | None = None
 
 
 PREDICTIONS: dict[str, Prediction] = {
@@ -48,10 +51,12 @@ PREDICTIONS: dict[str, Prediction] = {
     "x0": Prediction(
         lambda out, x, alpha, sigma: (x - alpha * out) / sigma,
         lambda eps, x, alpha, sigma: (x - sigma * eps) / alpha,
+        lambda out, x, alpha, sigma: out,
     ),
     "v": Prediction(
         lambda out, x, alpha, sigma: (alpha * out + sigma * x) / (alpha**2 + sigma**2),
         lambda eps, x, alpha, sigma: alpha * eps - sigma * (x - sigma * eps) / alpha,
+        lambda out, x, alpha, sigma: (alpha * x - sigma * out) / (alpha**2 + sigma**2),
     ),
     "score": Prediction(
         lambda out, x, alpha, sigma: -sigma * out,
@@ -67,6 +72,18 @@ def to_eps(kind: str | Prediction, out: Array, x: Array, t: Array, sde: SDE) -> 
       UserError: `kind` is neither a name in `PREDICTIONS` nor a `Prediction`.
     """
     return _prediction(kind).to_eps(out, x, expand(sde.alpha(t), x), expand(sde.sigma(t), x))
+
+
+def to_x0(kind: str | Prediction, out: Array, x: Array, t: Array, sde: SDE) -> Array:
+    """Converts a prediction `out` [B, *D] of the given kind at x [B, *D], t [B] into the clean data it implies.
+
+    Raises:
+      UserError: `kind` is neither a name in `PREDICTIONS` nor a `Prediction`.
+    """
+    made, alpha, sigma = _prediction(kind), expand(sde.alpha(t), x), expand(sde.sigma(t), x)
+    if made.to_x0 is not None:
+        return made.to_x0(out, x, alpha, sigma)
+    return (x - sigma * made.to_eps(out, x, alpha, sigma)) / alpha
 
 
 def from_eps(kind: str | Prediction, eps: Array, x: Array, t: Array, sde: SDE) -> Array:

@@ -190,19 +190,31 @@ class CosineVP(SDE):
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 
 
+# Signal's share of the variance that the last step keeps where its SNR is zero by definition: alpha is 2^-12.
+LEAST_SIGNAL = 2.0**-24
+
+
 @functools.cache
-def _chain(kind: str, beta_start: float, beta_end: float, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _chain(sde: DiscreteVP) -> tuple[np.ndarray, np.ndarray]:
     """(B_i = -log alpha_bar after i steps, i = 0..T; B_(i+1) - B_i, i = 0..T-1) of a discrete chain, float64."""
-    match kind:
+    match sde.kind:
+        case "trained":
+            betas = np.asarray(sde.betas, np.float64)
         case "linear":
-            betas = np.linspace(beta_start, beta_end, num_steps)
+            betas = np.linspace(sde.beta_start, sde.beta_end, sde.num_steps)
         case "scaled_linear":
-            betas = np.linspace(beta_start**0.5, beta_end**0.5, num_steps) ** 2
+            betas = np.linspace(sde.beta_start**0.5, sde.beta_end**0.5, sde.num_steps) ** 2
         case _:
-            signal = np.cos((np.arange(num_steps + 1) / num_steps + 0.008) / 1.008 * (0.5 * math.pi)) ** 2
+            signal = np.cos((np.arange(sde.num_steps + 1) / sde.num_steps + 0.008) / 1.008 * (0.5 * math.pi)) ** 2
             betas = np.minimum(1.0 - signal[1:] / signal[:-1], 0.999)
     steps = -np.log1p(-betas)
-    return np.concatenate([[0.0], np.cumsum(steps)]), steps
+    nodes = np.concatenate([[0.0], np.cumsum(steps)])
+    if sde.zero_snr:
+        alphas = np.exp(-0.5 * nodes[1:])
+        alphas = (alphas - alphas[-1]) * (alphas[0] / (alphas[0] - alphas[-1]))
+        nodes[1:] = -np.log(np.maximum(alphas**2, LEAST_SIGNAL))
+        steps = np.diff(nodes)
+    return nodes, steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,19 +227,32 @@ class DiscreteVP(SDE):
 
     Attributes:
       kind: of the betas, as diffusers names them: "linear", "scaled_linear" (square roots are linear; Rombach et al.
-        2022) or "squaredcos_cap_v2" (Nichol & Dhariwal 2021, betas at most 0.999), which has no start and end.
+        2022), "squaredcos_cap_v2" (Nichol & Dhariwal 2021, betas at most 0.999), which has no start and end, or
+        "trained", a list of them.
       beta_start: of the first step.
       beta_end: of the last step.
       num_steps: T.
+      zero_snr: whether alphas are shifted and scaled so that no signal is left after the last step (Lin et al. 2023,
+        Algorithm 1). There alpha is 2^-12 and not zero, so that everything stays finite; what a net of kind "v" or
+        "x0" says of x_0 is as good there as anywhere, and what one of kind "eps" says is not.
+      betas: the list, T numbers in (0, 1).
     """
 
     kind: str = "linear"
     beta_start: float = 1e-4
     beta_end: float = 0.02
     num_steps: int = 1000
+    zero_snr: bool = False
+    betas: tuple[float, ...] | None = None
 
     def __post_init__(self):
-        choose("beta schedule", self.kind, BETA_SCHEDULES)
+        choose("beta schedule", self.kind, (*BETA_SCHEDULES, "trained"))
+        if (self.kind == "trained") != (self.betas is not None):
+            raise UserError(f"a chain of kind {self.kind!r} {'has' if self.betas is None else 'has no'} list of betas")
+        if self.betas is not None and not (len(self.betas) == self.num_steps and all(0 < b < 1 for b in self.betas)):
+            raise UserError(f"a chain of {self.num_steps} steps has as many betas, all of them in (0, 1)")
+        if self.zero_snr and self.num_steps < 2:
+            raise UserError("a chain whose last step leaves no signal has at least two steps, got 1")
         if not 0 < self.beta_start <= self.beta_end < 1:
             raise UserError(
                 f"beta_start and beta_end must lie in (0, 1), in order, got {self.beta_start} and {self.beta_end}"
@@ -240,7 +265,7 @@ class DiscreteVP(SDE):
         return 1.0 / self.num_steps
 
     def _tables(self, like: Array) -> tuple[Array, Array]:
-        nodes, steps = _chain(self.kind, self.beta_start, self.beta_end, self.num_steps)
+        nodes, steps = _chain(self)
         dtype = jnp.result_type(like, jnp.float32)
         return jnp.asarray(nodes, dtype), jnp.asarray(steps, dtype)
 

@@ -8,25 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.interop.models import CONFIGS, FOURIER, config, image_shape, inputs, model, scaled_weight
+from tests.interop.models import CONFIGS, FOURIER, config, image_shape, inputs, model
+from tests.interop.theirs import assert_close, diffusers, randomised, torch
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop import load_unet, options, save_unet, tensors
 from tgdp_jax.sde import BETA_SCHEDULES, DiscreteVP
 
-torch = pytest.importorskip("torch", reason="needs torch: python -m pip install -e '.[interop-test]'")
-diffusers = pytest.importorskip("diffusers", reason="needs diffusers: python -m pip install -e '.[interop-test]'")
 
 
 def their_model(values, seed=0):
     """diffusers' model of a config, every parameter random."""
-    net = diffusers.UNet2DModel(**{name: value for name, value in values.items() if name[0] != "_"}).eval()
-    rng = np.random.default_rng(seed)
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            shape = tuple(parameter.shape)
-            weight = scaled_weight(rng, shape, int(np.prod(shape[1:])), "norm" in name and name.endswith("weight"))
-            parameter.copy_(torch.from_numpy(weight))
-    return net
+    return randomised(diffusers.UNet2DModel(**{name: value for name, value in values.items() if name[0] != "_"}), seed)
 
 
 def their_output(net, x, timesteps, labels=None):
@@ -37,12 +29,6 @@ def their_output(net, x, timesteps, labels=None):
             class_labels=None if labels is None else torch.from_numpy(np.array(labels)),
         ).sample
     return out.numpy().transpose(0, 2, 3, 1)
-
-
-def assert_close(ours, theirs):
-    scale = np.abs(theirs).max()
-    assert 0.05 < scale < 100 and theirs.std() > 0.05 * scale  # weights say something
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * scale)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop import options
+from tgdp_jax.interop import options, schedulers
 from tgdp_jax.interop.files import CONFIG, PICKLES, SCHEDULER, WEIGHTS, pickled, read_json, readable, weight_files
 from tgdp_jax.interop.sizes import check_sizes
 from tgdp_jax.interop.weights import new_folder, read_weights, write_json, write_model
@@ -149,7 +149,7 @@ def save_unet(folder: str | Path, model: DiffusersUNet) -> None:
     """
     if not is_primary():
         return
-    scheduler = options.options_of_process(model.sde, model.prediction)
+    scheduler = schedulers.options_of_process(model.sde, model.prediction)
     with new_folder(folder) as part:
         write_model(part, options.options_of_unet(model.net.net, model.shape), model.variables["params"]["net"])
         write_json(part / SCHEDULER, scheduler)
@@ -169,5 +169,5 @@ def _scheduler_places(home: Path, folder: Path) -> list[Path]:
 
 def _read_process(home: Path, folder: Path) -> tuple[DiscreteVP, str] | None:
     for place in _scheduler_places(home, folder):
-        return options.process_of_options(read_json(place), str(place))
+        return schedulers.process_of_options(read_json(place), str(place))
     return None

@@ -1,4 +1,4 @@
-"""Options of diffusers' `UNet2DModel` and of its schedulers, to and from this library's U-Net and process.
+"""Options of diffusers' `UNet2DModel`, to and from this library's U-Net.
 
 An option is read, must have the one value that is supported, or has no say in what the net computes. Whatever else a
 file holds is refused by name: a net that was built otherwise would give wrong numbers without a word.
@@ -13,25 +13,7 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.interop.files import named, shown
 from tgdp_jax.nets.blocks import TIME_NORMS
 from tgdp_jax.nets.unet import DOWN_TYPES, SAMPLERS, TIME_KINDS, UP_TYPES, UNet
-from tgdp_jax.sde import BETA_SCHEDULES, DiscreteVP
 
-# Schedulers whose chain is x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps with the same default betas; they
-# differ in how they sample, which is ours to choose.
-SCHEDULERS = (
-    "DDPMScheduler",
-    "DDPMParallelScheduler",
-    "DDIMScheduler",
-    "DDIMParallelScheduler",
-    "PNDMScheduler",
-    "LMSDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler",
-    "DEISMultistepScheduler",
-    "UniPCMultistepScheduler",
-)
-PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 # What a U-Net must not differ in; the first value is what diffusers takes where the option is missing.
 _FIXED = {
     "center_input_sample": (False,),
@@ -57,8 +39,8 @@ _SILENT = frozenset(
 )
 
 
-# A U-Net of as many levels halves images of 2,048 pixels down to one; chains are of 1,000 steps, of 4,000 at most.
-_MAX_LEVELS, _MAX_STEPS = 12, 100_000
+# A U-Net of as many levels halves images of 2,048 pixels down to one.
+MAX_LEVELS = 12
 _MAX_WHOLE, _MAX_NUMBER = 2**20, 1e6
 
 Shape = tuple[int | None, int | None, int]  # height and width, None where a config does not say, and channels
@@ -96,11 +78,11 @@ class Options:
     def whole(self, name: str, default: int | None, *, most: int = _MAX_WHOLE, or_none: bool = False) -> Any:
         """The option `name`, an integer from 1 to `most`, or null where that is allowed."""
         words = f"an integer from 1 to {most}" + (" or null" if or_none else "")
-        return self.take(name, default, lambda v: (v is None and or_none) or _is_whole(v, most), words)
+        return self.take(name, default, lambda v: (v is None and or_none) or is_whole(v, most), words)
 
     def positive(self, name: str, default: float) -> float:
         """The option `name`, a positive number."""
-        return self.take(name, default, lambda v: _is_number(v) and v > 0, "a positive number")
+        return self.take(name, default, lambda v: is_number(v) and v > 0, "a positive number")
 
     def refuse_others(self, silent: frozenset[str] = frozenset()) -> None:
         """Refuses options that were not read and are switched on.
@@ -113,20 +95,20 @@ class Options:
                 raise UserError(f"{self._where}: {named(name)} is {shown(value)}, an option that is not supported")
 
 
-def _is_whole(value: Any, most: int = _MAX_WHOLE) -> bool:
+def is_whole(value: Any, most: int = _MAX_WHOLE) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     # False for NaN, which JSON files of Python may hold.
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _MAX_NUMBER
 
 
-def _are_names(known: dict[str, Any]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and all(isinstance(v, str) and _block_name(v) in known for v in value)
+def are_names(known: dict[str, Any]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(isinstance(v, str) and block_name(v) in known for v in value)
 
 
-def _block_name(name: str) -> str:
+def block_name(name: str) -> str:
     # diffusers' first name of a block: UNetResDownBlock2D.
     return name.removeprefix("UNetRes")
 
@@ -150,13 +132,13 @@ def unet_of_options(values: dict[str, Any], where: str) -> tuple[UNet, Shape]:
     channels = options.take(
         "block_out_channels",
         [224, 448, 672, 896],
-        lambda v: isinstance(v, list) and 0 < len(v) <= _MAX_LEVELS and all(map(_is_whole, v)),
-        f"a list of 1 to {_MAX_LEVELS} channel counts",
+        lambda v: isinstance(v, list) and 0 < len(v) <= MAX_LEVELS and all(map(is_whole, v)),
+        f"a list of 1 to {MAX_LEVELS} channel counts",
     )
     down = ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"]
     up = ["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"]
-    down = options.take("down_block_types", down, _are_names(DOWN_TYPES), f"a list of {', '.join(DOWN_TYPES)}")
-    up = options.take("up_block_types", up, _are_names(UP_TYPES), f"a list of {', '.join(UP_TYPES)}")
+    down = options.take("down_block_types", down, are_names(DOWN_TYPES), f"a list of {', '.join(DOWN_TYPES)}")
+    up = options.take("up_block_types", up, are_names(UP_TYPES), f"a list of {', '.join(UP_TYPES)}")
     groups, time_norm = options.whole("norm_num_groups", 32), options.one_of("resnet_time_scale_shift", TIME_NORMS)
     mid_groups = options.whole("attn_norm_num_groups", None, or_none=True)
     if mid_groups is None and time_norm == "default":
@@ -165,8 +147,8 @@ def unet_of_options(values: dict[str, Any], where: str) -> tuple[UNet, Shape]:
     net = UNet(
         channels=tuple(channels),
         layers=options.whole("layers_per_block", 2),
-        down_types=tuple(map(_block_name, down)),
-        up_types=tuple(map(_block_name, up)),
+        down_types=tuple(map(block_name, down)),
+        up_types=tuple(map(block_name, up)),
         out_channels=options.whole("out_channels", 3),
         groups=groups,
         mid_attention=options.one_of("add_attention", (True, False)),
@@ -179,14 +161,14 @@ def unet_of_options(values: dict[str, Any], where: str) -> tuple[UNet, Shape]:
         upsample=options.one_of("upsample_type", SAMPLERS),
         time_kind=options.one_of("time_embedding_type", TIME_KINDS),
         flip_sin_to_cos=options.one_of("flip_sin_to_cos", (True, False)),
-        freq_shift=options.take("freq_shift", 0, _is_number, "a number"),
+        freq_shift=options.take("freq_shift", 0, is_number, "a number"),
         num_classes=rows or 0,
         null_label=False,
     )
     size = options.take(
         "sample_size",
         None,
-        lambda v: v is None or _is_whole(v) or (isinstance(v, list) and len(v) == 2 and all(map(_is_whole, v))),
+        lambda v: v is None or is_whole(v) or (isinstance(v, list) and len(v) == 2 and all(map(is_whole, v))),
         "an integer, a pair of integers or null",
     )
     height, width = size if isinstance(size, list) else (size, size)
@@ -231,51 +213,3 @@ def options_of_unet(net: UNet, shape: Shape) -> dict[str, Any]:
         "freq_shift": net.freq_shift,
         "num_class_embeds": net.num_classes + net.null_label if net.num_classes else None,
     } | {name: allowed[0] for name, allowed in _FIXED.items() if name != "mid_block_type"}
-
-
-def process_of_options(values: dict[str, Any], where: str) -> tuple[DiscreteVP, str]:
-    """(process, what the net predicts, one of `prediction.PREDICTIONS`) of a scheduler's config.
-
-    Raises:
-      UserError: another kind of scheduler, or an option or value that is not supported.
-    """
-    options = Options(values, where)
-    options.take("_class_name", None, lambda v: v in SCHEDULERS, f"one of {', '.join(SCHEDULERS)}")
-    options.one_of("trained_betas", (None,))
-    options.one_of("rescale_betas_zero_snr", (False,))
-    options.one_of("use_flow_sigmas", (False,))
-    options.one_of("timestep_type", ("discrete",))
-    options.take(
-        "variance_type",
-        "fixed_small",
-        lambda v: v is None or (isinstance(v, str) and not v.startswith("learned")),
-        "a net that predicts no variance, such as one of variance_type 'fixed_small',",
-    )
-    kind = options.one_of("beta_schedule", BETA_SCHEDULES)
-    prediction = options.one_of("prediction_type", tuple(PREDICTIONS))
-    start, end = (
-        options.take(name, default, lambda v: _is_number(v) and 0 < v < 1, "a number in (0, 1)")
-        for name, default in (("beta_start", 1e-4), ("beta_end", 0.02))
-    )
-    steps = options.whole("num_train_timesteps", 1000, most=_MAX_STEPS)
-    return DiscreteVP(kind, start, end, steps), PREDICTIONS[prediction]
-
-
-def options_of_process(sde: DiscreteVP, prediction: str) -> dict[str, Any]:
-    """Inverse of `process_of_options`, as a DDPM scheduler's config.
-
-    Raises:
-      UserError: diffusers has no such prediction.
-    """
-    names = {ours: theirs for theirs, ours in PREDICTIONS.items()}
-    if prediction not in names:
-        raise UserError(f"a net that predicts {prediction!r} can not be exported: choose one of {', '.join(names)}")
-    return {
-        "_class_name": "DDPMScheduler",
-        "num_train_timesteps": sde.num_steps,
-        "beta_start": sde.beta_start,
-        "beta_end": sde.beta_end,
-        "beta_schedule": sde.kind,
-        "prediction_type": names[prediction],
-        "clip_sample": False,
-    }

@@ -25,6 +25,22 @@ def uniform(sde: SDE, num_steps: int) -> Array:
     return jnp.linspace(1.0, sde.t_min, num_steps + 1)
 
 
+def trailing(sde: SDE, num_steps: int) -> Array:
+    """Equal steps in t that would end at zero, the last of them cut at t_min: diffusers' timestep_spacing "trailing".
+
+    Times of a discrete chain are steps of it (Lin et al. 2023, section 3.3).
+
+    Raises:
+      UserError: the last step has no room before t_min.
+    """
+    if not 1.0 / num_steps > 1.5 * sde.t_min:
+        raise UserError(f"a trailing grid that ends at {sde.t_min:g} has fewer steps than {num_steps}: take fewer")
+    times = np.linspace(1.0, 0.0, num_steps + 1)
+    if chain := getattr(sde, "num_steps", None):
+        times = np.round(times * chain) / chain
+    return jnp.asarray(times).at[-1].set(sde.t_min)
+
+
 def quadratic(sde: SDE, num_steps: int) -> Array:
     """t = u^2 with u equally spaced."""
     return jnp.linspace(1.0, sde.t_min**0.5, num_steps + 1) ** 2
@@ -61,6 +77,7 @@ def blend(sde: SDE, num_steps: int, data_std: Array | float = 1.0) -> Array:
 Grid = Callable[[SDE, int], Array]  # (sde, num_steps) -> times [num_steps + 1]
 GRIDS: dict[str, Grid] = {
     "uniform": uniform,
+    "trailing": trailing,
     "quadratic": quadratic,
     "log_snr": log_snr,
     "blend": blend,

@@ -5,12 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.interop.models import scaled_weight
+from tests.interop.theirs import assert_close, channels_first, channels_last, diffusers, randomised, torch
 from tgdp_jax.interop.autoencoder import read_autoencoder, write_autoencoder
-from tgdp_jax.interop.weights import new_folder
-
-torch = pytest.importorskip("torch", reason="needs torch: python -m pip install -e '.[interop-test]'")
-diffusers = pytest.importorskip("diffusers", reason="needs diffusers: python -m pip install -e '.[interop-test]'")
 
 
 def kl(channels, **changes):
@@ -47,30 +43,16 @@ CONFIGS = {
 
 def their_model(name):
     kind, values = CONFIGS[name]
-    net = getattr(diffusers, kind)(**values).eval()
-    rng = np.random.default_rng(len(name))
-    with torch.no_grad():
-        for key, parameter in net.named_parameters():
-            shape = tuple(parameter.shape)
-            weight = scaled_weight(rng, shape, int(np.prod(shape[1:])), "norm" in key and key.endswith("weight"))
-            parameter.copy_(torch.from_numpy(weight))
-    return net
+    return randomised(getattr(diffusers, kind)(**values), len(name))
 
 
 def theirs(net, x, z):
     """(means, log variances or None, images) of images and latents with channels last."""
-    x, z = (torch.from_numpy(np.array(value).transpose(0, 3, 1, 2)) for value in (x, z))
     with torch.no_grad():
-        out = net.encode(x)
-        image = net.decode(z).sample
+        out = net.encode(channels_first(x))
+        image = net.decode(channels_first(z)).sample
     parts = (out.latents, None) if hasattr(out, "latents") else (out.latent_dist.mean, out.latent_dist.logvar)
-    return [part if part is None else part.numpy().transpose(0, 2, 3, 1) for part in (*parts, image)]
-
-
-def assert_close(ours, theirs):
-    scale = np.abs(theirs).max()
-    assert 0.05 < scale and theirs.std() > 0.05 * scale  # weights say something
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * scale)
+    return [part if part is None else channels_last(part) for part in (*parts, image)]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -92,8 +74,7 @@ def test_an_autoencoder_gives_its_numbers_both_ways(name, tmp_path):
         assert (mine is None) == (one is None)
         if one is not None:
             assert_close(mine, one)
-    with new_folder(tmp_path / "ours") as folder:
-        write_autoencoder(folder, net, params)
+    write_autoencoder(tmp_path / "ours", net, params)
     back, info = type(other).from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not any(info.values()), info
     for key in ("scaling_factor", "shift_factor"):

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests.interop.models import scaled_weight
 from tests.interop.texts import tiny_tokenizer
+from tests.interop.theirs import assert_close, randomised, torch
 from tgdp_jax.interop.clip_text import read_text_encoder, write_text_encoder
 from tgdp_jax.interop.tokenizer import read_tokenizer, write_tokenizer
-from tgdp_jax.interop.weights import new_folder
 
-torch = pytest.importorskip("torch", reason="needs torch: python -m pip install -e '.[interop-test]'")
 transformers = pytest.importorskip(
     "transformers", reason="needs transformers: python -m pip install -e '.[interop-test]'"
 )
@@ -43,14 +41,7 @@ def their_encoder(name):
     values = TINY | CONFIGS[name]
     config = transformers.CLIPTextConfig(**values)
     kind = "CLIPTextModelWithProjection" if "projection_dim" in CONFIGS[name] else "CLIPTextModel"
-    net = getattr(transformers, kind)(config).eval()
-    rng = np.random.default_rng(len(name))
-    with torch.no_grad():
-        for key, parameter in net.named_parameters():
-            shape = tuple(parameter.shape)
-            weight = scaled_weight(rng, shape, int(np.prod(shape[1:])), "norm" in key and key.endswith("weight"))
-            parameter.copy_(torch.from_numpy(weight))
-    return net
+    return randomised(getattr(transformers, kind)(config), len(name))
 
 
 def texts():
@@ -68,12 +59,6 @@ def their_features(net, ids):
         out = net(torch.from_numpy(ids), output_hidden_states=True)
     pooled = out.text_embeds if hasattr(out, "text_embeds") else out.pooler_output
     return [h.numpy() for h in out.hidden_states], out.last_hidden_state.numpy(), pooled.numpy()
-
-
-def assert_close(ours, theirs):
-    scale = np.abs(theirs).max()
-    assert scale > 0.05 and theirs.std() > 0.05 * scale  # weights say something
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * scale)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -96,8 +81,7 @@ def test_a_text_encoder_gives_its_numbers_both_ways(name, tmp_path):
     assert_close(tokens[2], hidden[-2])
     for one in pooled:
         assert_close(one, of_text)
-    with new_folder(tmp_path / "ours") as folder:
-        write_text_encoder(folder, net, params)
+    write_text_encoder(tmp_path / "ours", net, params)
     back, info = type(theirs).from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not any(info.values()), info
     assert back.config.eos_token_id == theirs.config.eos_token_id

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop.files import CONFIG, check_home, named, read_json, readable, shown
+from tgdp_jax.interop.files import CONFIG, check_home, named, read_json, readable
 from tgdp_jax.interop.options import Options
-from tgdp_jax.interop.sizes import Shapes, count
-from tgdp_jax.interop.weights import read_weights, write_model
+from tgdp_jax.interop.sizes import Shapes, Sizes
+from tgdp_jax.interop.weights import new_folder, read_weights, write_model
 from tgdp_jax.nets.autoencoder import AutoencoderKL, AutoencoderTiny
+from tgdp_jax.runtime.parallel import is_primary
 
 _MAX_LEVELS, _MAX_CHANNELS = 12, 2**20
 # What has no say in what is computed; of the tiny one, what other code than its own looks at.
@@ -41,14 +42,25 @@ def read_autoencoder(folder: str | Path, *, dtype: Any = None) -> tuple[Autoenco
         where = str(folder / CONFIG)
         net = autoencoder_of_options(read_json(folder / CONFIG), where).clone(dtype=dtype)
         params = read_weights(
-            folder, check=lambda shapes: _check_layers(net, shapes, where), expected=lambda: expected(net)
+            folder, check=lambda shapes: check_sizes(net, shapes, where), expected=lambda: expected(net)
         )
     return net, {"params": params}
 
 
-def write_autoencoder(folder: Path, net: AutoencoderKL | AutoencoderTiny, params: Any) -> None:
-    """Writes an autoencoder into a folder that diffusers and `read_autoencoder` read; made where it is missing."""
-    write_model(folder, options_of_autoencoder(net), params["params"])
+def write_autoencoder(folder: str | Path, net: AutoencoderKL | AutoencoderTiny, params: Any) -> None:
+    """Writes a folder that diffusers and `read_autoencoder` read.
+
+    Args:
+      folder: a new or empty one; it appears when it is complete.
+      net: the autoencoder.
+      params: {"params": ...}.
+
+    Raises:
+      UserError: the folder holds something or can not be written.
+    """
+    if is_primary():
+        with new_folder(folder) as part:
+            write_model(part, options_of_autoencoder(net), params["params"])
 
 
 def expected(net: AutoencoderKL | AutoencoderTiny) -> Any:
@@ -146,25 +158,30 @@ def _shift(options: Options) -> float:
     return value or 0.0
 
 
-def _check_layers(net: AutoencoderKL | AutoencoderTiny, shapes: Shapes, where: str) -> None:
-    """Holds the numbers of layers against those of the tensors, before layers are made."""
+def check_sizes(net: AutoencoderKL | AutoencoderTiny, shapes: Shapes, where: str) -> None:
+    """Refuses an autoencoder whose sizes are not those of its tensors.
 
-    def check(option: str, said: Any, found: Any) -> None:
-        if said != found:
-            raise UserError(
-                f"{where}: {option} is {shown(said)}, but the weights beside it have {shown(found)}: use the two files "
-                "of one model"
-            )
+    Args:
+      net: of the config.
+      shapes: of the tensors, by name.
+      where: the config's name, for messages.
 
+    Raises:
+      UserError: an option is another than the tensors say; it is named.
+    """
+    sizes = Sizes(shapes, where)
     if isinstance(net, AutoencoderTiny):
         for side, blocks in (("encoder", net.encoder_blocks), ("decoder", net.decoder_blocks)):
             residual = [name for name in shapes if name.startswith(f"{side}.layers.") and name.endswith("conv.4.bias")]
-            check(f"the sum of num_{side}_blocks", sum(blocks), len(residual))
+            sizes.check(f"the sum of num_{side}_blocks", sum(blocks), len(residual))
         return
-    resnet = "encoder.down_blocks.{}.resnets.{}.conv1.weight".format
-    levels = count(lambda level: resnet(level, 0) in shapes)
-    check("the number of block_out_channels", len(net.channels), levels)
-    check("layers_per_block", net.layers, count(lambda layer: resnet(0, layer) in shapes))
+    first = "encoder.down_blocks.{}.resnets.0.conv1.weight"
+    sizes.need("an autoencoder", "encoder.conv_in.weight", first.format(0), "decoder.conv_in.weight")
+    levels = range(sizes.count(first))
+    sizes.check("block_out_channels", list(net.channels), [sizes.axis(first.format(i), 0) for i in levels])
+    sizes.check("layers_per_block", net.layers, sizes.count("encoder.down_blocks.0.resnets.{}.conv1.weight"))
+    sizes.check("in_channels", net.in_channels, sizes.axis("encoder.conv_in.weight", 1))
+    sizes.check("latent_channels", net.latents, sizes.axis("decoder.conv_in.weight", 1))
 
 
 def options_of_autoencoder(net: AutoencoderKL | AutoencoderTiny) -> dict[str, Any]:

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop.files import CONFIG, check_home, named, read_json, readable
 from tgdp_jax.interop.options import Options
-from tgdp_jax.interop.sizes import Shapes, count
-from tgdp_jax.interop.weights import read_weights, write_model
+from tgdp_jax.interop.sizes import Shapes, Sizes
+from tgdp_jax.interop.weights import new_folder, read_weights, write_model
 from tgdp_jax.nets.clip_text import ACTIVATIONS, LEGACY_END, CLIPText
+from tgdp_jax.runtime.parallel import is_primary
 
 WEIGHTS = "model.safetensors"
 PLAIN, PROJECTED = CLASSES = "CLIPTextModel", "CLIPTextModelWithProjection"
@@ -60,10 +61,11 @@ def read_text_encoder(folder: str | Path, *, dtype: Any = None) -> tuple[CLIPTex
     folder = Path(folder)
     with readable(folder):
         check_home(folder, WEIGHTS)
-        net = text_encoder_of_options(read_json(folder / CONFIG), str(folder / CONFIG)).clone(dtype=dtype)
+        where = str(folder / CONFIG)
+        net = text_encoder_of_options(read_json(folder / CONFIG), where).clone(dtype=dtype)
         params = read_weights(
             folder,
-            check=lambda shapes: _check_layers(net, shapes, str(folder / CONFIG)),
+            check=lambda shapes: check_sizes(net, shapes, where),
             expected=lambda: expected(net),
             name=WEIGHTS,
             rename=lambda name: name.removeprefix(_PREFIX),
@@ -73,30 +75,45 @@ def read_text_encoder(folder: str | Path, *, dtype: Any = None) -> tuple[CLIPTex
     return net, {"params": params}
 
 
-def write_text_encoder(folder: Path, net: CLIPText, params: Any) -> None:
-    """Writes an encoder and its config into a folder that transformers and `read_text_encoder` read.
+def write_text_encoder(folder: str | Path, net: CLIPText, params: Any) -> None:
+    """Writes a folder that transformers and `read_text_encoder` read.
 
     Args:
-      folder: made where it is missing.
+      folder: a new or empty one; it appears when it is complete.
       net: the encoder.
       params: {"params": ...}.
+
+    Raises:
+      UserError: the folder holds something or can not be written.
     """
-    write_model(
-        folder,
-        options_of_text_encoder(net),
-        params["params"],
-        name=WEIGHTS,
-        rename=lambda name: name if name == _PROJECTION else _PREFIX + name,
-    )
+    if is_primary():
+        with new_folder(folder) as part:
+            options = options_of_text_encoder(net)
+            write_model(part, options, params["params"], name=WEIGHTS, rename=_prefixed)
 
 
-def _check_layers(net: CLIPText, shapes: Shapes, where: str) -> None:
-    found = count(lambda layer: f"encoder.layers.{layer}.layer_norm1.weight" in shapes)
-    if found != net.layers:
-        raise UserError(
-            f"{where}: num_hidden_layers is {net.layers}, but the weights beside it have {found}: use the two files of "
-            "one model"
-        )
+def _prefixed(name: str) -> str:
+    return name if name == _PROJECTION else _PREFIX + name
+
+
+def check_sizes(net: CLIPText, shapes: Shapes, where: str) -> None:
+    """Refuses an encoder whose sizes are not those of its tensors.
+
+    Args:
+      net: of the config.
+      shapes: of the tensors, by name.
+      where: the config's name, for messages.
+
+    Raises:
+      UserError: an option is another than the tensors say; it is named.
+    """
+    sizes, tokens, first = Sizes(shapes, where), "embeddings.token_embedding.weight", "encoder.layers.{}.mlp.fc1.weight"
+    sizes.need("a text encoder", tokens, first.format(0))
+    sizes.check("num_hidden_layers", net.layers, sizes.count(first))
+    sizes.check("vocab_size", net.vocab, sizes.axis(tokens, 0))
+    sizes.check("hidden_size", net.width, sizes.axis(tokens, 1))
+    sizes.check("max_position_embeddings", net.positions, sizes.axis("embeddings.position_embedding.weight", 0))
+    sizes.check("intermediate_size", net.hidden, sizes.axis(first.format(0), 0))
 
 
 def expected(net: CLIPText) -> Any:

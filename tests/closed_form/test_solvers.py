@@ -414,6 +414,23 @@ def test_labels_follow_their_ids():
     assert (flipped != whole).all()
 
 
+@pytest.mark.parametrize("start", [0.3, 0.64])
+def test_samples_that_start_from_rows_follow_the_flow_map_from_there(start):
+    """Of a Gaussian the probability flow is a map: from a row noised to the start, down to clean data."""
+    score = ExactScore(single_gaussian([MEAN], VARIANCE), VP)
+    init = np.linspace(-2, 2, 40)[:, None]
+    options = {"init": init, "start": start, "solver": "dpmpp_2m", "num_steps": 400, "chunk": 16}
+    found = sample(KEY, score, VP, 40, (1,), **options)
+    noise = [jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(KEY, i), 0), 0) for i in range(40)]
+    eps = np.stack([jax.random.normal(key, (1,)) for key in noise])
+    alpha, sigma = scales(VP, start)
+    (mean_t, std_t), (mean, std) = law(VP, start), law(VP, VP.t_min)
+    exact = mean + std / std_t * (alpha * init + sigma * eps - mean_t)
+    assert np.abs(exact - init).max() > 0.2
+    np.testing.assert_allclose(found, exact, atol=2e-3)
+    np.testing.assert_array_equal(sample(KEY, score, VP, 3, (1,), **(options | {"init": init[:3]})), found[:3])
+
+
 def test_one_program_serves_all_counts_and_parameter_values():
     traces = []
 
@@ -448,6 +465,9 @@ def test_progress_counts_finished_samples():
         ({"cond": jnp.zeros(4, jnp.int32)}, "cond"),
         ({"cond": {"y": jnp.zeros(5, jnp.int32), "z": jnp.zeros((6, 2))}}, "cond"),
         ({"cond": 1}, "cond"),
+        ({"init": np.zeros((4, 2))}, "init has shape"),
+        ({"init": np.zeros((5, 2)), "start": 0.0}, "starts at 0.0: give a time above"),
+        ({"init": np.zeros((5, 2)), "start": 1.5}, "at most 1"),
     ],
 )
 def test_bad_input_is_refused_with_what_to_do(change, says):

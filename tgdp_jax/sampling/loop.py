@@ -28,6 +28,7 @@ from tgdp_jax.sde import SDE
 
 Array = jax.Array
 CHUNK = 1024
+ROUNDING = 1e-6
 RUNAWAY = 1000.0  # times the scale of data and prior: no sample any more
 
 
@@ -60,6 +61,8 @@ def sample(
     grid: str | Grid = "log_snr",
     num_steps: int = 25,
     cond: Any = None,
+    init: Any = None,
+    start: float = 1.0,
     clip: float | None = None,
     data_std: Any = None,
     chunk: int = CHUNK,
@@ -82,6 +85,10 @@ def sample(
       grid: name in `GRIDS`, or a function (sde, num_steps) -> times.
       num_steps: steps; the cost is num_steps * solver.evaluations score evaluations.
       cond: None, or a tree of arrays with leading axis N, handed to the score.
+      init: clean rows [N, *D] that samples are to be variations of: they start from these, noised to the time `start`
+        (Meng et al. 2022). None: from noise alone.
+      start: with `init`, the time in (t_min, 1]: what the grid has before it is not taken, and little of `init` is left
+        at 1.
       clip: if given, the predicted x_0 is clipped to [-clip, clip].
       data_std: standard deviation of the data, a number or an array that broadcasts against a sample, for solvers that
         use it (`residual_2m`); wrong by a factor of two costs little. None: as the score's networks say, or 1.
@@ -92,7 +99,7 @@ def sample(
       Samples [N, *D], float32, on the host.
 
     Raises:
-      UserError: unknown solver or grid, bad counts, or a cond that does not match ids.
+      UserError: unknown solver or grid, bad counts, or a cond or init that does not match ids.
     """
     solver = make_solver(solver)
     if chunk < 1:
@@ -102,12 +109,13 @@ def sample(
         return np.empty((0, *shape), np.float32)
     score = as_score(score_fn)
     std = _data_std(data_std, score, tuple(shape))
+    times = make_grid(grid, sde, num_steps, std)
     x = in_chunks(
         sample_chunk,
-        (ids, cond),
+        (ids, cond) if init is None else (ids, cond, _checked_init(init, (ids.size, *shape))),
         key,
         score,
-        make_grid(grid, sde, num_steps, std),
+        times if init is None else _from(start, times),
         std,
         chunk=chunk,
         static={"sde": sde, "shape": tuple(shape), "solver": solver, "clip": clip},
@@ -115,6 +123,26 @@ def sample(
     )
     _warn_of_runaways(x, max(sde.prior_scale, float(jnp.max(std))))
     return x
+
+
+def _checked_init(init: Any, shape: tuple[int, ...]) -> np.ndarray:
+    init = np.asarray(init, np.float32)
+    if init.shape != shape:
+        raise UserError(f"init has shape {init.shape}, and the samples {shape}: give a row for each")
+    return init
+
+
+def _from(start: float, times: Array) -> Array:
+    """The part of a grid from a time on.
+
+    Raises:
+      UserError: nothing of it is left.
+    """
+    if not float(times[-1]) < start <= 1.0:
+        raise UserError(f"sampling from init starts at {start}: give a time above {float(times[-1]):g} and at most 1")
+    below = np.asarray(times)
+    # A time of the grid that is the start but for rounding is the start.
+    return jnp.asarray(np.concatenate([[start], below[below < start - ROUNDING]]), jnp.float32)
 
 
 def _data_std(given: Any, score: Any, shape: tuple[int, ...]) -> Array:
@@ -149,7 +177,7 @@ def _warn_of_runaways(x: np.ndarray, scale: float) -> None:
 
 
 def sample_chunk(
-    rows: tuple[Array, Any],
+    rows: tuple[Any, ...],
     key: Array,
     score: Any,
     times: Array,
@@ -163,7 +191,7 @@ def sample_chunk(
     """One chunk of samples [B, *shape], the work of one device.
 
     Args:
-      rows: (ids [B], cond).
+      rows: (ids [B], cond), or (ids [B], cond, init [B, *D]), see `sample`.
       key: typed PRNG key.
       score: (x [B, *D], t [B], cond) -> score, a pytree.
       times: decreasing [K + 1].
@@ -173,7 +201,7 @@ def sample_chunk(
       solver: one step.
       clip: bound on the predicted x_0, or None.
     """
-    (ids, cond), data_std = rows, jnp.asarray(data_std)
+    (ids, cond, *init), data_std = rows, jnp.asarray(data_std)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
 
     def noise_at(step: Array) -> Callable[[int], Array]:
@@ -206,7 +234,8 @@ def sample_chunk(
         point = Point(times[step], times[step + 1], before, step == 0, data_std=data_std, plan=plan)
         return solver.step(sde, predict, point, x, memory, noise_at(step + 1)), None
 
-    x = sde.prior_scale * noise_at(jnp.zeros((), jnp.int32))(0)
+    x = noise_at(jnp.zeros((), jnp.int32))(0)
+    x = sde.alpha(times[0]) * init[0] + sde.sigma(times[0]) * x if init else sde.prior_scale * x
     steps = jnp.arange(times.shape[0] - 1)
     (x, _), _ = jax.lax.scan(body, (x, solver.start(x)), (steps, solver.plan(sde, times, data_std)))
     return x

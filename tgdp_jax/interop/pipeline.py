@@ -1,0 +1,388 @@
+"""Whole pipelines of diffusers: a folder with model_index.json and its parts, as one object, and written back.
+
+Neither diffusers, transformers nor torch is needed. A `Pipeline` has images in [0, 1] and prompts on one side and on
+the other what samplers know: a score function of latents, and its process.
+
+    pipe = load_pipeline(folder)
+    text = pipe.embed(["a cat"] * 4)
+    latents = sample(key, pipe.score(scale=7.5), pipe.sde, 4, pipe.shape(), cond=text, chunk=1)
+    images = pipe.decode(latents)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tgdp_jax.errors import UserError
+from tgdp_jax.guidance import ClassifierFreeScore
+from tgdp_jax.interop.autoencoder import read_autoencoder, write_autoencoder
+from tgdp_jax.interop.clip_text import read_text_encoder, write_text_encoder
+from tgdp_jax.interop.files import SCHEDULER, named, read_json, readable
+from tgdp_jax.interop.latent_unet import latent_score, read_unet, write_unet
+from tgdp_jax.interop.schedulers import options_of_process, process_of_options
+from tgdp_jax.interop.tokenizer import Tokenizer, read_tokenizer, write_tokenizer
+from tgdp_jax.interop.weights import new_folder, write_json
+from tgdp_jax.nets.autoencoder import from_denoiser, to_denoiser
+from tgdp_jax.nets.clip_text import CLIPText, TextFeatures
+from tgdp_jax.nets.latent_unet import LatentUNet, Text
+from tgdp_jax.runtime.parallel import in_chunks, is_primary
+from tgdp_jax.sde import DiscreteVP
+
+Array = jax.Array
+INDEX = "model_index.json"
+PLAIN, XL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
+# Classes that parts may be of.
+_CLASSES: dict[str, tuple[str, ...]] = {
+    "unet": ("UNet2DConditionModel",),
+    "vae": ("AutoencoderKL", "AutoencoderTiny"),
+    "text_encoder": ("CLIPTextModel",),
+    "text_encoder_2": ("CLIPTextModelWithProjection",),
+    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "tokenizer_2": ("CLIPTokenizer", "CLIPTokenizerFast"),
+}
+# The parts of every pipeline.
+_PARTS = {
+    PLAIN: ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
+    XL: ("unet", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "scheduler"),
+}
+# Parts of a written index that a pipeline does without.
+_ABSENT = {PLAIN: ("safety_checker", "feature_extractor", "image_encoder"), XL: ("feature_extractor", "image_encoder")}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextEncoder:
+    """A text encoder with its tokenizer.
+
+    Attributes:
+      net: the module.
+      params: its variables, {"params": ...}.
+      tokenizer: texts to tokens.
+    """
+
+    net: CLIPText
+    params: Any
+    tokenizer: Tokenizer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """A text-conditioned latent diffusion model; a changed one is made with `dataclasses.replace`.
+
+    Attributes:
+      kind: diffusers' name of its class.
+      net: the denoiser.
+      params: its variables, {"params": ...}.
+      vae: the autoencoder.
+      vae_params: its variables.
+      encoders: the text encoders, one or two.
+      sde: the process of the latents.
+      prediction: what the denoiser predicts, one of `prediction.PREDICTIONS`.
+      scheduler: the scheduler's config as it was read, which is written back as long as it is of this process.
+      zeros: whether no negative prompt means an embedding of zeros, and not that of the empty prompt.
+      clip_skip: layers of the text encoders that are left out at the end, beside those that the pipeline leaves out.
+    """
+
+    kind: str
+    net: LatentUNet
+    params: Any
+    vae: Any
+    vae_params: Any
+    encoders: tuple[TextEncoder, ...]
+    sde: DiscreteVP
+    prediction: str
+    scheduler: Mapping[str, Any] | None = None
+    zeros: bool = False
+    clip_skip: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the images that the denoiser was trained on, as far as its config says: else 64 places."""
+        height, width = self.net.size or (64, 64)
+        return height * self.vae.factor, width * self.vae.factor
+
+    def shape(self, size: tuple[int, int] | None = None) -> tuple[int, int, int]:
+        """The shape (h, w, c) of one latent of images of a size (height, width), by default `size`.
+
+        Raises:
+          UserError: sides that do not fit autoencoder and denoiser.
+        """
+        step = self.vae.factor * 2 ** (len(self.net.channels) - 1)
+        height, width = size or self.size
+        if height < step or width < step or height % step or width % step:
+            raise UserError(f"images of {height} x {width} pixels do not fit this model: give multiples of {step}")
+        return height // self.vae.factor, width // self.vae.factor, self.net.in_channels
+
+    def embed(self, prompts: Sequence[str], size: tuple[int, int] | None = None) -> Text:
+        """What the denoiser is told of prompts, with a row for each.
+
+        A prompt that is too long is cut, as diffusers does, with a warning that says what of it is lost.
+
+        Args:
+          prompts: N texts.
+          size: (height, width) of the images, which some models are told of; by default `size`.
+
+        Raises:
+          UserError: a prompt names a token that there is not.
+        """
+        return self._embed(prompts, size, self.clip_skip)
+
+    def negative(self, prompt: str | None = None, size: tuple[int, int] | None = None) -> Text:
+        """What the denoiser is told of a negative prompt, one row; None: what it takes where there is none."""
+        # diffusers leaves out no further layers here.
+        made = self._embed(["" if prompt is None else prompt], size, 0)
+        if prompt is None and self.zeros and made.pooled is not None:
+            return made._replace(tokens=jnp.zeros_like(made.tokens), pooled=jnp.zeros_like(made.pooled))
+        return made
+
+    def score(
+        self, *, scale: float = 7.5, negative: str | Text | None = None, rescale: float = 0.0
+    ) -> ClassifierFreeScore:
+        """The score function (x [B, h, w, c], t [B], text) of latents, with classifier-free guidance.
+
+        Another scale, negative prompt or text never compiles anew.
+
+        Args:
+          scale: weight of guidance; 1 is none.
+          negative: prompt that is guided away from, or what `negative` gives for it.
+          rescale: see `guidance.classifier_free`.
+        """
+        away = negative if isinstance(negative, Text) else self.negative(negative)
+        return latent_score(self.net, self.params, self.sde, self.prediction, None, away, scale, rescale)
+
+    def encode(self, images: Any, key: Array | None = None, *, chunk: int = 1) -> np.ndarray:
+        """Latents [N, h, w, c] of images [N, H, W, C] in [0, 1].
+
+        Args:
+          images: the images; sides are multiples of the autoencoder's factor.
+          key: for draws from the distribution of latents, of which image i gets the i-th; None: its mean.
+          chunk: images at a time.
+
+        Raises:
+          UserError: images of another shape or range.
+        """
+        images = np.asarray(images, np.float32)
+        if images.ndim != 4 or images.shape[-1] != self.vae.in_channels:
+            raise UserError(f"images have shape {images.shape}: give [N, H, W, {self.vae.in_channels}]")
+        if images.size and not (images.min() >= 0 and images.max() <= 1):
+            raise UserError(f"images have values from {images.min():g} to {images.max():g}: they lie in [0, 1]")
+        factor = self.vae.factor
+        if images.shape[1] % factor or images.shape[2] % factor:
+            raise UserError(
+                f"images are {images.shape[1]} x {images.shape[2]}: crop them to multiples of {factor} pixels"
+            )
+        if not len(images):
+            return np.empty((0, *self.shape()), np.float32)
+        ids = np.arange(len(images), dtype=np.uint32)
+        static = {"net": self.vae, "drawn": key is not None}
+        key = jax.random.key(0) if key is None else key
+        return in_chunks(_encoded, (ids, images), self.vae_params, key, chunk=chunk, static=static)
+
+    def decode(self, latents: Any, *, chunk: int = 1) -> np.ndarray:
+        """Images [N, H, W, C] in [0, 1] of latents [N, h, w, c].
+
+        Args:
+          latents: such as samples.
+          chunk: images at a time.
+        """
+        latents = np.asarray(latents, np.float32)
+        if latents.ndim != 4 or latents.shape[-1] != self.vae.latents:
+            raise UserError(f"latents have shape {latents.shape}: give [N, h, w, {self.vae.latents}]")
+        if not len(latents):
+            return np.empty((0, *self.size, self.vae.out_channels), np.float32)
+        return in_chunks(_decoded, latents, self.vae_params, chunk=chunk, static={"net": self.vae})
+
+    def _embed(self, prompts: Sequence[str], size: tuple[int, int] | None, skip: int) -> Text:
+        # SDXL takes what is below the last layer, without the last norm.
+        skip, norm = (skip + 1, False) if self.kind == XL else (skip, True)
+        different = list(dict.fromkeys(prompts))
+        found = [self._features(prompt, skip, norm) for prompt in different]
+        rows = [found[different.index(prompt)] for prompt in prompts]
+        tokens = jnp.stack([jnp.concatenate([one.tokens for one in row], -1) for row in rows])
+        if self.net.pooled_dim is None:
+            return Text(tokens)
+        height, width = size or self.size
+        ids = jnp.tile(jnp.asarray([height, width, 0, 0, height, width], jnp.float32), (len(prompts), 1))
+        return Text(tokens, jnp.stack([row[-1].pooled for row in rows]), ids)
+
+    def _features(self, prompt: str, skip: int, norm: bool) -> list[TextFeatures]:
+        """Of one prompt, by every encoder."""
+        out = []
+        for encoder in self.encoders:
+            ids, (cut,) = encoder.tokenizer([prompt])
+            if cut:
+                warnings.warn(
+                    f"a prompt is longer than the {encoder.tokenizer.length} tokens that the text encoder takes, and "
+                    f"this is left out: {cut}",
+                    stacklevel=4,
+                )
+            # One at a time: a prompt's embedding has the same bits whatever it is embedded with.
+            made = _text_features(encoder.net, skip, norm, encoder.params, ids)
+            out.append(TextFeatures(made.tokens[0], made.pooled[0]))
+        return out
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _text_features(net: CLIPText, skip: int, norm: bool, params: Any, ids: Array) -> TextFeatures:
+    made: Any = net.apply(params, ids, skip=skip, norm=norm)
+    return made
+
+
+def _encoded(rows: tuple[Array, Array], params: Any, key: Array, *, net: Any, drawn: bool) -> Array:
+    ids, images = rows
+    mean, log_var = net.apply(params, 2.0 * images - 1.0, method="encode")
+    if drawn and log_var is not None:
+        noise = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), mean.shape[1:]))(ids)
+        mean = mean + jnp.exp(0.5 * log_var) * noise
+    return to_denoiser(net, mean)
+
+
+def _decoded(latents: Array, params: Any, *, net: Any) -> Array:
+    images = net.apply(params, from_denoiser(net, latents), method="decode")
+    return jnp.clip(0.5 * images + 0.5, 0.0, 1.0)
+
+
+def load_pipeline(folder: str | Path, *, dtype: Any = jnp.float32) -> Pipeline:
+    """Reads a pipeline of diffusers: StableDiffusionPipeline or StableDiffusionXLPipeline.
+
+    Args:
+      folder: with model_index.json and a folder for each part.
+      dtype: what the inner layers of all networks compute in; parameters are float32.
+
+    Raises:
+      UserError: another pipeline, a part that is missing or that is not supported, weights that are pickled or do not
+        fit, or parts that do not fit each other.
+    """
+    folder = Path(folder)
+    with readable(folder):
+        kind, index = _index(folder)
+        scheduler = read_json(folder / "scheduler" / SCHEDULER)
+        sde, prediction = process_of_options(scheduler, str(folder / "scheduler" / SCHEDULER))
+    net, params = read_unet(folder / "unet", dtype=dtype)
+    inner = None if dtype == jnp.float32 else dtype
+    vae, vae_params = read_autoencoder(folder / "vae", dtype=inner)
+    encoders = []
+    for name, words in (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")):
+        if name in _PARTS[kind]:
+            encoder, own = read_text_encoder(folder / name, dtype=inner)
+            tokenizer = read_tokenizer(folder / words, longest=encoder.positions)
+            encoders.append(TextEncoder(net=encoder, params=own, tokenizer=tokenizer))
+    made = Pipeline(
+        kind=kind,
+        net=net,
+        params=params,
+        vae=vae,
+        vae_params=vae_params,
+        encoders=tuple(encoders),
+        sde=sde,
+        prediction=prediction,
+        scheduler=scheduler,
+        # diffusers' default.
+        zeros=kind == XL and bool(index.get("force_zeros_for_empty_prompt", True)),
+    )
+    _check_together(made, folder)
+    return made
+
+
+def _index(folder: Path) -> tuple[str, dict[str, Any]]:
+    """(kind of pipeline, its index), with every part that it needs there and of a known class."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: give that of a pipeline, which holds {INDEX}")
+    if not (folder / INDEX).exists():
+        raise UserError(f"{folder} has no {INDEX}: give the folder of a whole pipeline, as save_pretrained writes it")
+    index = read_json(folder / INDEX)
+    kind = index.get("_class_name")
+    if kind not in _PARTS:
+        what = named(kind) if kind is not None else "pipeline without a class name"
+        raise UserError(f"{folder / INDEX} is of a {what}: {_either(list(_PARTS))} is supported")
+    for name in _PARTS[kind]:
+        part = index.get(name)
+        said = part[1] if isinstance(part, list) and len(part) == 2 else part
+        if said is None:
+            raise UserError(f"{folder / INDEX} has no {name}, without which a {kind} makes no pictures: add the part")
+        if name in _CLASSES and said not in _CLASSES[name]:
+            raise UserError(
+                f"{folder / INDEX}: {name} is a {named(said)}, which is not supported: {_either(_CLASSES[name])} is"
+            )
+        if not (folder / name).is_dir():
+            raise UserError(f"{folder / name} is missing, a part that {INDEX} names: fetch the folder again")
+    return kind, index
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(names)
+
+
+def _check_together(made: Pipeline, folder: Path) -> None:
+    """Raises:
+    UserError: the parts do not fit each other."""
+    net, vae, features = made.net, made.vae, sum(encoder.net.width for encoder in made.encoders)
+    pooled = made.encoders[-1].net.projection if made.kind == XL else None
+    faults = (
+        (
+            net.in_channels != vae.latents,
+            f"latents have {vae.latents} channels and the denoiser takes {net.in_channels}",
+        ),
+        (net.in_channels != net.out_channels, f"it takes {net.in_channels} channels and predicts {net.out_channels}"),
+        (net.text_dim != features, f"texts have {features} features and the denoiser takes {net.text_dim}"),
+        (net.pooled_dim != pooled, f"pooled texts have {pooled} features and the denoiser takes {net.pooled_dim}"),
+        (bool(net.num_classes) or net.class_kind is not None, "the denoiser takes labels"),
+        *(
+            (
+                one.tokenizer.size > one.net.vocab,
+                f"there are {one.tokenizer.size} tokens and {one.net.vocab} embeddings",
+            )
+            for one in made.encoders
+        ),
+    )
+    for wrong, words in faults:
+        if wrong:
+            raise UserError(f"{folder} holds parts that make no {made.kind} ({words}): use the parts of one model")
+
+
+def write_pipeline(folder: str | Path, pipeline: Pipeline) -> None:
+    """Writes a folder that `DiffusionPipeline.from_pretrained` and `load_pipeline` read.
+
+    Args:
+      folder: a new or empty one; it appears when it is complete.
+      pipeline: what is written.
+
+    Raises:
+      UserError: the folder holds something or can not be written.
+    """
+    if not is_primary():
+        return
+    scheduler = dict(pipeline.scheduler or {})
+    if not scheduler or process_of_options(scheduler, "") != (pipeline.sde, pipeline.prediction):
+        scheduler = options_of_process(pipeline.sde, pipeline.prediction)
+    with new_folder(folder) as part:
+        write_unet(part / "unet", pipeline.net, pipeline.params)
+        write_autoencoder(part / "vae", pipeline.vae, pipeline.vae_params)
+        for number, encoder in enumerate(pipeline.encoders):
+            suffix = f"_{number + 1}" if number else ""
+            write_text_encoder(part / f"text_encoder{suffix}", encoder.net, encoder.params)
+            write_tokenizer(part / f"tokenizer{suffix}", encoder.tokenizer)
+        (part / "scheduler").mkdir()
+        write_json(part / "scheduler" / SCHEDULER, scheduler)
+        write_json(part / INDEX, _index_of(pipeline, scheduler["_class_name"]))
+
+
+def _index_of(pipeline: Pipeline, scheduler: str) -> dict[str, Any]:
+    """Contents of a model_index.json."""
+    classes = {name: kinds[0] for name, kinds in _CLASSES.items()}
+    classes |= {"vae": type(pipeline.vae).__name__, "scheduler": scheduler}
+    library = {name: "transformers" if name[0] == "t" else "diffusers" for name in classes}
+    parts = {name: [library[name], classes[name]] for name in _PARTS[pipeline.kind]}
+    absent = {name: [None, None] for name in _ABSENT[pipeline.kind]}
+    own = (
+        {"force_zeros_for_empty_prompt": pipeline.zeros} if pipeline.kind == XL else {"requires_safety_checker": False}
+    )
+    return {"_class_name": pipeline.kind} | parts | absent | own

@@ -15,7 +15,6 @@ from tgdp_jax.interop import load_unet, options, save_unet, tensors
 from tgdp_jax.sde import BETA_SCHEDULES, DiscreteVP
 
 
-
 def their_model(values, seed=0):
     """diffusers' model of a config, every parameter random."""
     return randomised(diffusers.UNet2DModel(**{name: value for name, value in values.items() if name[0] != "_"}), seed)

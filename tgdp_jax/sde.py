@@ -190,8 +190,8 @@ class CosineVP(SDE):
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 
 
-# Signal's share of the variance that the last step keeps where its SNR is zero by definition: alpha is 2^-12.
-LEAST_SIGNAL = 2.0**-24
+# Alpha at the last step of a chain whose SNR is zero there by definition, unless the step before is as small.
+LEAST_ALPHA = 2.0**-12
 
 
 @functools.cache
@@ -212,7 +212,8 @@ def _chain(sde: DiscreteVP) -> tuple[np.ndarray, np.ndarray]:
     if sde.zero_snr:
         alphas = np.exp(-0.5 * nodes[1:])
         alphas = (alphas - alphas[-1]) * (alphas[0] / (alphas[0] - alphas[-1]))
-        nodes[1:] = -np.log(np.maximum(alphas**2, LEAST_SIGNAL))
+        alphas[-1] = min(LEAST_ALPHA, 0.5 * alphas[-2])
+        nodes[1:] = -2.0 * np.log(alphas)
         steps = np.diff(nodes)
     return nodes, steps
 
@@ -233,8 +234,9 @@ class DiscreteVP(SDE):
       beta_end: of the last step.
       num_steps: T.
       zero_snr: whether alphas are shifted and scaled so that no signal is left after the last step (Lin et al. 2023,
-        Algorithm 1). There alpha is 2^-12 and not zero, so that everything stays finite; what a net of kind "v" or
-        "x0" says of x_0 is as good there as anywhere, and what one of kind "eps" says is not.
+        Algorithm 1). There alpha is 2^-12, or half of the step before if that is less, and not zero, so that
+        everything stays finite. A net that predicts v or x_0 knows x_0 there as well as anywhere, one that predicts
+        the noise does not.
       betas: the list, T numbers in (0, 1).
     """
 
@@ -248,7 +250,9 @@ class DiscreteVP(SDE):
     def __post_init__(self):
         choose("beta schedule", self.kind, (*BETA_SCHEDULES, "trained"))
         if (self.kind == "trained") != (self.betas is not None):
-            raise UserError(f"a chain of kind {self.kind!r} {'has' if self.betas is None else 'has no'} list of betas")
+            raise UserError(
+                f"a chain of kind {self.kind!r} {'has a' if self.betas is None else 'has no'} list of betas"
+            )
         if self.betas is not None and not (len(self.betas) == self.num_steps and all(0 < b < 1 for b in self.betas)):
             raise UserError(f"a chain of {self.num_steps} steps has as many betas, all of them in (0, 1)")
         if self.zero_snr and self.num_steps < 2:

@@ -144,6 +144,39 @@ def test_solvers_sample_a_gaussian(name, solver):
     assert_moments(x, mean, variance * np.eye(2), errors=4.0, bias=0.015)
 
 
+@pytest.mark.parametrize("kind", [("linear", 1e-4, 0.02), ("scaled_linear", 0.00085, 0.012)])
+def test_a_chain_of_zero_terminal_snr_is_shifted_and_scaled(kind):
+    """Algorithm 1 of Lin et al. 2023, on square roots of alpha_bar; the last step keeps the least that it may."""
+    plain, sde = DiscreteVP(*kind), DiscreteVP(*kind, zero_snr=True)
+    t = (np.arange(1000) + 1) / 1000
+    old, new = (in_double(chain.alpha, t) for chain in (plain, sde))
+    expected = (old - old[-1]) * old[0] / (old[0] - old[-1])
+    np.testing.assert_allclose(new[:-1], expected[:-1], rtol=1e-8)
+    assert new[0] == pytest.approx(old[0]) and new[-1] == pytest.approx(min(2.0**-12, new[-2] / 2))
+    single = jnp.asarray(t, jnp.float32)
+    assert np.isfinite(sde.diffusion(single)).all()
+    np.testing.assert_allclose(sde.t_of_log_snr(sde.log_snr(single)), single, rtol=1e-4)
+
+
+def test_a_list_of_betas_is_the_chain_that_it_was_taken_from():
+    named = DiscreteVP("linear", 0.01, 0.3, 20)
+    listed = DiscreteVP("trained", num_steps=20, betas=tuple(np.linspace(0.01, 0.3, 20).tolist()))
+    t = np.linspace(0.02, 1, 77)
+    for method in ("log_alpha", "sigma", "diffusion"):
+        np.testing.assert_array_equal(in_double(getattr(listed, method), t), in_double(getattr(named, method), t))
+
+
+@EVERY
+def test_trailing_times_are_steps_of_the_chain(name):
+    sde = CHAINS[name]
+    times = np.asarray(sampling.grids.make_grid("trailing", sde, 8)) * sde.num_steps
+    np.testing.assert_allclose(times, times.round(), rtol=1e-6)
+    np.testing.assert_allclose(times[:-1], np.linspace(sde.num_steps, 0, 9)[:-1], atol=0.5001)
+    assert times[-1] == pytest.approx(1) and (np.diff(times) < 0).all()
+    with pytest.raises(UserError, match="fewer steps"):
+        sampling.grids.make_grid("trailing", sde, sde.num_steps)
+
+
 @pytest.mark.parametrize("grid", ["uniform", "quadratic", "log_snr", "edm"])
 @EVERY
 def test_grids_go_from_one_to_the_first_step(name, grid):
@@ -160,6 +193,11 @@ def test_grids_go_from_one_to_the_first_step(name, grid):
         (lambda: DiscreteVP("linear", 0.03, 0.02), "beta_start"),
         (lambda: DiscreteVP("linear", 0.01, 1.0), "beta_end"),
         (lambda: DiscreteVP(num_steps=0), "at least one step"),
+        (lambda: DiscreteVP("trained"), "'trained' has a list of betas"),
+        (lambda: DiscreteVP(betas=(0.1,)), "'linear' has no list of betas"),
+        (lambda: DiscreteVP("trained", num_steps=2, betas=(0.1,)), "2 steps has as many betas"),
+        (lambda: DiscreteVP("trained", num_steps=2, betas=(0.1, 1.5)), r"all of them in \(0, 1\)"),
+        (lambda: DiscreteVP(num_steps=1, zero_snr=True), "at least two steps"),
     ],
 )
 def test_impossible_settings_are_refused(build, message):

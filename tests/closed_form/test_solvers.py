@@ -298,7 +298,8 @@ def test_grids_are_even_in_their_variable_and_end_where_they_should(name, grid, 
     assert (np.diff(times) < 0).all()
     steps = np.diff(np.asarray(variable(sde, times), np.float64))
     np.testing.assert_allclose(steps, steps.mean(), rtol=2e-6)
-    assert set(GRIDS) == {"uniform", "quadratic", "log_snr", "blend", "edm"}
+    # Trailing times are those of a chain, where they are tested.
+    assert set(GRIDS) == {"uniform", "quadratic", "log_snr", "blend", "edm", "trailing"}
 
 
 # The sampler as it is used: single precision, chunks, guidance.

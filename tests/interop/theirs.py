@@ -34,8 +34,8 @@ def channels_last(x: Any) -> np.ndarray:
     return x.detach().numpy().transpose(0, 2, 3, 1)
 
 
-def assert_close(ours: Any, theirs: np.ndarray, rtol: float = 1e-4) -> None:
-    """Both agree to `rtol` of theirs, and a tenth of it of the largest where they are small."""
+def assert_close(ours: Any, theirs: np.ndarray, rtol: float = 1e-4, small: float = 0.1) -> None:
+    """Both agree to `rtol` of theirs, and where they are small, to the share `small` of that of the largest."""
     scale = np.abs(theirs).max()
     assert 0.05 < scale < 100 and theirs.std() > 0.05 * scale  # weights say something
-    np.testing.assert_allclose(np.asarray(ours), theirs, rtol=rtol, atol=0.1 * rtol * scale)
+    np.testing.assert_allclose(np.asarray(ours), theirs, rtol=rtol, atol=small * rtol * scale)

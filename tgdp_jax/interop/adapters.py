@@ -6,19 +6,15 @@ rank, alpha and targets.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from tgdp_jax.errors import UserError, write_remedy
+from tgdp_jax.errors import UserError
 from tgdp_jax.interop.tensors import finite, read_metadata, read_tensors
-from tgdp_jax.runtime.parallel import is_primary
+from tgdp_jax.interop.weights import write_tensors
 from tgdp_jax.train.reparam import LowRank, flat, matrix_shape, nested
 
 FORMAT = "tgdp_jax.lora"
@@ -35,22 +31,9 @@ def save_adapters(path: str | Path, reparam: LowRank, adapters: Any) -> None:
     Raises:
       UserError: the place can not be written.
     """
-    if not is_primary():
-        return
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part")
     metadata = {"format": FORMAT, **{name: str(value) for name, value in vars(reparam).items()}}
     arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in flat(adapters).items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.numpy.save_file(arrays, part, metadata=metadata)
-        os.replace(part, path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"{path} can not be written ({error}): {write_remedy(error)}") from error
-    finally:
-        # Gone already where all went well; where the folder is none, even looking fails.
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    write_tensors(Path(path), arrays, metadata)
 
 
 def load_adapters(path: str | Path, base: Any) -> tuple[LowRank, Any]:

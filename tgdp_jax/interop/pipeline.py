@@ -26,8 +26,11 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import ClassifierFreeScore
 from tgdp_jax.interop.autoencoder import read_autoencoder, write_autoencoder
 from tgdp_jax.interop.clip_text import read_text_encoder, write_text_encoder
+from tgdp_jax.interop.embeddings import read_embedding
 from tgdp_jax.interop.files import SCHEDULER, named, read_json, readable
 from tgdp_jax.interop.latent_unet import latent_score, read_unet, write_unet
+from tgdp_jax.interop.lora import merge, read_lora
+from tgdp_jax.interop.lora_names import PARTS, UNET
 from tgdp_jax.interop.schedulers import options_of_process, process_of_options
 from tgdp_jax.interop.tokenizer import Tokenizer, read_tokenizer, write_tokenizer
 from tgdp_jax.interop.weights import new_folder, write_json
@@ -36,9 +39,11 @@ from tgdp_jax.nets.clip_text import CLIPText, TextFeatures
 from tgdp_jax.nets.latent_unet import LatentUNet, Text
 from tgdp_jax.runtime.parallel import in_chunks, is_primary
 from tgdp_jax.sde import DiscreteVP
+from tgdp_jax.train.reparam import flat, nested
 
 Array = jax.Array
 INDEX = "model_index.json"
+_TOKENS = "params/embeddings/token_embedding/embedding"
 PLAIN, XL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
 # Classes that parts may be of.
 _CLASSES: dict[str, tuple[str, ...]] = {
@@ -71,6 +76,17 @@ class TextEncoder:
     net: CLIPText
     params: Any
     tokenizer: Tokenizer
+
+    def with_token(self, name: str, vectors: np.ndarray) -> TextEncoder:
+        """With one token more, whose embedding is [K, D].
+
+        Raises:
+          UserError: there is such a token.
+        """
+        size, tokenizer = self.tokenizer.size, self.tokenizer.with_token(name, len(vectors))
+        params = flat(self.params)
+        params[_TOKENS] = jnp.concatenate([params[_TOKENS][:size], jnp.asarray(vectors, jnp.float32)])
+        return TextEncoder(net=self.net.clone(vocab=tokenizer.size), params=nested(params), tokenizer=tokenizer)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -200,6 +216,43 @@ class Pipeline:
             return np.empty((0, *self.size, self.vae.out_channels), np.float32)
         return in_chunks(_decoded, latents, self.vae_params, chunk=chunk, static={"net": self.vae})
 
+    def with_lora(self, path: str | Path, weight: float = 1.0) -> Pipeline:
+        """With the low-rank adapters of a file merged into its parameters; of several files, one call after the other.
+
+        Nothing compiles anew.
+
+        Args:
+          path: see `lora.read_lora`.
+          weight: their share; 1 is as they were trained.
+
+        Raises:
+          UserError: the file can not be read, is of another model, or does not say its alpha.
+        """
+        names = PARTS[1:]
+        bases = {UNET: self.params} | dict(zip(names, (one.params for one in self.encoders), strict=False))
+        found = {part: merge(bases[part], own, weight) for part, own in read_lora(path, bases).items()}
+        encoders = tuple(
+            dataclasses.replace(one, params=found.get(name, one.params))
+            for name, one in zip(names, self.encoders, strict=False)
+        )
+        return dataclasses.replace(self, params=found.get(UNET, self.params), encoders=encoders)
+
+    def with_embedding(self, path: str | Path, token: str | None = None) -> Pipeline:
+        """With one token more, as textual inversion makes it.
+
+        Args:
+          path: see `embeddings.read_embedding`.
+          token: what prompts name it by; None: as the file says.
+
+        Raises:
+          UserError: the file can not be read or is of another model, or there is such a token.
+        """
+        name, vectors = read_embedding(path, tuple(one.net.width for one in self.encoders))
+        encoders = list(self.encoders)
+        for place, rows in vectors.items():
+            encoders[place] = encoders[place].with_token(token or name, rows)
+        return dataclasses.replace(self, encoders=tuple(encoders))
+
     def _embed(self, prompts: Sequence[str], size: tuple[int, int] | None, skip: int) -> Text:
         # SDXL takes what is below the last layer, without the last norm.
         skip, norm = (skip + 1, False) if self.kind == XL else (skip, True)
@@ -215,6 +268,13 @@ class Pipeline:
 
     def _features(self, prompt: str, skip: int, norm: bool) -> list[TextFeatures]:
         """Of one prompt, by every encoder."""
+        unknown = set.intersection(*(set(encoder.tokenizer.unknown(prompt)) for encoder in self.encoders))
+        if unknown:
+            have = ", ".join(dict.fromkeys(token for one in self.encoders for token in one.tokenizer.added)) or "none"
+            raise UserError(
+                f"a prompt names {min(unknown)}, an unknown token (embeddings: {have}): give the file of its "
+                "embedding, or leave it out"
+            )
         out = []
         for encoder in self.encoders:
             ids, (cut,) = encoder.tokenizer([prompt])

@@ -68,15 +68,10 @@ class Tokenizer:
     length: int = 77
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
-        """Tokens of texts; what is too long is cut at the end, as diffusers does.
-
-        Raises:
-          UserError: a text names a token such as <toy> that there is not.
-        """
+        """Tokens of texts; what is too long is cut at the end, as diffusers does."""
         end, pad = (self._number(self.special[name]) for name in ("eos_token", "pad_token"))
         ids, cut = np.full((len(texts), self.length), pad, np.int32), []
         for row, text in enumerate(texts):
-            self._check_names(text)
             found = self._backend.encode(self._spread(text)).ids
             cut.append("" if len(found) <= self.length else self._text(found[self.length - 1 : -1]))
             found = found if len(found) <= self.length else [*found[: self.length - 1], end]
@@ -87,6 +82,11 @@ class Tokenizer:
     def size(self) -> int:
         """How many tokens there are."""
         return self._backend.get_vocab_size()
+
+    def unknown(self, text: str) -> list[str]:
+        """Names such as <toy> in a text, by which prompts call embeddings, that are no token."""
+        known = {token.lower() for token in (*self.added, *self.special.values())}
+        return [name for name in _PLACEHOLDER.findall(text) if name.lower() not in known]
 
     def with_token(self, name: str, vectors: int = 1) -> Tokenizer:
         """With one token more, or several that a text names by the first: name, name_1, name_2, ...
@@ -110,13 +110,6 @@ class Tokenizer:
                 names.append(f"{token}_{len(names)}")
             text = text.replace(token, " ".join(names))
         return text
-
-    def _check_names(self, text: str) -> None:
-        known = {token.lower() for token in (*self.added, *self.special.values())}
-        for name in _PLACEHOLDER.findall(text):
-            if name.lower() not in known:
-                have = ", ".join(self.added) or "there is none"
-                raise UserError(f"{name} is an unknown token ({have}): give the file of its embedding, or leave it out")
 
     def _number(self, token: str) -> int:
         return self._backend.token_to_id(token)

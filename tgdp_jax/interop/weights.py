@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import safetensors.numpy
 
 from tgdp_jax.errors import UserError, write_remedy
 from tgdp_jax.interop import tensors
 from tgdp_jax.interop.files import CONFIG, WEIGHTS, weight_files
 from tgdp_jax.interop.sizes import Shapes
+from tgdp_jax.runtime.files import write_atomic
 
 
 def read_weights(
@@ -112,6 +114,22 @@ def write_model(
     arrays = {rename(key): value for key, value in tensors.to_tensors(params).items()}
     # diffusers and transformers read files that say what they were written from.
     safetensors.numpy.save_file(arrays, home / name, metadata={"format": "pt"})
+
+
+def write_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """Writes a safetensors file, complete or not at all.
+
+    Raises:
+      UserError: the place can not be written.
+    """
+
+    def save(part: Path) -> None:
+        try:
+            safetensors.numpy.save_file(dict(arrays), part, metadata=metadata)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error
+
+    write_atomic(path, save)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

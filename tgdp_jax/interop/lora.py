@@ -22,7 +22,7 @@ from tgdp_jax.interop.files import PICKLES, named, pickled, read_json, readable,
 from tgdp_jax.interop.lora_names import PARTS, PEFT, TEXT, TEXT_2, taken_apart, with_aliases
 from tgdp_jax.interop.tensors import finite, read_metadata, read_tensors, their_name
 from tgdp_jax.interop.weights import write_tensors
-from tgdp_jax.train.reparam import Joint, LowRank, flat, matrix_shape, merged, nested
+from tgdp_jax.train.reparam import Joint, LowRank, flat, matrix_shape, nested
 
 NAME = "pytorch_lora_weights.safetensors"
 METADATA = "lora_adapter_metadata"
@@ -52,9 +52,9 @@ class Adapters(NamedTuple):
 
 
 def merge(base: Any, adapters: Adapters, weight: float = 1.0) -> Any:
-    """Parameters with adapters at a weight; another weight is no other program."""
+    """Parameters with adapters at a weight, each changed kernel a new array; another weight is no other program."""
     scaled = {path: value * weight if path.endswith("/b") else value for path, value in flat(adapters.tree).items()}
-    return merged(adapters.reparam, base, nested(scaled))
+    return adapters.reparam.merge(base, nested(scaled))
 
 
 def read_lora(path: str | Path, bases: Mapping[str, Any]) -> dict[str, Adapters]:
@@ -96,26 +96,30 @@ def read_lora(path: str | Path, bases: Mapping[str, Any]) -> dict[str, Adapters]
     return {part: _adapters(own) for part, own in groups.items()}
 
 
-def write_lora(path: str | Path, adapters: Mapping[str, Any]) -> Path:
+def write_lora(path: str | Path, adapters: Mapping[str, Any], bases: Mapping[str, Any]) -> Path:
     """Writes adapters as a file that diffusers' `load_lora_weights` and `read_lora` read, with their alpha.
 
     Args:
       path: a .safetensors file, or a folder, where it gets diffusers' name.
       adapters: by the name of the part, as `read_lora` returns them, or (LowRank, its trainable tree).
+      bases: see `read_lora`.
 
     Returns:
       The file.
 
     Raises:
-      UserError: an unknown part, adapters of no kernels, or a place that can not be written.
+      UserError: no adapters, adapters of a part or a kernel that there is not, or a place that can not be written.
     """
     path = Path(path)
     path = path if path.suffix == ".safetensors" else path / NAME
     arrays, metadata = {}, {}
     for part, (reparam, tree) in adapters.items():
-        if part not in PARTS:
-            raise UserError(f"a pipeline has no part {named(part)}: adapters are of {', '.join(PARTS)}")
-        tensors, config = _of_part(part, reparam, tree)
+        if part not in bases or part not in PARTS:
+            raise UserError(f"there is no part {named(part)} to have adapters: parts are {', '.join(bases)}")
+        groups: list[tuple[Any, Any]] = [(reparam, tree)]
+        if isinstance(reparam, Joint):
+            groups = [(one, tree[str(i)]) for i, one in enumerate(reparam.parts)]
+        tensors, config = _of_part(part, groups, flat(bases[part]))
         arrays |= tensors
         metadata |= {f"{part}.{name}": value for name, value in config.items()}
     if not arrays:
@@ -125,35 +129,35 @@ def write_lora(path: str | Path, adapters: Mapping[str, Any]) -> Path:
     return path
 
 
-def _of_part(part: str, reparam: Any, tree: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _of_part(
+    part: str, groups: list[tuple[LowRank, Any]], base: Mapping[str, Any]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(tensors, peft's config) of one part's adapters."""
-    groups = (
-        [(one, tree[str(i)]) for i, one in enumerate(reparam.parts)]
-        if isinstance(reparam, Joint)
-        else [(reparam, tree)]
-    )
     arrays, ranks, alphas = {}, {}, {}
-    for one, own in groups:
+    for low_rank, own in groups:
         factors = flat(own)
-        for name, a in factors.items():
-            kernel, _, factor = name.rpartition("/")
-            if factor != "a":
-                continue
-            path = tuple(kernel.removeprefix("params/").split("/"))
-            module = their_name(path).removesuffix(".weight")
-            a, b = np.asarray(a, np.float32), np.asarray(factors[f"{kernel}/b"], np.float32)
+        for kernel in dict.fromkeys(name.rpartition("/")[0] for name in factors):
+            if kernel not in base:
+                raise UserError(f"there are adapters of {kernel}, which the base has not: give the base they are of")
+            module = _module(kernel)
+            a, b = (np.asarray(factors[f"{kernel}/{factor}"], np.float32) for factor in ("a", "b"))
+            rank, shape = a.shape[1], base[kernel].shape
+            # A convolution's factors are convolutions.
+            down = a.reshape(*shape[:-1], rank).transpose(3, 2, 0, 1) if len(shape) == 4 else a.T
+            up = b.T.reshape(-1, rank, 1, 1) if len(shape) == 4 else b.T
             prefix = "text_model." if part in (TEXT, TEXT_2) and not module.startswith("text_projection") else ""
-            arrays[f"{part}.{prefix}{module}.lora_A.weight"] = np.ascontiguousarray(a.T)
-            arrays[f"{part}.{prefix}{module}.lora_B.weight"] = np.ascontiguousarray(b.T)
+            for factor, value in (("A", down), ("B", up)):
+                arrays[f"{part}.{prefix}{module}.lora_{factor}.weight"] = np.ascontiguousarray(value)
             # Of kernels with fewer rows or columns than the rank the scale is that of all.
-            ranks[module], alphas[module] = a.shape[1], one.scale * a.shape[1]
-    rank, alpha = _most(ranks.values()), _most(alphas.values())
+            ranks[module], alphas[module] = rank, low_rank.scale * rank
+    rank, alpha = _most(ranks), _most(alphas)
     config = {
         "peft_type": "LORA",
         "r": rank,
         "lora_alpha": alpha,
         "rank_pattern": {module: value for module, value in ranks.items() if value != rank},
         "alpha_pattern": {module: value for module, value in alphas.items() if value != alpha},
+        # Without a prefix: peft takes modules whose names end so, as those of every version of transformers do.
         "target_modules": sorted(ranks),
         "lora_dropout": 0.0,
         "bias": "none",
@@ -163,10 +167,15 @@ def _of_part(part: str, reparam: Any, tree: Any) -> tuple[dict[str, np.ndarray],
     return arrays, config
 
 
-def _most(values: Any) -> Any:
-    """The most frequent one."""
-    values = list(values)
-    return max(dict.fromkeys(values), key=values.count) if values else 1
+def _module(kernel: str) -> str:
+    """diffusers' name of the module that a kernel's path is of."""
+    return their_name(tuple(kernel.removeprefix("params/").split("/"))).removesuffix(".weight")
+
+
+def _most(values: Mapping[str, Any]) -> Any:
+    """The most frequent value."""
+    found = list(values.values())
+    return max(dict.fromkeys(found), key=found.count) if found else 1
 
 
 def _file(path: Path) -> Path:
@@ -186,12 +195,7 @@ def _file(path: Path) -> Path:
 
 def _kernels(base: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
     """A part's modules with a kernel: (its path, its shape)."""
-    out = {}
-    for path, leaf in flat(base).items():
-        if path.endswith("/kernel"):
-            module = their_name(tuple(path.removeprefix("params/").split("/"))).removesuffix(".weight")
-            out[module] = path, tuple(leaf.shape)
-    return out
+    return {_module(path): (path, tuple(leaf.shape)) for path, leaf in flat(base).items() if path.endswith("/kernel")}
 
 
 def _sorted_out(

@@ -125,6 +125,11 @@ class Pipeline:
         height, width = self.net.size or (64, 64)
         return height * self.vae.factor, width * self.vae.factor
 
+    @property
+    def bases(self) -> dict[str, Any]:
+        """Variables of the parts that adapters change, by the names that files of adapters have for them."""
+        return {UNET: self.params} | {part: one.params for part, one in zip(PARTS[1:], self.encoders, strict=False)}
+
     def shape(self, size: tuple[int, int] | None = None) -> tuple[int, int, int]:
         """The shape (h, w, c) of one latent of images of a size (height, width), by default `size`.
 
@@ -228,14 +233,12 @@ class Pipeline:
         Raises:
           UserError: the file can not be read, is of another model, or does not say its alpha.
         """
-        names = PARTS[1:]
-        bases = {UNET: self.params} | dict(zip(names, (one.params for one in self.encoders), strict=False))
-        found = {part: merge(bases[part], own, weight) for part, own in read_lora(path, bases).items()}
+        bases = self.bases
+        new = bases | {part: merge(bases[part], own, weight) for part, own in read_lora(path, bases).items()}
         encoders = tuple(
-            dataclasses.replace(one, params=found.get(name, one.params))
-            for name, one in zip(names, self.encoders, strict=False)
+            dataclasses.replace(one, params=new[part]) for part, one in zip(PARTS[1:], self.encoders, strict=False)
         )
-        return dataclasses.replace(self, params=found.get(UNET, self.params), encoders=encoders)
+        return dataclasses.replace(self, params=new[UNET], encoders=encoders)
 
     def with_embedding(self, path: str | Path, token: str | None = None) -> Pipeline:
         """With one token more, as textual inversion makes it.

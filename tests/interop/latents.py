@@ -78,6 +78,16 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "no middle": {"mid_block_type": None, "transformer_layers_per_block": 2},
 }
 
+# One level, since compiling takes nearly all the time.
+ONE_LEVEL: dict[str, Any] = {
+    "block_out_channels": [16],
+    "down_block_types": ["CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D"],
+    "mid_block_type": None,
+    "transformer_layers_per_block": 1,
+    "attention_head_dim": 2,
+}
+
 
 def config(name: str, **changes: Any) -> dict[str, Any]:
     """A config file's contents."""

@@ -10,11 +10,14 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.interop.latents import ONE_LEVEL
+from tests.interop.latents import model as latent_model
 from tests.interop.models import model, sssd_state
 from tests.interop.test_adapters import ADAPTERS, BASE, LORA
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop import load_adapters, load_sssd, load_unet, save_adapters, save_unet
 from tgdp_jax.interop.files import CONFIG, SCHEDULER, WEIGHTS
+from tgdp_jax.interop.latent_unet import read_unet, write_unet
 
 pytestmark = pytest.mark.usefixtures("little_memory")
 INDEX = f"{WEIGHTS}.index.json"
@@ -42,8 +45,10 @@ def files(tmp_path_factory):
     save_unet(root / "net", model("no attention, odd layers", **TINY))
     safetensors.numpy.save_file(sssd_state(layers=1), root / "sssd.safetensors")
     save_adapters(root / "lora.safetensors", LORA, ADAPTERS)
+    write_unet(root / "latent", *latent_model("stable-diffusion-1", **ONE_LEVEL))
     readers = {
         WEIGHTS: (root / "net" / WEIGHTS, lambda path: load_unet(path.parent)),
+        "latent unet": (root / "latent" / WEIGHTS, lambda path: read_unet(path.parent)),
         "sssd": (root / "sssd.safetensors", load_sssd),
         "adapters": (root / "lora.safetensors", lambda path: load_adapters(path, BASE)),
     }
@@ -64,7 +69,7 @@ def attempt(path, data, read):
         path.write_bytes(whole)
 
 
-READERS = st.sampled_from([WEIGHTS, "sssd", "adapters"])
+READERS = st.sampled_from([WEIGHTS, "latent unet", "sssd", "adapters"])
 # Places near the start are those of the header.
 PLACES = st.floats(0, 1, exclude_max=True).map(lambda at: at**4)
 EDITS = st.lists(st.tuples(PLACES, st.integers(0, 3), st.binary(max_size=12)), min_size=1, max_size=4)
@@ -147,28 +152,31 @@ def test_weights_of_other_shapes(files, reader, data):
     attempt(path, safetensors.numpy.save(tensors, metadata=metadata), read)
 
 
-JSON_FILES = st.sampled_from([CONFIG, SCHEDULER])
+# Configs, and whose they are.
+JSON_FILES = st.sampled_from([(WEIGHTS, CONFIG), (WEIGHTS, SCHEDULER), ("latent unet", CONFIG)])
 
 
 @fuzz(250)
-@given(name=JSON_FILES, data=st.data())
-def test_configs_with_other_values(files, name, data):
-    path = files[WEIGHTS][0].with_name(name)
+@given(file=JSON_FILES, data=st.data())
+def test_configs_with_other_values(files, file, data):
+    weights, _, read = files[file[0]]
+    path = weights.with_name(file[1])
     values = json.loads(path.read_text())
     keys = st.sampled_from(sorted(values)) | st.sampled_from(["variance_type", "trained_betas", "class_embed_type"])
     values |= data.draw(st.dictionaries(keys | TEXTS, VALUES, min_size=1, max_size=2))
-    attempt(path, json.dumps(values).encode(), lambda path: load_unet(path.parent))
+    attempt(path, json.dumps(values).encode(), read)
 
 
 @fuzz(100)
-@given(name=JSON_FILES, edits=EDITS, keep=PLACES | st.just(1.0))
-def test_configs_with_other_bytes(files, name, edits, keep):
-    path = files[WEIGHTS][0].with_name(name)
+@given(file=JSON_FILES, edits=EDITS, keep=PLACES | st.just(1.0))
+def test_configs_with_other_bytes(files, file, edits, keep):
+    weights, _, read = files[file[0]]
+    path = weights.with_name(file[1])
     data = path.read_bytes()
     for place, gone, new in edits:
         at = int(place * len(data))
         data = data[:at] + new + data[at + gone :]
-    attempt(path, data[: int(keep * len(data))] if keep < 1 else data, lambda path: load_unet(path.parent))
+    attempt(path, data[: int(keep * len(data))] if keep < 1 else data, read)
 
 
 @fuzz(60)

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from tests.interop.latents import model as latent_model
 from tests.interop.models import model, sssd_state
 from tests.interop.test_adapters import ADAPTERS, BASE, LORA
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop import load_adapters, load_sssd, load_unet, save_adapters, save_unet, unet_files
 from tgdp_jax.interop.files import CONFIG, SCHEDULER, WEIGHTS
+from tgdp_jax.interop.latent_unet import read_unet, write_unet
 
 INDEX = f"{WEIGHTS}.index.json"
 SMALL = "no attention, odd layers"
@@ -33,12 +35,14 @@ def whole(tmp_path_factory):
     save_unet(root / "net", model(SMALL))
     safetensors.numpy.save_file(sssd_state(), root / "sssd.safetensors")
     save_adapters(root / "lora.safetensors", LORA, ADAPTERS)
+    write_unet(root / "latent", *latent_model("no middle"))
     return root
 
 
 # Every reader of weights: (its file, how it is read); a new one is walked through all faults by its entry.
 READERS = {
     "unet": (f"net/{WEIGHTS}", lambda root: load_unet(root / "net")),
+    "latent unet": (f"latent/{WEIGHTS}", lambda root: read_unet(root / "latent")),
     "sssd": ("sssd.safetensors", lambda root: load_sssd(root / "sssd.safetensors")),
     "adapters": ("lora.safetensors", lambda root: load_adapters(root / "lora.safetensors", BASE)),
 }

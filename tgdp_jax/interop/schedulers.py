@@ -70,7 +70,7 @@ def process_of_options(values: dict[str, Any], where: str, *, learned_variance: 
       UserError: another kind of scheduler, or an option or value that is not supported.
     """
     options = Options(values, where)
-    name = options.take("_class_name", None, lambda v: v in SCHEDULERS, f"one of {', '.join(SCHEDULERS)}")
+    name = options.take("_class_name", None, lambda v: v in tuple(SCHEDULERS), f"one of {', '.join(SCHEDULERS)}")
     options.one_of("use_flow_sigmas", (False,))
     options.one_of("timestep_type", ("discrete",))
     options.take(

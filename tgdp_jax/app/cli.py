@@ -19,6 +19,7 @@ COMMANDS = {
     "run": "Train one method on a problem, sample, measure and report.",
     "compare": "Compare several methods on a problem, over target sizes and seeds.",
     "sample": "Draw more samples from a finished run.",
+    "generate": "Make pictures from prompts with a text-to-image pipeline of diffusers.",
     "diagnose": "Say, before training, whether transfer by density ratio fits two data sets.",
     "methods": "Say what each method is: who proposed it, what it trains and needs, when it fails.",
     "probe": "Measure what the features of source models know of the labels, by layer and noise level.",

@@ -18,18 +18,35 @@ def check_named_paths(config: Any, out: Path | None) -> None:
       UserError: nothing can be written at `out`.
     """
     if out is not None:
-        _check_writable(out)
+        check_folder(out)
     for path in (*vars(config.problem).values(), config.pretrained):
         if isinstance(path, Path):
             check_exists(path)
 
 
-def _check_writable(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Raises:
+    UserError: nothing can be written in it."""
     try:
         with tempfile.TemporaryDirectory(prefix=".tgdp-", dir=nearest_there(folder)):
             pass
     except OSError as error:
         raise UserError(f"{folder} can not be written ({error.strerror}): choose another --out") from None
+
+
+def check_generation(folder: Path, config: Any, out: Path) -> None:
+    """Looks for what `tgdp generate` is given, and whether anything can be written where it is to be.
+
+    Raises:
+      FileError: a file is not there.
+      UserError: the folder is of no pipeline, or nothing can be written at `out`.
+    """
+    check_folder(out)
+    check_exists(folder)
+    files = (config.prompts, config.init, *config.embedding, *(file for file, _ in config.adapters))
+    for path in files:
+        if path is not None:
+            check_exists(path)
 
 
 def check_exists(path: Path) -> None:

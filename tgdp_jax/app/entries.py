@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from tgdp_jax.app.bench.settings import BenchConfig
-from tgdp_jax.app.early import check_exists, check_named_paths, check_run_folder
+from tgdp_jax.app.early import check_exists, check_generation, check_named_paths, check_run_folder
 from tgdp_jax.app.help import with_choices
 from tgdp_jax.app.names import RUNS, compare_folder, probe_folder, run_folder
 from tgdp_jax.app.subcommands import Engine, problem_command
 from tgdp_jax.runtime.engine import EngineConfig, describe, running
+from tgdp_jax.settings.generation import GenerationConfig
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig
 from tgdp_jax.settings.sampling import SamplingChange
 
@@ -102,6 +103,32 @@ def sample(
         sample_run(run, num, out, change=settings, label=label, modality=modality, given=given, quiet=engine.quiet)
 
 
+def generate(
+    folder: tyro.conf.Positional[Path],
+    config: Annotated[GenerationConfig, tyro.conf.arg(name="")],
+    *,
+    out: Path = Path("pictures"),
+    engine: Engine = EngineConfig(),
+) -> None:
+    """Make pictures from prompts with a text-to-image pipeline of diffusers.
+
+    Picture i is the same however many are asked for. Another prompt, scale or weight compiles nothing anew. Needs the
+    extra `text`.
+
+    Args:
+      folder: of a pipeline (StableDiffusionPipeline, StableDiffusionXLPipeline), as save_pretrained writes it.
+      config: how they are made.
+      out: folder for the pictures: a PNG file for each, with its settings in the metadata, and grid.png.
+      engine: how it is carried out.
+    """
+    check_generation(folder, config, out)
+    from tgdp_jax.app.commands.generate import generate as make
+    from tgdp_jax.runtime.engine import running
+
+    with running(engine, stopped="stopped; the same command makes the pictures from the start"):
+        make(folder, config, out, quiet=engine.quiet)
+
+
 def diagnose(
     *,
     source: Path,
@@ -161,5 +188,5 @@ ENTRIES: dict[str, Callable[[list[str]], None]] = {
     "run": functools.partial(problem_command, "run", RunConfig, _run),
     "compare": functools.partial(problem_command, "compare", CompareConfig, _compare),
     "probe": functools.partial(problem_command, "probe", ProbeConfig, _probe),
-    **{function.__name__: _command(function) for function in (sample, diagnose, methods, bench, devices)},
+    **{function.__name__: _command(function) for function in (sample, generate, diagnose, methods, bench, devices)},
 }

@@ -25,10 +25,16 @@ from tgdp_jax.sde import SDE
 Array = jax.Array
 
 
-def position_features(height: int, width: int, dim: int) -> np.ndarray:
-    """Sines and cosines of row and column, [height * width, dim]; dim a multiple of four."""
+def position_features(height: int, width: int, dim: int, side: int | None = None) -> np.ndarray:
+    """Sines and cosines of row and column, [height * width, dim]; dim a multiple of four.
+
+    Rows and columns are counted from zero, or stretched to as many as `side`, where that is given.
+    """
     rates = 10_000.0 ** (-np.arange(dim // 4) / (dim // 4))
-    rows, columns = np.mgrid[:height, :width].reshape(2, -1, 1) * rates
+    places = np.mgrid[:height, :width].reshape(2, -1, 1)
+    if side is not None:
+        places = places * (side / np.array([height, width]).reshape(2, 1, 1))
+    rows, columns = places * rates
     return np.concatenate([np.sin(rows), np.cos(rows), np.sin(columns), np.cos(columns)], -1).astype(np.float32)
 
 
@@ -117,11 +123,11 @@ class EpsDiT(nn.Module):
         shift, scale = jnp.split(change[:, None], 2, -1)
         h = (1.0 + scale) * nn.LayerNorm(use_scale=False, use_bias=False)(h) + shift
         out = nn.Dense(self.patch**2 * channels, kernel_init=nn.initializers.zeros)(h)
-        residual = _unpatch(out, x.shape, self.patch)
+        residual = unpatch(out, x.shape, self.patch)
         return noise_of_residual(residual, x, t, self.sde, self.data_std)
 
 
-def _unpatch(h: Array, shape: tuple[int, ...], patch: int) -> Array:
+def unpatch(h: Array, shape: tuple[int, ...], patch: int) -> Array:
     """Tokens [B, N, patch^2 C] to images of the given shape."""
     batch, height, width, channels = shape
     h = h.reshape(batch, height // patch, width // patch, patch, patch, channels)

@@ -10,7 +10,8 @@ import pytest
 from tests.interop.latents import CONFIGS, config, inputs
 from tests.interop.theirs import assert_close, channels_first, channels_last, diffusers, randomised, torch
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop import tensors
+from tgdp_jax.interop import latent_dit, tensors
+from tgdp_jax.interop.latent_dit import dit_of_options, read_dit, write_dit
 from tgdp_jax.interop.latent_options import unet_of_options
 from tgdp_jax.interop.latent_unet import check_sizes, expected_params, latent_score, read_unet, write_unet
 from tgdp_jax.interop.schedulers import SCHEDULERS, options_of_process, process_of_options, read_scheduler
@@ -234,3 +235,63 @@ def test_every_option_of_diffusers_is_known(tmp_path):
     for name in names - silent:
         with pytest.raises(UserError, match=name):
             unet_of_options(written | {name: "unheard of"}, "config")
+
+
+DITS = {
+    "with a variance": {"out_channels": 8},
+    "without one": {"patch_size": 4, "attention_bias": False, "activation_fn": "geglu", "norm_eps": 1e-6},
+}
+
+
+@pytest.mark.parametrize("name", DITS)
+def test_a_diffusion_transformer_gives_its_numbers_and_goes_back(name, tmp_path):
+    small = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "sample_size": 8}
+    theirs = randomised(diffusers.DiTTransformer2DModel(num_embeds_ada_norm=5, **small | DITS[name]))
+    theirs.save_pretrained(tmp_path / "theirs")
+    net, variables = read_dit(tmp_path / "theirs")
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(2, 8, 8, 4)), jnp.float32)
+    t, labels = jnp.array([0, 999]), jnp.array([2, 5])  # the last is no label
+
+    def their_output(net):
+        with torch.no_grad():
+            found = net(channels_first(x), *(torch.from_numpy(np.array(value)) for value in (t, labels)))
+        return channels_last(found.sample)
+
+    expected = their_output(theirs)
+    ours = jax.jit(lambda v: (net.apply(v, x, t, labels, method="outputs"), net.apply(v, x, t, labels)))(variables)
+    assert_close(ours[0], expected)
+    np.testing.assert_array_equal(ours[1], ours[0][..., :4])
+    # Places of a larger picture are stretched.
+    large = jnp.asarray(np.random.default_rng(2).normal(size=(1, 16, 16, 4)), jnp.float32)
+    places = theirs.pos_embed(channels_first(large)).detach().numpy()
+    bound = net.bind(variables)
+    np.testing.assert_allclose(bound.pos_embed(large), places, rtol=1e-4, atol=1e-5)
+
+    write_dit(tmp_path / "ours", net, variables)
+    back, info = diffusers.DiTTransformer2DModel.from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not any(info.values()), info
+    assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in back.state_dict().items())
+    np.testing.assert_array_equal(their_output(back.eval()), expected)
+    assert read_dit(tmp_path / "ours")[0] == net
+
+
+def test_every_tensor_of_dit_xl_2_has_its_place():
+    with torch.device("meta"):
+        theirs = diffusers.DiTTransformer2DModel(out_channels=8)
+    found = {key: tuple(value.shape) for key, value in theirs.state_dict().items()}
+    # As the published folder says it, under its former name.
+    former = {"_class_name": "Transformer2DModel", "norm_type": "ada_norm_zero", "cross_attention_dim": None}
+    net = dit_of_options(former | {"out_channels": 8, "only_cross_attention": False}, "config")
+    latent_dit.check_sizes(net, found, "config")
+    tensors.check_fit(found, latent_dit.expected_params(net), "the model")
+
+
+def test_every_option_of_a_diffusion_transformer_is_known(tmp_path):
+    diffusers.DiTTransformer2DModel(num_layers=1, num_attention_heads=1, sample_size=4).save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    names = set(inspect.signature(diffusers.DiTTransformer2DModel.__init__).parameters) - {"self"}
+    assert names == {name for name in written if name[0] != "_"}
+    dit_of_options(written, "config")
+    for name in names - {"dropout", "norm_num_groups", "upcast_attention"}:
+        with pytest.raises(UserError, match=name):
+            dit_of_options(written | {name: "unheard of"}, "config")

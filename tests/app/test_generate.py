@@ -14,7 +14,7 @@ from tgdp_jax.app.cli import main
 from tgdp_jax.app.commands.generate import KEYWORD, draw, in_a_grid
 from tgdp_jax.interop.embeddings import write_embedding
 from tgdp_jax.interop.lora import write_lora
-from tgdp_jax.interop.pipeline import load_pipeline, write_pipeline
+from tgdp_jax.interop.pipeline_folder import load_pipeline, write_pipeline
 from tgdp_jax.settings.generation import GenerationConfig
 from tgdp_jax.train.reparam import LowRank
 

@@ -12,7 +12,7 @@ from tests.interop.latents import model
 from tests.interop.models import scaled_weight
 from tests.interop.texts import tiny_tokenizer
 from tgdp_jax.interop import autoencoder, clip_text
-from tgdp_jax.interop.pipeline import PLAIN, Pipeline, TextEncoder
+from tgdp_jax.interop.pipeline import PLAIN, TextEncoder, TextPipeline
 from tgdp_jax.nets.autoencoder import AutoencoderKL
 from tgdp_jax.nets.clip_text import CLIPText
 from tgdp_jax.sde import DiscreteVP
@@ -29,7 +29,7 @@ def drawn(shapes: Any, seed: int) -> Any:
     return {"params": jax.tree_util.tree_map_with_path(draw, shapes)}
 
 
-def tiny_pipeline() -> Pipeline:
+def tiny_pipeline() -> TextPipeline:
     """Of pictures of 16 x 16 pixels, with one level of everything."""
     levels: dict[str, Any] = {
         "block_out_channels": [8],
@@ -43,7 +43,7 @@ def tiny_pipeline() -> Pipeline:
     end = tokenizer.vocab["<|endoftext|>"]
     text = CLIPText(vocab=tokenizer.size, width=12, layers=2, heads=2, hidden=16, positions=tokenizer.length, end=end)
     encoder = TextEncoder(net=text, params=drawn(clip_text.expected(text), 1), tokenizer=tokenizer)
-    return Pipeline(
+    return TextPipeline(
         kind=PLAIN,
         net=net,
         params=params,

@@ -4,6 +4,7 @@ import inspect
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 

@@ -16,7 +16,7 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.interop.embeddings import write_embedding
 from tgdp_jax.interop.lora import read_lora, write_lora
 from tgdp_jax.interop.lora_names import with_aliases
-from tgdp_jax.interop.pipeline import load_pipeline, write_pipeline
+from tgdp_jax.interop.pipeline_folder import load_pipeline, write_pipeline
 from tgdp_jax.interop.tokenizer import write_tokenizer
 from tgdp_jax.sampling import sample
 
@@ -87,6 +87,46 @@ def their_noise(shape, num=2):
     keys = [jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(KEY, i), 0), 0) for i in range(num)]
     noise = np.stack([np.asarray(jax.random.normal(key, shape)) for key in keys])
     return torch.from_numpy(noise.transpose(0, 3, 1, 2).copy())
+
+
+def test_pictures_of_labels_are_those_of_diffusers(tmp_path, monkeypatch):
+    net = diffusers.DiTTransformer2DModel(
+        sample_size=4,
+        patch_size=2,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_embeds_ada_norm=1000,  # their pipeline takes 1000 for no label, whatever the net says
+    )
+    names = {"0": "tench, Tinca tinca", "7": "cock", "999": "toilet tissue"}
+    made = diffusers.DiTPipeline(
+        transformer=randomised(net, 5),
+        vae=randomised(diffusers.AutoencoderKL(**kl([8, 8], scaling_factor=0.5)), 3),
+        scheduler=diffusers.DDIMScheduler(clip_sample=False, set_alpha_to_one=False, timestep_spacing="trailing"),
+    )
+    made.set_progress_bar_config(disable=True)
+    made.save_pretrained(tmp_path / "theirs")
+    file = tmp_path / "theirs" / "model_index.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"id2label": names}))
+    pipe = load_pipeline(tmp_path / "theirs")
+    monkeypatch.setattr(
+        "diffusers.pipelines.dit.pipeline_dit.randn_tensor", lambda *args, **kwargs: their_noise(pipe.shape())
+    )
+    wanted = made([7, 999], guidance_scale=3.0, num_inference_steps=4, output_type="np").images
+    options = {"solver": "ddim", "grid": "trailing", "num_steps": 4, "chunk": 2}
+    latents = sample(KEY, pipe.score(scale=3.0), pipe.sde, 2, pipe.shape(), cond=pipe.embed(["cock", "999"]), **options)
+    assert_same_images(pipe.decode(latents, chunk=2), wanted)
+    write_pipeline(tmp_path / "ours", pipe)
+    back = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "ours")
+    back.set_progress_bar_config(disable=True)
+    assert back.get_label_ids(["Tinca tinca", "cock"]) == [0, 7]
+    again = back([7, 999], guidance_scale=3.0, num_inference_steps=4, output_type="np").images
+    np.testing.assert_allclose(again, wanted, atol=1e-6)
+    for name in ("tinka", "1000", "-1"):
+        with pytest.raises(UserError, match=r"there is no label .*: give one of its names.* or a number from 0 to 999"):
+            pipe.embed([name])
 
 
 @pytest.fixture(scope="module")

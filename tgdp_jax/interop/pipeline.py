@@ -1,7 +1,7 @@
-"""Whole pipelines of diffusers: a folder with model_index.json and its parts, as one object, and written back.
+"""A latent diffusion model with all its parts as one object, as diffusers' pipelines are.
 
-Neither diffusers, transformers nor torch is needed. A `Pipeline` has images in [0, 1] and prompts on one side and on
-the other what samplers know: a score function of latents, and its process.
+A `Pipeline` has images in [0, 1] and prompts on one side, and on the other what samplers know: a score function of
+latents, and its process.
 
     pipe = load_pipeline(folder)
     text = pipe.embed(["a cat"] * 4)
@@ -11,7 +11,9 @@ the other what samplers know: a score function of latents, and its process.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
+import difflib
 import functools
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,43 +26,23 @@ import numpy as np
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import ClassifierFreeScore
-from tgdp_jax.interop.autoencoder import read_autoencoder, write_autoencoder
-from tgdp_jax.interop.clip_text import read_text_encoder, write_text_encoder
 from tgdp_jax.interop.embeddings import read_embedding
-from tgdp_jax.interop.files import SCHEDULER, named, read_json, readable
-from tgdp_jax.interop.latent_unet import latent_score, read_unet, write_unet
+from tgdp_jax.interop.files import named
+from tgdp_jax.interop.latent_unet import latent_score
 from tgdp_jax.interop.lora import merge, read_lora
 from tgdp_jax.interop.lora_names import PARTS, UNET
-from tgdp_jax.interop.schedulers import options_of_process, process_of_options
-from tgdp_jax.interop.tokenizer import Tokenizer, read_tokenizer, write_tokenizer
-from tgdp_jax.interop.weights import new_folder, write_json
+from tgdp_jax.interop.tokenizer import Tokenizer
 from tgdp_jax.nets.autoencoder import from_denoiser, to_denoiser
 from tgdp_jax.nets.clip_text import CLIPText, TextFeatures
+from tgdp_jax.nets.latent_dit import LatentDiT
 from tgdp_jax.nets.latent_unet import LatentUNet, Text
-from tgdp_jax.runtime.parallel import in_chunks, is_primary
+from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.sde import DiscreteVP
 from tgdp_jax.train.reparam import flat, nested
 
 Array = jax.Array
-INDEX = "model_index.json"
+PLAIN, XL, LABELS = "StableDiffusionPipeline", "StableDiffusionXLPipeline", "DiTPipeline"
 _TOKENS = "params/embeddings/token_embedding/embedding"
-PLAIN, XL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
-# Classes that parts may be of.
-_CLASSES: dict[str, tuple[str, ...]] = {
-    "unet": ("UNet2DConditionModel",),
-    "vae": ("AutoencoderKL", "AutoencoderTiny"),
-    "text_encoder": ("CLIPTextModel",),
-    "text_encoder_2": ("CLIPTextModelWithProjection",),
-    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
-    "tokenizer_2": ("CLIPTokenizer", "CLIPTokenizerFast"),
-}
-# The parts of every pipeline.
-_PARTS = {
-    PLAIN: ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
-    XL: ("unet", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "scheduler"),
-}
-# Parts of a written index that a pipeline does without.
-_ABSENT = {PLAIN: ("safety_checker", "feature_extractor", "image_encoder"), XL: ("feature_extractor", "image_encoder")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,8 +72,8 @@ class TextEncoder:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Pipeline:
-    """A text-conditioned latent diffusion model; a changed one is made with `dataclasses.replace`.
+class Pipeline(abc.ABC):
+    """A latent diffusion model; a changed one is made with `dataclasses.replace`.
 
     Attributes:
       kind: diffusers' name of its class.
@@ -99,36 +81,37 @@ class Pipeline:
       params: its variables, {"params": ...}.
       vae: the autoencoder.
       vae_params: its variables.
-      encoders: the text encoders, one or two.
       sde: the process of the latents.
       prediction: what the denoiser predicts, one of `prediction.PREDICTIONS`.
       scheduler: the scheduler's config as it was read, which is written back as long as it is of this process.
-      zeros: whether no negative prompt means an embedding of zeros, and not that of the empty prompt.
-      clip_skip: layers of the text encoders that are left out at the end, beside those that the pipeline leaves out.
     """
 
     kind: str
-    net: LatentUNet
+    net: Any
     params: Any
     vae: Any
     vae_params: Any
-    encoders: tuple[TextEncoder, ...]
     sde: DiscreteVP
     prediction: str
     scheduler: Mapping[str, Any] | None = None
-    zeros: bool = False
-    clip_skip: int = 0
 
     @property
+    @abc.abstractmethod
     def size(self) -> tuple[int, int]:
-        """(height, width) of the images that the denoiser was trained on, as far as its config says: else 64 places."""
-        height, width = self.net.size or (64, 64)
-        return height * self.vae.factor, width * self.vae.factor
+        """(height, width) of the images that the denoiser was trained on."""
 
     @property
-    def bases(self) -> dict[str, Any]:
-        """Variables of the parts that adapters change, by the names that files of adapters have for them."""
-        return {UNET: self.params} | {part: one.params for part, one in zip(PARTS[1:], self.encoders, strict=False)}
+    @abc.abstractmethod
+    def step(self) -> int:
+        """What the sides of latents are multiples of."""
+
+    @abc.abstractmethod
+    def embed(self, prompts: Sequence[str], size: tuple[int, int] | None = None) -> Any:
+        """What the denoiser is told of prompts: a tree with a row for each."""
+
+    @abc.abstractmethod
+    def negative(self, prompt: str | None = None, size: tuple[int, int] | None = None) -> Any:
+        """What the denoiser is told of a negative prompt, one row; None: what it takes where there is none."""
 
     def shape(self, size: tuple[int, int] | None = None) -> tuple[int, int, int]:
         """The shape (h, w, c) of one latent of images of a size (height, width), by default `size`.
@@ -136,47 +119,23 @@ class Pipeline:
         Raises:
           UserError: sides that do not fit autoencoder and denoiser.
         """
-        step = self.vae.factor * 2 ** (len(self.net.channels) - 1)
+        step = self.vae.factor * self.step
         height, width = size or self.size
         if height < step or width < step or height % step or width % step:
             raise UserError(f"images of {height} x {width} pixels do not fit this model: give multiples of {step}")
         return height // self.vae.factor, width // self.vae.factor, self.net.in_channels
 
-    def embed(self, prompts: Sequence[str], size: tuple[int, int] | None = None) -> Text:
-        """What the denoiser is told of prompts, with a row for each.
+    def score(self, *, scale: float = 7.5, negative: Any = None, rescale: float = 0.0) -> ClassifierFreeScore:
+        """The score function (x [B, h, w, c], t [B], cond) of latents, with classifier-free guidance.
 
-        A prompt that is too long is cut, as diffusers does, with a warning that says what of it is lost.
-
-        Args:
-          prompts: N texts.
-          size: (height, width) of the images, which some models are told of; by default `size`.
-
-        Raises:
-          UserError: a prompt names a token that there is not.
-        """
-        return self._embed(prompts, size, self.clip_skip)
-
-    def negative(self, prompt: str | None = None, size: tuple[int, int] | None = None) -> Text:
-        """What the denoiser is told of a negative prompt, one row; None: what it takes where there is none."""
-        # diffusers leaves out no further layers here.
-        made = self._embed(["" if prompt is None else prompt], size, 0)
-        if prompt is None and self.zeros and made.pooled is not None:
-            return made._replace(tokens=jnp.zeros_like(made.tokens), pooled=jnp.zeros_like(made.pooled))
-        return made
-
-    def score(
-        self, *, scale: float = 7.5, negative: str | Text | None = None, rescale: float = 0.0
-    ) -> ClassifierFreeScore:
-        """The score function (x [B, h, w, c], t [B], text) of latents, with classifier-free guidance.
-
-        Another scale, negative prompt or text never compiles anew.
+        Another scale, negative prompt or cond never compiles anew.
 
         Args:
           scale: weight of guidance; 1 is none.
           negative: prompt that is guided away from, or what `negative` gives for it.
           rescale: see `guidance.classifier_free`.
         """
-        away = negative if isinstance(negative, Text) else self.negative(negative)
+        away = self.negative(negative) if negative is None or isinstance(negative, str) else negative
         return latent_score(self.net, self.params, self.sde, self.prediction, None, away, scale, rescale)
 
     def encode(self, images: Any, key: Array | None = None, *, chunk: int = 1) -> np.ndarray:
@@ -221,7 +180,111 @@ class Pipeline:
             return np.empty((0, *self.size, self.vae.out_channels), np.float32)
         return in_chunks(_decoded, latents, self.vae_params, chunk=chunk, static={"net": self.vae})
 
-    def with_lora(self, path: str | Path, weight: float = 1.0) -> Pipeline:
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelPipeline(Pipeline):
+    """A latent diffusion model of labels (diffusers' DiTPipeline).
+
+    Attributes:
+      net: see `Pipeline`.
+      labels: numbers of the labels that have names.
+    """
+
+    net: LatentDiT
+    labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the images that the denoiser was trained on."""
+        return self.net.size * self.vae.factor, self.net.size * self.vae.factor
+
+    @property
+    def step(self) -> int:
+        """What the sides of latents are multiples of."""
+        return self.net.patch
+
+    def embed(self, prompts: Sequence[str], size: tuple[int, int] | None = None) -> Array:
+        """Labels [N] of their names or numbers.
+
+        Args:
+          prompts: N names or numbers.
+          size: of no account.
+
+        Raises:
+          UserError: a label that there is not.
+        """
+        return jnp.asarray([self._label(prompt) for prompt in prompts], jnp.int32)
+
+    def negative(self, prompt: str | None = None, size: tuple[int, int] | None = None) -> Array:
+        """One row of the label that stands for none, or of the one to be guided away from."""
+        return jnp.asarray([self.net.num_classes if prompt is None else self._label(prompt)], jnp.int32)
+
+    def _label(self, name: str) -> int:
+        number = self.labels.get(name.strip(), int(name) if name.strip().isdecimal() else -1)
+        if not 0 <= number < self.net.num_classes:
+            close = ", ".join(difflib.get_close_matches(name, self.labels, n=3))
+            have = (
+                f"one of its names{f', such as {close},' if close else ''} or a number" if self.labels else "a number"
+            )
+            raise UserError(f"there is no label {named(name)}: give {have} from 0 to {self.net.num_classes - 1}")
+        return number
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextPipeline(Pipeline):
+    """A latent diffusion model of texts (diffusers' StableDiffusionPipeline and StableDiffusionXLPipeline).
+
+    Attributes:
+      net: see `Pipeline`.
+      encoders: the text encoders, one or two.
+      zeros: whether no negative prompt means an embedding of zeros, and not that of the empty prompt.
+      clip_skip: layers of the text encoders that are left out at the end, beside those that the pipeline leaves out.
+    """
+
+    net: LatentUNet
+    encoders: tuple[TextEncoder, ...]
+    zeros: bool = False
+    clip_skip: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the images that the denoiser was trained on; of 64 places where none is known."""
+        height, width = self.net.size or (64, 64)
+        return height * self.vae.factor, width * self.vae.factor
+
+    @property
+    def step(self) -> int:
+        """What the sides of latents are multiples of."""
+        return 2 ** (len(self.net.channels) - 1)
+
+    @property
+    def bases(self) -> dict[str, Any]:
+        """Variables of the parts that adapters change, by the names that files of adapters have for them."""
+        return {UNET: self.params} | {part: one.params for part, one in zip(PARTS[1:], self.encoders, strict=False)}
+
+    def embed(self, prompts: Sequence[str], size: tuple[int, int] | None = None) -> Text:
+        """What the denoiser is told of prompts, with a row for each.
+
+        A prompt that is too long is cut, as diffusers does, with a warning that says what of it is lost.
+
+        Args:
+          prompts: N texts.
+          size: (height, width) of the images, which some models are told of; by default `size`.
+
+        Raises:
+          UserError: a prompt names a token that there is not.
+        """
+        return self._embed(prompts, size, self.clip_skip)
+
+    def negative(self, prompt: str | None = None, size: tuple[int, int] | None = None) -> Text:
+        """What the denoiser is told of a negative prompt, one row; None: what it takes where there is none."""
+        # diffusers leaves out no further layers here.
+        made = self._embed(["" if prompt is None else prompt], size, 0)
+        if prompt is None and self.zeros and made.pooled is not None:
+            return made._replace(tokens=jnp.zeros_like(made.tokens), pooled=jnp.zeros_like(made.pooled))
+        return made
+
+    def with_lora(self, path: str | Path, weight: float = 1.0) -> TextPipeline:
         """With the low-rank adapters of a file merged into its parameters; of several files, one call after the other.
 
         Nothing compiles anew.
@@ -240,7 +303,7 @@ class Pipeline:
         )
         return dataclasses.replace(self, params=new[UNET], encoders=encoders)
 
-    def with_embedding(self, path: str | Path, token: str | None = None) -> Pipeline:
+    def with_embedding(self, path: str | Path, token: str | None = None) -> TextPipeline:
         """With one token more, as textual inversion makes it.
 
         Args:
@@ -311,141 +374,3 @@ def _encoded(rows: tuple[Array, Array], params: Any, key: Array, *, net: Any, dr
 def _decoded(latents: Array, params: Any, *, net: Any) -> Array:
     images = net.apply(params, from_denoiser(net, latents), method="decode")
     return jnp.clip(0.5 * images + 0.5, 0.0, 1.0)
-
-
-def load_pipeline(folder: str | Path, *, dtype: Any = jnp.float32) -> Pipeline:
-    """Reads a pipeline of diffusers: StableDiffusionPipeline or StableDiffusionXLPipeline.
-
-    Args:
-      folder: with model_index.json and a folder for each part.
-      dtype: what the inner layers of all networks compute in; parameters are float32.
-
-    Raises:
-      UserError: another pipeline, a part that is missing or that is not supported, weights that are pickled or do not
-        fit, or parts that do not fit each other.
-    """
-    folder = Path(folder)
-    with readable(folder):
-        kind, index = _index(folder)
-        scheduler = read_json(folder / "scheduler" / SCHEDULER)
-        sde, prediction = process_of_options(scheduler, str(folder / "scheduler" / SCHEDULER))
-    net, params = read_unet(folder / "unet", dtype=dtype)
-    inner = None if dtype == jnp.float32 else dtype
-    vae, vae_params = read_autoencoder(folder / "vae", dtype=inner)
-    encoders = []
-    for name, words in (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")):
-        if name in _PARTS[kind]:
-            encoder, own = read_text_encoder(folder / name, dtype=inner)
-            tokenizer = read_tokenizer(folder / words, longest=encoder.positions)
-            encoders.append(TextEncoder(net=encoder, params=own, tokenizer=tokenizer))
-    made = Pipeline(
-        kind=kind,
-        net=net,
-        params=params,
-        vae=vae,
-        vae_params=vae_params,
-        encoders=tuple(encoders),
-        sde=sde,
-        prediction=prediction,
-        scheduler=scheduler,
-        # diffusers' default.
-        zeros=kind == XL and bool(index.get("force_zeros_for_empty_prompt", True)),
-    )
-    _check_together(made, folder)
-    return made
-
-
-def _index(folder: Path) -> tuple[str, dict[str, Any]]:
-    """(kind of pipeline, its index), with every part that it needs there and of a known class."""
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: give that of a pipeline, which holds {INDEX}")
-    if not (folder / INDEX).exists():
-        raise UserError(f"{folder} has no {INDEX}: give the folder of a whole pipeline, as save_pretrained writes it")
-    index = read_json(folder / INDEX)
-    kind = index.get("_class_name")
-    if kind not in _PARTS:
-        what = named(kind) if kind is not None else "pipeline without a class name"
-        raise UserError(f"{folder / INDEX} is of a {what}: {_either(list(_PARTS))} is supported")
-    for name in _PARTS[kind]:
-        part = index.get(name)
-        said = part[1] if isinstance(part, list) and len(part) == 2 else part
-        if said is None:
-            raise UserError(f"{folder / INDEX} has no {name}, without which a {kind} makes no pictures: add the part")
-        if name in _CLASSES and said not in _CLASSES[name]:
-            raise UserError(
-                f"{folder / INDEX}: {name} is a {named(said)}, which is not supported: {_either(_CLASSES[name])} is"
-            )
-        if not (folder / name).is_dir():
-            raise UserError(f"{folder / name} is missing, a part that {INDEX} names: fetch the folder again")
-    return kind, index
-
-
-def _either(names: Sequence[str]) -> str:
-    return " or ".join(names)
-
-
-def _check_together(made: Pipeline, folder: Path) -> None:
-    """Raises:
-    UserError: the parts do not fit each other."""
-    net, vae, features = made.net, made.vae, sum(encoder.net.width for encoder in made.encoders)
-    pooled = made.encoders[-1].net.projection if made.kind == XL else None
-    faults = (
-        (
-            net.in_channels != vae.latents,
-            f"latents have {vae.latents} channels and the denoiser takes {net.in_channels}",
-        ),
-        (net.in_channels != net.out_channels, f"it takes {net.in_channels} channels and predicts {net.out_channels}"),
-        (net.text_dim != features, f"texts have {features} features and the denoiser takes {net.text_dim}"),
-        (net.pooled_dim != pooled, f"pooled texts have {pooled} features and the denoiser takes {net.pooled_dim}"),
-        (bool(net.num_classes) or net.class_kind is not None, "the denoiser takes labels"),
-        *(
-            (
-                one.tokenizer.size > one.net.vocab,
-                f"there are {one.tokenizer.size} tokens and {one.net.vocab} embeddings",
-            )
-            for one in made.encoders
-        ),
-    )
-    for wrong, words in faults:
-        if wrong:
-            raise UserError(f"{folder} holds parts that make no {made.kind} ({words}): use the parts of one model")
-
-
-def write_pipeline(folder: str | Path, pipeline: Pipeline) -> None:
-    """Writes a folder that `DiffusionPipeline.from_pretrained` and `load_pipeline` read.
-
-    Args:
-      folder: a new or empty one; it appears when it is complete.
-      pipeline: what is written.
-
-    Raises:
-      UserError: the folder holds something or can not be written.
-    """
-    if not is_primary():
-        return
-    scheduler = dict(pipeline.scheduler or {})
-    if not scheduler or process_of_options(scheduler, "") != (pipeline.sde, pipeline.prediction):
-        scheduler = options_of_process(pipeline.sde, pipeline.prediction)
-    with new_folder(folder) as part:
-        write_unet(part / "unet", pipeline.net, pipeline.params)
-        write_autoencoder(part / "vae", pipeline.vae, pipeline.vae_params)
-        for number, encoder in enumerate(pipeline.encoders):
-            suffix = f"_{number + 1}" if number else ""
-            write_text_encoder(part / f"text_encoder{suffix}", encoder.net, encoder.params)
-            write_tokenizer(part / f"tokenizer{suffix}", encoder.tokenizer)
-        (part / "scheduler").mkdir()
-        write_json(part / "scheduler" / SCHEDULER, scheduler)
-        write_json(part / INDEX, _index_of(pipeline, scheduler["_class_name"]))
-
-
-def _index_of(pipeline: Pipeline, scheduler: str) -> dict[str, Any]:
-    """Contents of a model_index.json."""
-    classes = {name: kinds[0] for name, kinds in _CLASSES.items()}
-    classes |= {"vae": type(pipeline.vae).__name__, "scheduler": scheduler}
-    library = {name: "transformers" if name[0] == "t" else "diffusers" for name in classes}
-    parts = {name: [library[name], classes[name]] for name in _PARTS[pipeline.kind]}
-    absent = {name: [None, None] for name in _ABSENT[pipeline.kind]}
-    own = (
-        {"force_zeros_for_empty_prompt": pipeline.zeros} if pipeline.kind == XL else {"requires_safety_checker": False}
-    )
-    return {"_class_name": pipeline.kind} | parts | absent | own

@@ -20,7 +20,8 @@ from tgdp_jax.app.evaluation import check_drawn
 from tgdp_jax.data.files import check_regular_file
 from tgdp_jax.data.pictures import read_picture
 from tgdp_jax.errors import FileError, UserError
-from tgdp_jax.interop.pipeline import Pipeline, load_pipeline
+from tgdp_jax.interop.pipeline import Pipeline, TextPipeline
+from tgdp_jax.interop.pipeline_folder import load_pipeline
 from tgdp_jax.runtime.files import write_atomic
 from tgdp_jax.runtime.parallel import is_primary
 from tgdp_jax.sampling import sample
@@ -49,12 +50,7 @@ def generate(folder: Path, config: GenerationConfig, out: Path, *, quiet: bool =
     prompts = read_prompts(config)
     with Display(quiet=quiet) as display, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        pipe = load_pipeline(folder, dtype=PRECISIONS[config.precision])
-        pipe = dataclasses.replace(pipe, clip_skip=config.clip_skip)
-        for file in config.embedding:
-            pipe = pipe.with_embedding(file)
-        for file, weight in config.adapters:
-            pipe = pipe.with_lora(file, weight)
+        pipe = _changed(load_pipeline(folder, dtype=PRECISIONS[config.precision]), config)
         images = draw(pipe, config, prompts, rows_done(display, "drawing", config.num))
         for text in dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, UserWarning)):
             display.warn(text)
@@ -66,6 +62,20 @@ def generate(folder: Path, config: GenerationConfig, out: Path, *, quiet: bool =
     write_picture(out / GRID, in_a_grid(images), {"prompts": list(dict.fromkeys(prompts[: config.num]))} | settings)
     if is_primary():
         print(f"{config.num} pictures of {images.shape[1]} x {images.shape[2]} pixels: {out}")
+
+
+def _changed(pipe: Pipeline, config: GenerationConfig) -> Pipeline:
+    """With adapters, embeddings and as many layers as are asked for."""
+    if not isinstance(pipe, TextPipeline):
+        if config.lora or config.embedding or config.clip_skip:
+            raise UserError(f"a {pipe.kind} reads no texts: leave out --lora, --embedding and --clip-skip")
+        return pipe
+    pipe = dataclasses.replace(pipe, clip_skip=config.clip_skip)
+    for file in config.embedding:
+        pipe = pipe.with_embedding(file)
+    for file, weight in config.adapters:
+        pipe = pipe.with_lora(file, weight)
+    return pipe
 
 
 def draw(pipe: Pipeline, config: GenerationConfig, prompts: list[str], progress: Any = None) -> np.ndarray:

@@ -24,7 +24,8 @@ from typing import Any
 import jax
 
 from tgdp_jax.errors import UserError, check_takes, named_or_own, takes
-from tgdp_jax.registry import PREDICTIONS, Prediction
+from tgdp_jax.registry import PREDICTIONS as PREDICTIONS
+from tgdp_jax.registry import Prediction as Prediction
 from tgdp_jax.sde import SDE, expand
 
 Array = jax.Array

@@ -13,6 +13,7 @@ import tyro
 from tgdp_jax.app.bench.settings import BenchConfig
 from tgdp_jax.app.early import check_exists, check_folder, check_named_paths, check_report, check_run_folder
 from tgdp_jax.app.help import with_choices
+from tgdp_jax.app.logs import check_trackers
 from tgdp_jax.app.names import RUNS, compare_folder, probe_folder, run_folder
 from tgdp_jax.app.subcommands import Engine, problem_command
 from tgdp_jax.runtime.files import check_place
@@ -31,6 +32,7 @@ else:
 def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
     config = dataclasses.replace(config, method=method_name(config.method))
     check_named_paths(config, out)
+    check_trackers(engine.log)
     from tgdp_jax.app.commands.run import run
     from tgdp_jax.runtime.engine import running
 
@@ -41,6 +43,7 @@ def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
 def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> None:
     config = dataclasses.replace(config, methods=method_names(config.methods))
     check_named_paths(config, out)
+    check_trackers(engine.log)
     from tgdp_jax.app.commands.compare import compare
     from tgdp_jax.runtime.engine import running
 
@@ -50,6 +53,7 @@ def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> N
 
 def _probe(config: ProbeConfig, out: Path | None, engine: EngineConfig) -> None:
     check_named_paths(config, out)
+    check_trackers(engine.log)
     from tgdp_jax.app.commands.probe import probe
     from tgdp_jax.runtime.engine import running
 

@@ -18,7 +18,7 @@ import platformdirs
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.runtime import aborts, parallel, peers, preemption
-from tgdp_jax.runtime.settings import EngineConfig
+from tgdp_jax.runtime.settings import EngineConfig as EngineConfig
 
 # Schedulers whose environment tells a process its peers, and the variable that holds how many there are.
 CLUSTERS = {"SLURM": "SLURM_NTASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE"}

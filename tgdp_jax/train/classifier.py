@@ -30,7 +30,8 @@ from tgdp_jax.train.batches import Rows, as_rows, draw_rows, fold_rows, mean_wei
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.fit import Task, candidate_weights, fit
 from tgdp_jax.train.optimiser import OptimiserConfig, as_config
-from tgdp_jax.train.registry import REGULARISERS, Regulariser
+from tgdp_jax.train.registry import REGULARISERS as REGULARISERS
+from tgdp_jax.train.registry import Regulariser as Regulariser
 from tgdp_jax.train.reparam import carried_over
 from tgdp_jax.train.session import QUIET, Session
 

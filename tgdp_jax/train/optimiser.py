@@ -8,7 +8,8 @@ import jax
 import optax
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.train.settings import OptimiserConfig, OwnOptimiser
+from tgdp_jax.train.settings import OptimiserConfig as OptimiserConfig
+from tgdp_jax.train.settings import OwnOptimiser
 
 
 def as_config(given: Any, default: OptimiserConfig) -> OptimiserConfig:

@@ -38,7 +38,7 @@ from tgdp_jax.sde import SDE
 from tgdp_jax.train.batches import draw_rows, stratified_times
 from tgdp_jax.train.denoising import fresh_params, noised_rows
 from tgdp_jax.train.fit import Task
-from tgdp_jax.train.settings import RepresentationConfig
+from tgdp_jax.train.settings import RepresentationConfig as RepresentationConfig
 
 Array = jax.Array
 GROUP = 32  # rows that a view is compared with; they stay together on a device

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tgdp_jax.errors import FileError, UserError
-from tgdp_jax.runtime.files import nearest_there
+from tgdp_jax.runtime.files import check_place, nearest_there
 
 
 def check_named_paths(config: Any, out: Path | None) -> None:
@@ -18,18 +18,32 @@ def check_named_paths(config: Any, out: Path | None) -> None:
       UserError: nothing can be written at `out`.
     """
     if out is not None:
-        _check_writable(out)
+        check_folder(out)
     for path in (*vars(config.problem).values(), config.pretrained):
         if isinstance(path, Path):
             check_exists(path)
 
 
-def _check_writable(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Raises:
+    UserError: nothing can be written in it."""
     try:
         with tempfile.TemporaryDirectory(prefix=".tgdp-", dir=nearest_there(folder)):
             pass
     except OSError as error:
         raise UserError(f"{folder} can not be written ({error.strerror}): choose another --out") from None
+
+
+def check_report(out: Path | None) -> None:
+    """Raises:
+    FileError: no file can be written there."""
+    if out is not None:
+        try:
+            check_place(out)
+        except FileError:
+            raise FileError(
+                f"{out} can not be written: give a file, such as diagnosis.json, in a folder of yours"
+            ) from None
 
 
 def check_exists(path: Path) -> None:

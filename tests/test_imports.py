@@ -11,7 +11,7 @@ ROOT = Path(tgdp_jax.__file__).parent
 FLOORS = (
     ("errors",),
     ("runtime",),
-    ("sde", "prediction", "density_ratio", "guidance", "losses"),
+    ("bounds", "registry", "sde", "prediction", "density_ratio", "guidance", "losses"),
     ("nets", "sampling", "data"),
     ("train", "metrics", "interop"),
     ("settings",),
@@ -76,7 +76,7 @@ def test_nobody_below_imports_the_application():
 
 # Lists of names that settings are checked against; everything else of these packages is for those who build.
 REGISTRIES = {
-    "tgdp_jax.nets": {"NETWORKS", "EMBEDDINGS", "KERNELS"},
+    "tgdp_jax.nets": {"NETWORKS", "EMBEDDINGS", "KERNELS", "PRECISIONS"},
     "tgdp_jax.sampling": {"GRIDS", "SOLVERS"},
     "tgdp_jax.interop": set(),
     "tgdp_jax.runtime": set(),

@@ -10,7 +10,8 @@ import pytest
 
 from tests.helpers import paper_pair, single_gaussian
 from tgdp_jax import losses
-from tgdp_jax.data.augment import AUGMENTATIONS, augment
+from tgdp_jax.data.augment import augment
+from tgdp_jax.data.augmentations import AUGMENTATIONS
 from tgdp_jax.data.mixture import ExactLogRatio, ExactScore
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import domain_guidance, log_ratio_guidance
@@ -18,14 +19,16 @@ from tgdp_jax.nets import EpsMLP, GeneratorMLP, GuidanceMLP
 from tgdp_jax.nets.embedding import TimeFeatures
 from tgdp_jax.nets.gan import DiscriminatorMLP
 from tgdp_jax.nets.precondition import residual_weight
-from tgdp_jax.prediction import PREDICTIONS, Prediction, convert, network_score
+from tgdp_jax.prediction import convert, network_score
+from tgdp_jax.registry import ADVERSARIAL_LOSSES, PREDICTIONS, Prediction
 from tgdp_jax.sampling import GRIDS, SOLVERS, Solver, log_likelihood, sample
 from tgdp_jax.sde import VE, VP
-from tgdp_jax.train.classifier import REGULARISERS, Regulariser, fit_log_ratio
+from tgdp_jax.train.classifier import fit_log_ratio
 from tgdp_jax.train.denoising import denoising_task
 from tgdp_jax.train.gan import Game, Players, gan_task
 from tgdp_jax.train.guidance import GuidanceLoss, fit_guidance, guidance_task
 from tgdp_jax.train.optimiser import OptimiserConfig, as_config, make_optimiser
+from tgdp_jax.train.registry import REGULARISERS, Regulariser
 
 SDE, KEY = VP(), jax.random.key(0)
 SOURCE, TARGET = paper_pair()
@@ -153,7 +156,7 @@ def test_an_own_adversarial_loss_is_a_value():
 
 
 def _own_adversarial():
-    return (losses.ADVERSARIAL_LOSSES["wasserstein"],)
+    return (ADVERSARIAL_LOSSES["wasserstein"],)
 
 
 # What does not fit

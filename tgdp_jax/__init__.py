@@ -10,48 +10,43 @@ Every public name is reachable from here and imported when it is first used:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tgdp_jax.runtime.lazy import public
 
 __version__ = "0.1.0"
 
-_MODULES = (
-    "data",
-    "density_ratio",
-    "errors",
-    "guidance",
-    "interop",
-    "losses",
-    "metrics",
-    "nets",
-    "prediction",
-    "sampling",
-    "sde",
-    "settings",
-    "train",
-    "transfer",
-)
-# Name -> the module that has it.
+# Public names by the module that has them; modules of the package itself are public too.
 _NAMES = {
-    "METHODS": "transfer.registry",
-    "PROBLEMS": "data.registry",
-    "CompareConfig": "settings.run",
-    "RunConfig": "settings.run",
-    "TrainingConfig": "settings.run",
-    "UserError": "errors",
-    "compare": "app.commands.compare",
-    "diagnose": "metrics.overlap",
-    "domain_guidance": "guidance",
-    "fit_denoiser": "train.denoiser",
-    "fit_guidance": "train.guidance",
-    "fit_log_ratio": "train.classifier",
-    "load": "app.model",
-    "log_likelihood": "sampling",
-    "log_ratio_guidance": "guidance",
-    "network_score": "prediction",
-    "sample": "sampling",
+    "data": (),
+    "density_ratio": (),
+    "errors": ("UserError",),
+    "guidance": ("domain_guidance", "log_ratio_guidance"),
+    "interop": (),
+    "losses": (),
+    "metrics": (),
+    "nets": (),
+    "prediction": ("network_score",),
+    "sampling": ("log_likelihood", "sample"),
+    "sde": (),
+    "settings": (),
+    "train": (),
+    "transfer": (),
+    "app.commands.compare": ("compare",),
+    "app.model": ("load",),
+    "data.registry": ("PROBLEMS",),
+    "metrics.overlap": ("diagnose",),
+    "settings.run": ("CompareConfig", "RunConfig", "TrainingConfig"),
+    "train.classifier": ("fit_log_ratio",),
+    "train.denoiser": ("fit_denoiser",),
+    "train.guidance": ("fit_guidance",),
+    "transfer.registry": ("METHODS",),
 }
-__all__ = ["__version__", *_MODULES, *_NAMES]
+__all__ = [
+    "__version__",
+    *(module for module in _NAMES if "." not in module),
+    *(name for names in _NAMES.values() for name in names),
+]
 
 if TYPE_CHECKING:
     from tgdp_jax import (
@@ -120,14 +115,7 @@ if TYPE_CHECKING:
     from tgdp_jax.transfer.registry import METHODS as METHODS
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"tgdp_jax.{name}")
-    if name in _NAMES:
-        value = getattr(importlib.import_module(f"tgdp_jax.{_NAMES[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"tgdp_jax has no {name!r}: it has {', '.join(__all__)}")
+__getattr__ = public(__name__, _NAMES)
 
 
 def __dir__() -> list[str]:

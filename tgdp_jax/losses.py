@@ -151,15 +151,6 @@ def cep(g: Array, log_r: Array, log_w: Array) -> Array:
     return -g.shape[0] * target * jax.nn.log_softmax(g + log_w)
 
 
-GUIDANCE_LOSSES: dict[str, Callable[[Array, Array, Array], Array]] = {
-    "logistic": logistic,
-    "kl": kl,
-    "mse": mse,
-    "log_mse": log_mse,
-    "cep": cep,
-}
-
-
 def cycle(g_target: Array, log_ratio_target: Array) -> Array:
     """Cycle regulariser [B] on x_t ~ q_t against the noise-conditional classifier's log-ratio.
 
@@ -235,10 +226,8 @@ class AdversarialLoss(NamedTuple):
     between: bool
 
 
-ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
-    "non_saturating": AdversarialLoss(logistic_discriminator, non_saturating, r1, between=False),
-    "wasserstein": AdversarialLoss(wasserstein_critic, wasserstein_generator, gradient_penalty, between=True),
-}
+NON_SATURATING = AdversarialLoss(logistic_discriminator, non_saturating, r1, between=False)
+WASSERSTEIN = AdversarialLoss(wasserstein_critic, wasserstein_generator, gradient_penalty, between=True)
 
 
 def energy_score(x: Array, fake: Array) -> Array:

@@ -19,50 +19,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
 from tgdp_jax.errors import UserError, check_takes, named_or_own, takes
+from tgdp_jax.registry import PREDICTIONS as PREDICTIONS
+from tgdp_jax.registry import Prediction as Prediction
 from tgdp_jax.sde import SDE, expand
 
 Array = jax.Array
 # (x [B, *D], t [B], cond) -> score [B, *D]. `cond` is None, or labels [B], or any tree of arrays with leading axis B.
 ScoreFn = Callable[[Array, Array, Any], Array]
-
-
-class Prediction(NamedTuple):
-    """What a network may predict, by what it says of the noise. Arrays are [B, *D]; alpha and sigma broadcast to them.
-
-    Attributes:
-      to_eps: (out, x, alpha, sigma) -> the noise that an output implies.
-      from_eps: (eps, x, alpha, sigma) -> its inverse, the output that stands for a noise.
-      to_x0: (out, x, alpha, sigma) -> the clean data that it implies, where that is known better than through the
-        noise, of which little signal is left to subtract where alpha is small.
-    """
-
-    to_eps: Callable[[Array, Array, Array, Array], Array]
-    from_eps: Callable[[Array, Array, Array, Array], Array]
-    to_x0: Callable[[Array, Array, Array, Array], Array] | None = None
-
-
-PREDICTIONS: dict[str, Prediction] = {
-    "eps": Prediction(lambda out, x, alpha, sigma: out, lambda eps, x, alpha, sigma: eps),
-    "x0": Prediction(
-        lambda out, x, alpha, sigma: (x - alpha * out) / sigma,
-        lambda eps, x, alpha, sigma: (x - sigma * eps) / alpha,
-        lambda out, x, alpha, sigma: out,
-    ),
-    "v": Prediction(
-        lambda out, x, alpha, sigma: (alpha * out + sigma * x) / (alpha**2 + sigma**2),
-        lambda eps, x, alpha, sigma: alpha * eps - sigma * (x - sigma * eps) / alpha,
-        lambda out, x, alpha, sigma: (alpha * x - sigma * out) / (alpha**2 + sigma**2),
-    ),
-    "score": Prediction(
-        lambda out, x, alpha, sigma: -sigma * out,
-        lambda eps, x, alpha, sigma: -eps / sigma,
-    ),
-}
 
 
 def to_eps(kind: str | Prediction, out: Array, x: Array, t: Array, sde: SDE) -> Array:

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tgdp_jax.bounds import check_betas, check_chain, check_sigmas
 from tgdp_jax.errors import UserError, choose
 
 Array = jax.Array
@@ -106,11 +107,6 @@ class SDE(abc.ABC):
         return -0.5 * jnp.sum((flat / scale) ** 2, -1) - flat.shape[1] * math.log(scale * math.sqrt(2 * math.pi))
 
 
-def _check_order(low: float, high: float, names: str) -> None:
-    if not 0 < low < high < math.inf:
-        raise UserError(f"{names} must be positive, finite and increasing, got {low} and {high}")
-
-
 @dataclasses.dataclass(frozen=True)
 class _LinearBeta(SDE):
     """Shared by VP and sub-VP: alpha^2 = exp(-B(t)), B(t) = beta_min t + (beta_max - beta_min) t^2 / 2."""
@@ -119,7 +115,7 @@ class _LinearBeta(SDE):
     beta_max: float = 20.0
 
     def __post_init__(self):
-        _check_order(self.beta_min, self.beta_max, "beta_min and beta_max")
+        check_betas(self.beta_min, self.beta_max)
 
     def log_alpha(self, t: Array) -> Array:
         return -0.5 * self.beta_min * t - 0.25 * (self.beta_max - self.beta_min) * t**2
@@ -249,20 +245,14 @@ class DiscreteVP(SDE):
 
     def __post_init__(self):
         choose("beta schedule", self.kind, (*BETA_SCHEDULES, "trained"))
+        check_chain(self.beta_start, self.beta_end, self.num_steps)
         if (self.kind == "trained") != (self.betas is not None):
-            raise UserError(
-                f"a chain of kind {self.kind!r} {'has a' if self.betas is None else 'has no'} list of betas"
-            )
+            has = "has a" if self.betas is None else "has no"
+            raise UserError(f"a chain of kind {self.kind!r} {has} list of betas")
         if self.betas is not None and not (len(self.betas) == self.num_steps and all(0 < b < 1 for b in self.betas)):
             raise UserError(f"a chain of {self.num_steps} steps has as many betas, all of them in (0, 1)")
         if self.zero_snr and self.num_steps < 2:
             raise UserError("a chain whose last step leaves no signal has at least two steps, got 1")
-        if not 0 < self.beta_start <= self.beta_end < 1:
-            raise UserError(
-                f"beta_start and beta_end must lie in (0, 1), in order, got {self.beta_start} and {self.beta_end}"
-            )
-        if self.num_steps < 1:
-            raise UserError(f"a chain has at least one step, got {self.num_steps}")
 
     @property
     def t_min(self) -> float:
@@ -302,7 +292,7 @@ class VE(SDE):
     sigma_max: float = 50.0
 
     def __post_init__(self):
-        _check_order(self.sigma_min, self.sigma_max, "sigma_min and sigma_max")
+        check_sigmas(self.sigma_min, self.sigma_max)
 
     @property
     def t_min(self) -> float:

@@ -21,9 +21,9 @@ from tgdp_jax.runtime.cost import Cost
 from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.settings.sampling import SamplingConfig
 from tgdp_jax.train.checkpoint import Store
-from tgdp_jax.transfer import METHODS
+from tgdp_jax.transfer import METHODS, TransferMethod
 from tgdp_jax.transfer.artefacts import Network
-from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod
+from tgdp_jax.transfer.base import Stage, StageResult
 from tgdp_jax.transfer.stages import Trained, num_parameters, silent, train_method
 
 

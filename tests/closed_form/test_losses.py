@@ -26,6 +26,7 @@ from tgdp_jax import density_ratio, losses
 from tgdp_jax.data.mixture import ExactLogRatio, ExactScore
 from tgdp_jax.guidance import grad_log_ratio
 from tgdp_jax.nets import GuidanceMLP
+from tgdp_jax.registry import GUIDANCE_LOSSES
 
 SDE = PROCESSES["vp"]
 AT = 0.25
@@ -66,7 +67,7 @@ def slopes(loss, points):
 
 def expected_loss(name, weights, log_r, log_w):
     """g [B] -> E[loss | x_t] [B]."""
-    fn = losses.GUIDANCE_LOSSES[name]
+    fn = GUIDANCE_LOSSES[name]
 
     def expectation(g):
         per_node = fn(jnp.broadcast_to(g[:, None], weights.shape), jnp.asarray(log_r), jnp.asarray(log_w))
@@ -106,7 +107,7 @@ def test_pooled_weights_leave_the_minimiser_where_it_is(name):
 
 
 def test_guidance_losses_are_all_covered_here():
-    assert set(losses.GUIDANCE_LOSSES) == {*UNBIASED, "log_mse", "cep"}
+    assert set(GUIDANCE_LOSSES) == {*UNBIASED, "log_mse", "cep"}
 
 
 @pytest.mark.parametrize("proposal", ["source", "pooled"])

@@ -4,8 +4,9 @@ import pytest
 
 from tests import helpers
 from tgdp_jax.errors import UserError
+from tgdp_jax.registry import PROCESSES
 from tgdp_jax.sde import VP, DiscreteVP
-from tgdp_jax.settings.process import PROCESSES, ProcessConfig
+from tgdp_jax.settings.process import ProcessConfig
 
 
 def test_every_kind_makes_its_own_process():

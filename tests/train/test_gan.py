@@ -9,10 +9,10 @@ import pytest
 
 from tests.helpers import sliced_w2, spread_params
 from tests.metrics.tied import KINDS, NEVER
-from tgdp_jax import losses
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.coverage import density_coverage, expected_coverage
 from tgdp_jax.nets import DiscriminatorConv, DiscriminatorMLP, GeneratorConv, GeneratorMLP
+from tgdp_jax.registry import ADVERSARIAL_LOSSES
 from tgdp_jax.train.batches import Rows, all_rows
 from tgdp_jax.train.fit import fit
 from tgdp_jax.train.gan import Game, Players, gan_task, shown_rows, shown_samples, spread
@@ -45,13 +45,13 @@ def started(task):
     return spread_params(task.init)
 
 
-@pytest.mark.parametrize("loss", losses.ADVERSARIAL_LOSSES)
+@pytest.mark.parametrize("loss", ADVERSARIAL_LOSSES)
 @pytest.mark.parametrize("num_classes", [0, 3])
 def test_each_player_descends_its_own_loss(loss, num_classes):
     pair, game = players(num_classes), Game(loss=loss, penalty=0.7)
     task = gan_task(pair, game, 8, (2,))
     rule, params, batch = (
-        losses.ADVERSARIAL_LOSSES[loss],
+        ADVERSARIAL_LOSSES[loss],
         started(task),
         task.draw(KEY, rows(num_classes=num_classes), None),
     )

@@ -20,7 +20,7 @@ from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.guidance import GuidanceLoss, fit_guidance, guidance_task
 from tgdp_jax.train.session import QUIET
 from tgdp_jax.transfer import METHODS
-from tgdp_jax.transfer.tgdp import TGDP, guidance_stage
+from tgdp_jax.transfer.tgdp import guidance_stage
 
 SDE = VP()
 SOURCE, TARGET = paper_pair()
@@ -123,7 +123,7 @@ def test_samples_are_guided_by_scale_within_the_interval(problem, trees):
     def score(**settings):
         guidance = dataclasses.replace(tiny.TRAINING.guidance, **settings)
         config = dataclasses.replace(tiny.TRAINING, guidance=guidance)
-        return np.asarray(evaluate(TGDP.generator(config, problem, trees).score, x, t, None))
+        return np.asarray(evaluate(METHODS["tgdp"].generator(config, problem, trees).score, x, t, None))
 
     plain, guided, twice = score(scale=0.0), score(), score(scale=2.0)
     source = METHODS["source"].generator(tiny.TRAINING, problem, trees).score

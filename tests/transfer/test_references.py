@@ -11,7 +11,8 @@ from tgdp_jax.data.mixture import ExactLogRatio
 from tgdp_jax.errors import UserError
 from tgdp_jax.sde import VP
 from tgdp_jax.train.session import QUIET
-from tgdp_jax.transfer.kde import KDE, LEFT_OUT, kde_fit, kde_fit_classes
+from tgdp_jax.transfer import METHODS
+from tgdp_jax.transfer.kde import LEFT_OUT, kde_fit, kde_fit_classes
 from tgdp_jax.transfer.resampling import ReferenceGenerator, weighted_choice
 
 PROBLEMS = {
@@ -117,14 +118,14 @@ def test_samples_of_a_class_spread_as_its_rows_do():
 
 def test_a_conditional_problem_stores_a_bandwidth_a_class_under_settings_of_its_own():
     plain, labelled = (tiny.problem(config) for config in (tiny.GAUSSIANS, tiny.CONDITIONAL))
-    stages = [KDE.stages(tiny.TRAINING, problem)[0] for problem in (plain, labelled)]
+    stages = [METHODS["kde"].stages(tiny.TRAINING, problem)[0] for problem in (plain, labelled)]
     assert stages[0].uses == {} and stages[1].uses != {}
     artefact, _, info = stages[1].run(jax.random.key(0), {}, QUIET)
     tree = artefact.to_tree()
     expected = kde_fit_classes(labelled.target.x, labelled.target.y, labelled.num_classes)
     np.testing.assert_array_equal(tree["bandwidth"], np.float32(expected))
     assert info["bandwidth"] == expected.tolist()
-    generator = KDE.generator(tiny.TRAINING, labelled, {"kde": tree})
+    generator = METHODS["kde"].generator(tiny.TRAINING, labelled, {"kde": tree})
     np.testing.assert_array_equal(generator.bandwidth, np.float32(expected)[labelled.target.y])
     tree = stages[0].run(jax.random.key(0), {}, QUIET).artefact.to_tree()
     assert tree["bandwidth"] == np.float32(kde_fit(plain.target.x)) and np.shape(tree["bandwidth"]) == ()

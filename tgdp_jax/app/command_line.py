@@ -8,8 +8,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from tgdp_jax import __version__
 from tgdp_jax.app.subcommands import config_class, is_of_files
 from tgdp_jax.data.registry import PROBLEMS, problem_name
@@ -98,4 +96,6 @@ def _word(value: Any) -> str:
 
 def versions() -> str:
     """What the command was run with."""
+    import jax  # late: options need not wait for it
+
     return f"tgdp_jax {__version__}, jax {jax.__version__}, Python {platform.python_version()}, {platform.machine()}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tgdp_jax.errors import FileError, UserError
-from tgdp_jax.runtime.files import nearest_there
+from tgdp_jax.runtime.files import check_place, nearest_there
 
 
 def check_named_paths(config: Any, out: Path | None) -> None:
@@ -47,6 +47,18 @@ def check_generation(folder: Path, config: Any, out: Path) -> None:
     for path in files:
         if path is not None:
             check_exists(path)
+
+
+def check_report(out: Path | None) -> None:
+    """Raises:
+    FileError: no file can be written there."""
+    if out is not None:
+        try:
+            check_place(out)
+        except FileError:
+            raise FileError(
+                f"{out} can not be written: give a file, such as diagnosis.json, in a folder of yours"
+            ) from None
 
 
 def check_exists(path: Path) -> None:

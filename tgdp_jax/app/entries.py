@@ -11,14 +11,25 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from tgdp_jax.app.bench.settings import BenchConfig
-from tgdp_jax.app.early import check_exists, check_generation, check_named_paths, check_run_folder
+from tgdp_jax.app.early import (
+    check_exists,
+    check_folder,
+    check_generation,
+    check_named_paths,
+    check_report,
+    check_run_folder,
+)
 from tgdp_jax.app.help import with_choices
+from tgdp_jax.app.logs import check_trackers
 from tgdp_jax.app.names import RUNS, compare_folder, probe_folder, run_folder
 from tgdp_jax.app.subcommands import Engine, problem_command
-from tgdp_jax.runtime.engine import EngineConfig, describe, running
+from tgdp_jax.runtime.files import check_place
+from tgdp_jax.runtime.settings import EngineConfig
+from tgdp_jax.settings.checks import check_seed
 from tgdp_jax.settings.generation import GenerationConfig
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig
 from tgdp_jax.settings.sampling import SamplingChange
+from tgdp_jax.transfer.registry import method_name, method_names
 
 if TYPE_CHECKING:
     Change = SamplingChange
@@ -27,28 +38,32 @@ else:
 
 
 def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
-    check_named_paths(config, out)
-    from tgdp_jax.app.commands.run import run
-    from tgdp_jax.transfer import method_name
-
     config = dataclasses.replace(config, method=method_name(config.method))
+    check_named_paths(config, out)
+    check_trackers(engine.log)
+    from tgdp_jax.app.commands.run import run
+    from tgdp_jax.runtime.engine import running
+
     with running(engine):
         run(config, out or run_folder(config), engine)
 
 
 def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> None:
-    check_named_paths(config, out)
-    from tgdp_jax.app.commands.compare import compare
-    from tgdp_jax.transfer import method_names
-
     config = dataclasses.replace(config, methods=method_names(config.methods))
+    check_named_paths(config, out)
+    check_trackers(engine.log)
+    from tgdp_jax.app.commands.compare import compare
+    from tgdp_jax.runtime.engine import running
+
     with running(engine):
         compare(config, out or compare_folder(config), engine)
 
 
 def _probe(config: ProbeConfig, out: Path | None, engine: EngineConfig) -> None:
     check_named_paths(config, out)
+    check_trackers(engine.log)
     from tgdp_jax.app.commands.probe import probe
+    from tgdp_jax.runtime.engine import running
 
     with running(engine):
         probe(config, out or probe_folder(config), engine)
@@ -61,6 +76,9 @@ def methods(names: tyro.conf.Positional[tuple[str, ...]] = (), *, out: Path | No
       names: two or more are shown side by side, with the rows that differ marked. Default: the cards of all.
       out: HTML file for the cards. Default: none.
     """
+    names = method_names(names)
+    if out is not None:
+        check_place(out)
     from tgdp_jax.app.commands.methods import show_methods
 
     show_methods(names, out)
@@ -96,7 +114,9 @@ def sample(
       engine: how it is carried out.
     """
     check_run_folder(run)
+    check_place(out)
     from tgdp_jax.app.commands.sample import sample_run
+    from tgdp_jax.runtime.engine import running
 
     with running(engine, stopped="stopped; no samples were written; the same command draws them from the start"):
         settings = SamplingChange(**vars(change))
@@ -150,6 +170,8 @@ def diagnose(
     """
     check_exists(source)
     check_exists(target)
+    check_seed(seed)
+    check_report(out)
     from tgdp_jax.app.commands.diagnose import diagnose_files
 
     diagnose_files(source, target, seed, out, columns=columns, label=label)
@@ -157,6 +179,8 @@ def diagnose(
 
 def devices(engine: Engine = EngineConfig()) -> None:
     """Say which devices are found and used."""
+    from tgdp_jax.runtime.engine import describe, running
+
     with running(engine):
         print(describe())
 
@@ -170,11 +194,15 @@ def bench(config: Annotated[BenchConfig, tyro.conf.arg(name="")], out: Path | No
       config: what is measured.
       out: Folder for the results, below runs/ unless given. Those of an earlier bench are replaced.
     """
-    from tgdp_jax.app.commands.bench import bench as measure
-
     parts = ["bench", *([config.run.name] if config.run else []), *(["torch"] if config.against else [])]
     parts += [*([config.precision] if config.precision != "float32" else []), *(["quick"] if config.quick else [])]
-    measure(config, out or RUNS / "-".join(parts))
+    out = out or RUNS / "-".join(parts)
+    if config.run is not None:
+        check_run_folder(config.run)
+    check_folder(out)
+    from tgdp_jax.app.commands.bench import bench as measure
+
+    measure(config, out)
 
 
 def _command(function: Callable[..., None]) -> Callable[[list[str]], None]:

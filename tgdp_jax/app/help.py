@@ -9,22 +9,21 @@ from typing import Annotated, Any
 
 import tyro
 
-from tgdp_jax.data.augment import AUGMENTATIONS
-from tgdp_jax.losses import ADVERSARIAL_LOSSES, GUIDANCE_LOSSES
-from tgdp_jax.nets.embedding import EMBEDDINGS
-from tgdp_jax.nets.registry import NETWORKS
-from tgdp_jax.nets.s4 import KERNELS
-from tgdp_jax.prediction import PREDICTIONS
-from tgdp_jax.sampling import GRIDS, SOLVERS
-from tgdp_jax.settings.networks import HEADS, PRECISIONS
-from tgdp_jax.settings.process import PROCESSES
+from tgdp_jax.data.augmentations import AUGMENTATIONS
+from tgdp_jax.nets.registry import EMBEDDINGS, KERNELS, NETWORKS, PRECISIONS
+from tgdp_jax.registry import ADVERSARIAL_LOSSES, GUIDANCE_LOSSES, PREDICTIONS, PROCESSES
+from tgdp_jax.sampling.registry import GRIDS, SOLVERS
+from tgdp_jax.settings.methods import MEMBERS
+from tgdp_jax.settings.networks import HEADS
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig
 from tgdp_jax.settings.training import FINISHES
-from tgdp_jax.train.classifier import REGULARISERS
-from tgdp_jax.train.denoising import WEIGHTINGS
-from tgdp_jax.train.representation import OBJECTIVES
+from tgdp_jax.train.registry import OBJECTIVES, REGULARISERS, WEIGHTINGS
+from tgdp_jax.transfer.registry import METHODS
 
+# The values that an option takes; others take any.
 CHOICES: Mapping[str, Sequence[str]] = {
+    "method": tuple(METHODS),
+    "methods": tuple(METHODS),
     "objectives": tuple(OBJECTIVES),
     "precision": tuple(PRECISIONS),
     "augment": tuple(AUGMENTATIONS),
@@ -37,6 +36,7 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "source.weighting": tuple(WEIGHTINGS),
     "representation.objective": tuple(OBJECTIVES),
     "rival.finish": FINISHES,
+    "stacked.members": MEMBERS,
     "classifier.regularisers": tuple(REGULARISERS),
     "guidance.loss": tuple(GUIDANCE_LOSSES),
     "guidance.embedding": tuple(EMBEDDINGS),
@@ -48,22 +48,7 @@ CHOICES: Mapping[str, Sequence[str]] = {
 
 def sections() -> frozenset[str]:
     """Sections of settings that a method says it uses; all others are of every run."""
-    from tgdp_jax.transfer.registry import METHODS  # late: options need not wait for what methods train
-
     return frozenset(name for method in METHODS.values() for name in method.settings)
-
-
-def choices(name: str) -> Sequence[str]:
-    """The values that an option takes; none where it takes any."""
-    if name in ("method", "methods"):
-        from tgdp_jax.transfer.registry import METHODS
-
-        return tuple(METHODS)
-    if name == "stacked.members":
-        from tgdp_jax.transfer.stacked import MEMBERS
-
-        return tuple(MEMBERS)
-    return CHOICES.get(name, ())
 
 
 def annotated(config: type, words: Sequence[str], *, everything: bool) -> type:
@@ -84,8 +69,6 @@ def with_choices(config: type, section: str) -> Any:
 
 
 def _unused(config: type, words: Sequence[str]) -> set[str]:
-    from tgdp_jax.transfer.registry import METHODS
-
     defaults = _defaults(config)
     methods = _said(words, "--methods" if issubclass(config, CompareConfig) else "--method")
     if issubclass(config, ProbeConfig):
@@ -131,8 +114,8 @@ def _derived(config: type, defaults: Mapping[str, Any], path: str, hidden: set[s
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             hint, inner = _derived(hint, vars(value), f"{name}.", hidden)
             value = hint(**inner)
-        elif choices(name):
-            hint = Annotated[hint, tyro.conf.arg(metavar="{" + ",".join(choices(name)) + "}")]
+        elif name in CHOICES:
+            hint = Annotated[hint, tyro.conf.arg(metavar="{" + ",".join(CHOICES[name]) + "}")]
         if name in hidden:
             hint = tyro.conf.Suppress[hint]
         values[field.name] = value

@@ -11,7 +11,7 @@ from typing import Any
 from tgdp_jax.app.console import Display
 from tgdp_jax.errors import FileError
 from tgdp_jax.runtime import parallel
-from tgdp_jax.runtime.engine import EngineConfig
+from tgdp_jax.runtime.settings import EngineConfig
 from tgdp_jax.train.checkpoint import Store
 
 CHECKPOINTS = "checkpoints"

@@ -20,7 +20,7 @@ from tgdp_jax.app.config_file import read_config
 from tgdp_jax.app.help import annotated
 from tgdp_jax.data.registry import PROBLEMS, Entry, problem_name
 from tgdp_jax.errors import UserError
-from tgdp_jax.runtime.engine import EngineConfig
+from tgdp_jax.runtime.settings import EngineConfig
 from tgdp_jax.settings.presets import PRESETS
 from tgdp_jax.settings.run import RunConfig, TrainingConfig
 

@@ -8,6 +8,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from tgdp_jax.data.augmentations import AUGMENTATIONS
 from tgdp_jax.errors import UserError, named_or_own
 
 Array = jax.Array
@@ -32,7 +33,8 @@ def augment(key: Array, x: Array, *, kind: str | Augmentation) -> Array:
     return out
 
 
-def _unchanged(key: Array, x: Array) -> Array:
+def unchanged(key: Array, x: Array) -> Array:
+    """The rows as they are."""
     return x
 
 
@@ -56,8 +58,5 @@ def _shifted(key: Array, x: Array, *, flip: bool) -> Array:
     return jax.vmap(one)(jnp.arange(x.shape[0]), x)
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {
-    "none": _unchanged,
-    "shift": partial(_shifted, flip=False),
-    "shift_flip": partial(_shifted, flip=True),
-}
+shift: Augmentation = partial(_shifted, flip=False)
+shift_flip: Augmentation = partial(_shifted, flip=True)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.data.memory import check_fits
-from tgdp_jax.data.mixture import GaussianMixture
 from tgdp_jax.data.problem import Data, Exact, Problem, check_n_target
 from tgdp_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from tgdp_jax.data.mixture import GaussianMixture
 
 # Rows drawn to judge by.
 NUM_REFERENCE = 10_000
@@ -65,6 +66,10 @@ class GaussiansConfig:
 
 def mixtures(config: GaussiansConfig) -> Exact:
     """The source's and the target's density."""
+    import jax.numpy as jnp  # late: settings need not wait for it
+
+    from tgdp_jax.data.mixture import GaussianMixture
+
     spread = np.full(config.dim, 0.5 * math.sqrt(2 / config.dim))
     turned = spread * np.where(np.arange(config.dim) % 2, -1.0, 1.0)
 
@@ -90,6 +95,8 @@ def load(config: GaussiansConfig, *, n_target: int | None, seed: int, source_see
     needed = 3 * rows * config.dim * np.dtype(np.float32).itemsize
     remedy = "lower --dim" + " or --num-source" * (rows == config.num_source)
     check_fits(needed, f"drawing {rows} rows of dimension {config.dim}", remedy)
+    import jax  # late: settings need not wait for it
+
     exact = mixtures(config)
     source_seed = seed if source_seed is None else source_seed
     keys = [jax.random.fold_in(jax.random.key(own), part) for part, own in enumerate((source_seed, seed, seed))]

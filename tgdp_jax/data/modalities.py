@@ -13,7 +13,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.errors import UserError, choose
@@ -117,6 +116,8 @@ class Modalities:
 
     def join(self, parts: Mapping[str, Any], shape: tuple[int, ...]) -> Any:
         """Inverse of `split`: modalities [B, *their shape] by name as rows [B, *shape]."""
+        import jax.numpy as jnp  # late: rows can be read without it
+
         flat = [parts[name].reshape(parts[name].shape[0], -1) for name in self.names]
         return jnp.concatenate(flat, 1).reshape(-1, *shape)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import jax
 import numpy as np
 
 from tgdp_jax.data.copies import copies_together
-from tgdp_jax.data.mixture import GaussianMixture
 from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.data.tables.columns import Columns
 from tgdp_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from tgdp_jax.data.mixture import GaussianMixture
 
 RowKind = Literal["vectors", "series", "images"]
 _KINDS: dict[int, RowKind] = {2: "series", 3: "images"}
@@ -164,14 +165,10 @@ class Problem:
         unconditional."""
         if not self.conditional:
             return None
-        rows = np.asarray(_choose_rows(key, np.asarray(ids, np.uint32), len(self.target)))
+        from tgdp_jax.data.draws import choose_rows  # late: rows can be read without JAX
+
+        rows = np.asarray(choose_rows(key, np.asarray(ids, np.uint32), len(self.target)))
         return None if self.target.y is None else self.target.y[rows]
-
-
-@jax.jit
-def _choose_rows(key: Any, ids: Any, num: Any) -> Any:
-    """Row numbers [N] below num, one for each id [N]; compiled once a number of ids."""
-    return jax.vmap(lambda i: jax.random.randint(jax.random.fold_in(key, i), (), 0, num))(ids)
 
 
 def check_rows(x: np.ndarray, what: str) -> np.ndarray:

@@ -20,6 +20,7 @@ from tgdp_jax.nets.embedding import TimeFeatures, TokenEmbedding, label_features
 from tgdp_jax.nets.layers import LAYERS
 from tgdp_jax.nets.mlp import silu
 from tgdp_jax.nets.precondition import noise_of_residual, scaled_input
+from tgdp_jax.nets.registry import DenoiserSpec
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
@@ -132,3 +133,19 @@ def unpatch(h: Array, shape: tuple[int, ...], patch: int) -> Array:
     batch, height, width, channels = shape
     h = h.reshape(batch, height // patch, width // patch, patch, patch, channels)
     return h.transpose(0, 1, 3, 2, 4, 5).reshape(shape)
+
+
+def build(spec: DenoiserSpec) -> EpsDiT:
+    """The network of a run's settings."""
+    return EpsDiT(
+        spec.sde,
+        spec.settings.patch,
+        spec.settings.width,
+        spec.settings.depth,
+        spec.settings.heads,
+        spec.num_classes,
+        spec.data_std,
+        dtype=spec.dtype,
+        remat=spec.settings.remat,
+        new_token=spec.new_token,
+    )

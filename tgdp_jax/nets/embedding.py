@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError, named_or_own
+from tgdp_jax.nets.registry import EMBEDDINGS
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
-EMBEDDINGS = ("compact", "sinusoidal", "fourier")
 Embedding = Callable[[Array, SDE], Array]  # (t [B], sde) -> [B, F]
 
 

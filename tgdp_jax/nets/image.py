@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets.precondition import checked_std, noise_of_residual, scaled_input
+from tgdp_jax.nets.registry import DenoiserSpec
 from tgdp_jax.nets.unet import UNet
 from tgdp_jax.sde import SDE
 
@@ -71,3 +72,18 @@ class EpsUNet(nn.Module):
         """Feature maps [B, h, w, c], see `UNet.encode`."""
         std = checked_std(self.data_std, x, "an image", "channels")
         return self.unet.encode(scaled_input(x, t, self.sde, std), 1000.0 * t, cond)
+
+
+def build(spec: DenoiserSpec) -> EpsUNet:
+    """The network of a run's settings."""
+    return EpsUNet(
+        spec.sde,
+        spec.settings.channels,
+        spec.settings.blocks,
+        spec.settings.attention,
+        num_classes=spec.num_classes,
+        data_std=spec.data_std,
+        dtype=spec.dtype,
+        remat=spec.settings.remat,
+        new_token=spec.new_token,
+    )

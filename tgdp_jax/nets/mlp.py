@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from tgdp_jax.nets.embedding import Embedding, TimeFeatures, TokenEmbedding, label_features
 from tgdp_jax.nets.layers import LAYERS
 from tgdp_jax.nets.precondition import checked_std, noise_of_residual, scaled_input, signal_share
+from tgdp_jax.nets.registry import DenoiserSpec
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
@@ -134,3 +135,8 @@ class ClassifierMLP(nn.Module):
             *label_features(cond, self.num_classes),
         ]
         return MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate(inputs, -1))[:, 0]
+
+
+def build(spec: DenoiserSpec) -> EpsMLP:
+    """The network of a run's settings."""
+    return EpsMLP(spec.sde, spec.features, spec.embedding, spec.num_classes, spec.data_std, spec.dtype, spec.new_token)

@@ -17,13 +17,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tgdp_jax.data.modalities import Modalities
+from tgdp_jax.data.modalities import Modalities, halves
 from tgdp_jax.nets.blocks import ResnetBlock, double
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.embedding import Embedding, TimeFeatures, TokenEmbedding, label_features
 from tgdp_jax.nets.mlp import silu
 from tgdp_jax.nets.norm import GroupNorm
 from tgdp_jax.nets.precondition import noise_of_residual, scaled_input
+from tgdp_jax.nets.registry import DenoiserSpec
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
@@ -151,3 +152,19 @@ class EpsMultimodal(nn.Module):
         z = silu(nn.Dense(self.width, name=f"{part.name}_decoder")(z))
         out = nn.Dense(part.size, kernel_init=nn.initializers.zeros, name=f"{part.name}_noise")(z)
         return out.reshape(-1, *part.shape)
+
+
+def build(spec: DenoiserSpec) -> EpsMultimodal:
+    """The network of a run's settings."""
+    return EpsMultimodal(
+        spec.sde,
+        spec.modalities or halves(spec.shape),
+        spec.settings.channels,
+        spec.settings.width,
+        spec.settings.depth,
+        spec.embedding,
+        spec.num_classes,
+        spec.data_std,
+        spec.dtype,
+        spec.new_token,
+    )

@@ -1,17 +1,18 @@
-"""The kinds of denoising network: one entry each. A new kind is its file, an entry here and its settings."""
+"""The kinds of denoising network: one entry each. A new kind is its file, an entry here and its settings.
+
+Looking names up imports no network.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from tgdp_jax.data.modalities import Modalities, halves
-from tgdp_jax.nets.dit import EpsDiT
-from tgdp_jax.nets.image import EpsUNet
-from tgdp_jax.nets.mlp import EpsMLP
-from tgdp_jax.nets.multimodal import EpsMultimodal
-from tgdp_jax.nets.sssd import SSSD, EpsSSSD
-from tgdp_jax.sde import SDE
+from tgdp_jax.runtime.lazy import Registry, late
+
+if TYPE_CHECKING:
+    from tgdp_jax.data.modalities import Modalities
+    from tgdp_jax.sde import SDE
 
 
 class DenoiserSpec(NamedTuple):
@@ -58,69 +59,19 @@ class NetworkKind(NamedTuple):
     dense: bool = False
 
 
-def _mlp(spec: DenoiserSpec) -> EpsMLP:
-    return EpsMLP(spec.sde, spec.features, spec.embedding, spec.num_classes, spec.data_std, spec.dtype, spec.new_token)
-
-
-def _unet(spec: DenoiserSpec) -> EpsUNet:
-    return EpsUNet(
-        spec.sde,
-        spec.settings.channels,
-        spec.settings.blocks,
-        spec.settings.attention,
-        num_classes=spec.num_classes,
-        data_std=spec.data_std,
-        dtype=spec.dtype,
-        remat=spec.settings.remat,
-        new_token=spec.new_token,
-    )
-
-
-def _dit(spec: DenoiserSpec) -> EpsDiT:
-    return EpsDiT(
-        spec.sde,
-        spec.settings.patch,
-        spec.settings.width,
-        spec.settings.depth,
-        spec.settings.heads,
-        spec.num_classes,
-        spec.data_std,
-        dtype=spec.dtype,
-        remat=spec.settings.remat,
-        new_token=spec.new_token,
-    )
-
-
-def _multimodal(spec: DenoiserSpec) -> EpsMultimodal:
-    return EpsMultimodal(
-        spec.sde,
-        spec.modalities or halves(spec.shape),
-        spec.settings.channels,
-        spec.settings.width,
-        spec.settings.depth,
-        spec.embedding,
-        spec.num_classes,
-        spec.data_std,
-        spec.dtype,
-        spec.new_token,
-    )
-
-
-def _sssd(spec: DenoiserSpec) -> EpsSSSD:
-    layers = SSSD(
-        **vars(spec.settings.sssd),
-        num_classes=spec.num_classes,
-        dtype=spec.dtype,
-        remat=spec.settings.remat,
-        new_token=spec.new_token,
-    )
-    return EpsSSSD(spec.sde, layers, spec.data_std)
-
-
 NETWORKS: dict[str, NetworkKind] = {
-    "mlp": NetworkKind(_mlp, ("features", "embedding"), dense=True),
-    "unet": NetworkKind(_unet, ("channels", "blocks", "attention", "remat"), rows="images"),
-    "dit": NetworkKind(_dit, ("patch", "width", "depth", "heads", "remat"), rows="images"),
-    "multimodal": NetworkKind(_multimodal, ("channels", "width", "depth", "embedding"), dense=True),
-    "sssd": NetworkKind(_sssd, ("sssd", "remat"), rows="series"),
+    "mlp": NetworkKind(late("tgdp_jax.nets.mlp:build"), ("features", "embedding"), dense=True),
+    "unet": NetworkKind(late("tgdp_jax.nets.image:build"), ("channels", "blocks", "attention", "remat"), rows="images"),
+    "dit": NetworkKind(late("tgdp_jax.nets.dit:build"), ("patch", "width", "depth", "heads", "remat"), rows="images"),
+    "multimodal": NetworkKind(
+        late("tgdp_jax.nets.multimodal:build"), ("channels", "width", "depth", "embedding"), dense=True
+    ),
+    "sssd": NetworkKind(late("tgdp_jax.nets.sssd:build"), ("sssd", "remat"), rows="series"),
 }
+
+# Time features, see `nets.embedding.TimeFeatures`, and state space kernels, see `nets.s4.S4`.
+EMBEDDINGS = ("compact", "sinusoidal", "fourier")
+KERNELS = ("s4d_lin", "s4d_inv", "dplr")
+
+# What networks compute in.
+PRECISIONS: Mapping[str, Any] = Registry({"float32": "jax.numpy:float32", "bfloat16": "jax.numpy:bfloat16"})

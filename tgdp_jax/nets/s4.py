@@ -38,9 +38,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.errors import UserError, choose
+from tgdp_jax.nets.registry import KERNELS
 
 Array = jax.Array
-KERNELS = ("s4d_lin", "s4d_inv", "dplr")
 STEPS = 1e-3, 1e-1  # shortest and longest step at the start
 
 

@@ -20,6 +20,7 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.embedding import TokenEmbedding, label_features
 from tgdp_jax.nets.precondition import checked_std, noise_of_residual, scaled_input
+from tgdp_jax.nets.registry import DenoiserSpec
 from tgdp_jax.nets.s4 import S4Block
 from tgdp_jax.sde import SDE
 
@@ -66,7 +67,7 @@ class SSSD(nn.Module):
       layers: residual layers.
       width: their channels.
       states: of a state space, even.
-      kernel: of the state spaces, one of `s4.KERNELS`.
+      kernel: of the state spaces, one of `registry.KERNELS`.
       hidden: width of the dense layers on the timestep.
       label_dim: of the label embedding.
       skip: channels of the skip connections; None: `width`.
@@ -183,3 +184,15 @@ class EpsSSSD(nn.Module):
         """Feature maps [B, l, c], see `SSSD.encode`."""
         std = checked_std(self.data_std, x, "a series", "channels")
         return self.net.encode(scaled_input(x, t, self.sde, std), 1000.0 * t, cond)
+
+
+def build(spec: DenoiserSpec) -> EpsSSSD:
+    """The network of a run's settings."""
+    layers = SSSD(
+        **vars(spec.settings.sssd),
+        num_classes=spec.num_classes,
+        dtype=spec.dtype,
+        remat=spec.settings.remat,
+        new_token=spec.new_token,
+    )
+    return EpsSSSD(spec.sde, layers, spec.data_std)

@@ -96,7 +96,7 @@ def _device_bytes() -> list[tuple[int, int]]:
 
 def _settled() -> int | None:
     """Bytes resident once nothing free is held, with the high-water mark there; None where a system can not do that."""
-    gc.collect()
+    gc.collect(1)  # what lives long is not looked through: with JAX loaded, that takes half a second a stage
     try:
         ctypes.CDLL(None).malloc_trim(0)
         _CLEAR.write_text(_RESET_PEAK)

@@ -14,7 +14,6 @@ import cattrs
 import numpy as np
 
 from tgdp_jax.errors import FileError, first_line, write_remedy
-from tgdp_jax.runtime.parallel import is_primary
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
@@ -23,6 +22,8 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
       UserError: the place can not be written, is full or is a folder.
     """
+    from tgdp_jax.runtime.parallel import is_primary  # late: places can be looked at without JAX
+
     if not is_primary():
         return
     if path.is_dir():

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.errors import UserError, named_or_own
+from tgdp_jax.sampling.registry import GRIDS
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
@@ -75,14 +76,6 @@ def blend(sde: SDE, num_steps: int, data_std: Array | float = 1.0) -> Array:
 
 
 Grid = Callable[[SDE, int], Array]  # (sde, num_steps) -> times [num_steps + 1]
-GRIDS: dict[str, Grid] = {
-    "uniform": uniform,
-    "trailing": trailing,
-    "quadratic": quadratic,
-    "log_snr": log_snr,
-    "blend": blend,
-    "edm": edm,
-}
 
 
 def make_grid(grid: str | Grid, sde: SDE, num_steps: int, data_std: Any = 1.0) -> Array:

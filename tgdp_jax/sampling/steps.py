@@ -1,4 +1,4 @@
-"""Solvers of one step, and the registry of all solvers.
+"""Solvers of one step.
 
 With h = (lambda_s - lambda_t) / 2 the half-log-SNR increment, exponential integrators are exact in the linear part of
 the ODE/SDE (Lu et al. 2022): x_s = (sigma_s/sigma_t) x - alpha_s (e^-h - 1) x0 for a constant x0.
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError, named_or_own
-from tgdp_jax.sampling.multistep import DEIS, DPMPP_3M, RESIDUAL_2M, UNIPC
+from tgdp_jax.sampling.registry import SOLVERS
 from tgdp_jax.sampling.solver import Point, Predict, Solver, Step
 from tgdp_jax.sde import SDE
 
@@ -143,20 +143,8 @@ def predictor_corrector(snr: float = 0.16, corrections: int = 1) -> Solver:
     return Solver(step, 1 + corrections)
 
 
-SOLVERS: dict[str, Solver] = {
-    "dpmpp_2m": DPMPP_2M,
-    "dpmpp_2m_sde": DPMPP_2M_SDE,
-    "residual_2m": RESIDUAL_2M,
-    "dpmpp_3m": DPMPP_3M,
-    "unipc": UNIPC,
-    "deis": DEIS,
-    "heun": PROBABILITY_FLOW_HEUN,
-    "euler": PROBABILITY_FLOW_EULER,
-    "ddim": ddim(),
-    "ancestral": ANCESTRAL,
-    "euler_maruyama": EULER_MARUYAMA,
-    "predictor_corrector": predictor_corrector(),
-}
+DDIM = ddim()
+PREDICTOR_CORRECTOR = predictor_corrector()
 
 
 def make_solver(solver: str | Solver | Step) -> Solver:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.nets.embedding import EMBEDDINGS
+from tgdp_jax.nets.registry import EMBEDDINGS
 
 # Of a network: more take hours to compile.
 MAX_LAYERS = 1000
@@ -41,3 +43,12 @@ def check_folds(folds: int, batch_size: int) -> None:
         raise UserError(f"folds is {folds}: at least 2 are needed to hold rows out")
     if batch_size < 2:
         raise UserError(f"batch_size is {batch_size}: source and target rows share a batch, give at least 2")
+
+
+def check_pattern(pattern: str) -> None:
+    """Raises:
+    UserError: not a regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"{pattern!r} is not a regular expression ({error}): give one such as 'kernel$'") from error

@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 
 from tgdp_jax.errors import UserError, check_finite, choose
+from tgdp_jax.nets.registry import PRECISIONS
 from tgdp_jax.settings.checks import check_seed
-from tgdp_jax.settings.networks import PRECISIONS
 from tgdp_jax.settings.sampling import SamplingConfig
 
 

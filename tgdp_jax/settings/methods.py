@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.losses import ADVERSARIAL_LOSSES
-from tgdp_jax.settings.checks import check_folds, check_network, check_rates
-from tgdp_jax.train.optimiser import OptimiserConfig
-from tgdp_jax.train.reparam import LowRank, check_pattern
+from tgdp_jax.registry import ADVERSARIAL_LOSSES
+from tgdp_jax.settings.checks import check_folds, check_network, check_pattern, check_rates
+from tgdp_jax.train.settings import OptimiserConfig
+
+if TYPE_CHECKING:
+    from tgdp_jax.train.reparam import LowRank
+
+
+# What may be stacked; `transfer.stacked` says what each is.
+MEMBERS = ("lora", "textual_inversion", "tgdp_denoising")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,8 @@ class LoraConfig:
 
     def make(self) -> LowRank:
         """The reparametrisation itself."""
+        from tgdp_jax.train.reparam import LowRank  # late: settings need not wait for JAX
+
         return LowRank(self.rank, self.alpha, self.targets)
 
 
@@ -123,7 +132,7 @@ class StackedConfig:
         more with more.
     """
 
-    members: tuple[str, ...] = ("lora", "textual_inversion", "tgdp_denoising")
+    members: tuple[str, ...] = MEMBERS
     knots: int = 6
     smoothness: float = 0.05
     even_at: float = 25.0
@@ -131,6 +140,8 @@ class StackedConfig:
     def __post_init__(self):
         if not self.members or len(set(self.members)) < len(self.members):
             raise UserError(f"members is {self.members}: give at least one, and each once")
+        for name in self.members:
+            choose("member", name, MEMBERS)
         if self.knots < 1 or not self.smoothness >= 0:
             raise UserError(f"knots is {self.knots} and smoothness {self.smoothness}: give 1 or more, and 0 or more")
         if not self.even_at > 0:

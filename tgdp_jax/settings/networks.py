@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
-
-import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.nets.registry import NETWORKS
@@ -13,9 +10,6 @@ from tgdp_jax.settings.checks import check_layers, check_network
 from tgdp_jax.settings.sssd import SSSDConfig
 
 HEADS = ("own", "source", "labels")
-
-
-PRECISIONS: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

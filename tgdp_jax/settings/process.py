@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from tgdp_jax.errors import choose
-from tgdp_jax.sde import SDE, VE, VP, CosineVP, DiscreteVP, SubVP
+from tgdp_jax.registry import PROCESSES
+
+if TYPE_CHECKING:
+    from tgdp_jax.sde import SDE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,26 +39,13 @@ class ProcessConfig:
 
     def __post_init__(self):
         choose("forward process", self.kind, PROCESSES)
-        self.make()
+        PROCESSES[self.kind].check(**self._used)
+
+    @property
+    def _used(self) -> dict[str, float]:
+        """What the kind depends on."""
+        return {name: getattr(self, name) for name in PROCESSES[self.kind].settings}
 
     def make(self) -> SDE:
         """The process itself."""
-        return PROCESSES[self.kind].make(self)
-
-
-class ProcessKind(NamedTuple):
-    """One kind of forward process: how it is made of the settings, and which of them it depends on."""
-
-    make: Callable[[ProcessConfig], SDE]
-    settings: tuple[str, ...]
-
-
-PROCESSES: dict[str, ProcessKind] = {
-    "vp": ProcessKind(lambda c: VP(c.beta_min, c.beta_max), ("beta_min", "beta_max")),
-    "cosine": ProcessKind(lambda c: CosineVP(), ()),
-    "subvp": ProcessKind(lambda c: SubVP(c.beta_min, c.beta_max), ("beta_min", "beta_max")),
-    "ve": ProcessKind(lambda c: VE(c.sigma_min, c.sigma_max), ("sigma_min", "sigma_max")),
-    "discrete": ProcessKind(
-        lambda c: DiscreteVP("linear", c.beta_start, c.beta_end, c.num_steps), ("beta_start", "beta_end", "num_steps")
-    ),
-}
+        return PROCESSES[self.kind].make(**self._used)

@@ -6,10 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from tgdp_jax.data.augment import AUGMENTATIONS
+from tgdp_jax.data.augmentations import AUGMENTATIONS
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.data.registry import ProblemConfig
 from tgdp_jax.errors import UserError, check_finite, choose
+from tgdp_jax.nets.registry import PRECISIONS
 from tgdp_jax.settings.checks import check_seed
 from tgdp_jax.settings.methods import (
     DomainGuidanceConfig,
@@ -20,11 +21,12 @@ from tgdp_jax.settings.methods import (
     TextualInversionConfig,
     TgdpDenoisingConfig,
 )
-from tgdp_jax.settings.networks import PRECISIONS, HeadConfig, NetworkConfig
+from tgdp_jax.settings.networks import HeadConfig, NetworkConfig
 from tgdp_jax.settings.process import ProcessConfig
 from tgdp_jax.settings.sampling import SamplingConfig
 from tgdp_jax.settings.training import ClassifierConfig, DenoiserConfig, GuidanceConfig, RivalConfig
-from tgdp_jax.train.representation import OBJECTIVES, RepresentationConfig
+from tgdp_jax.train.registry import OBJECTIVES
+from tgdp_jax.train.settings import RepresentationConfig
 
 # Of a comparison: every cell is a file, and all of them stand in one record.
 MAX_SEEDS = 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.nets.s4 import KERNELS
+from tgdp_jax.nets.registry import KERNELS
 from tgdp_jax.settings.checks import check_layers
 
 

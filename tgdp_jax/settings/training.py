@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.losses import GUIDANCE_LOSSES
-from tgdp_jax.prediction import PREDICTIONS
+from tgdp_jax.registry import GUIDANCE_LOSSES, PREDICTIONS
 from tgdp_jax.settings.checks import check_folds, check_network, check_rates
-from tgdp_jax.train.classifier import REGULARISERS
-from tgdp_jax.train.denoising import WEIGHTINGS
-from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.registry import REGULARISERS, WEIGHTINGS
+from tgdp_jax.train.settings import OptimiserConfig
 
 # How a cross-validated training ends.
 FINISHES = ("refit", "soup")

@@ -30,30 +30,13 @@ from tgdp_jax.train.batches import Rows, as_rows, draw_rows, fold_rows, mean_wei
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.fit import Task, candidate_weights, fit
 from tgdp_jax.train.optimiser import OptimiserConfig, as_config
+from tgdp_jax.train.registry import REGULARISERS as REGULARISERS
+from tgdp_jax.train.registry import Regulariser as Regulariser
 from tgdp_jax.train.reparam import carried_over
 from tgdp_jax.train.session import QUIET, Session
 
 Array = jax.Array
 CHUNK = 4096  # rows whose logits are computed at a time
-
-
-class Regulariser(NamedTuple):
-    """One candidate: decoupled weight decay, mixup's Beta parameter, input noise (in units of the data's scale)."""
-
-    weight_decay: float = 0.0
-    mixup: float = 0.0
-    noise: float = 0.0
-
-
-REGULARISERS: dict[str, Regulariser] = {
-    "weight_decay": Regulariser(weight_decay=1.0),
-    "mixup": Regulariser(weight_decay=0.1, mixup=0.2),
-    "noise_0.2": Regulariser(weight_decay=0.1, noise=0.2),
-    "noise_0.3": Regulariser(weight_decay=0.1, noise=0.3),
-    "noise_0.5": Regulariser(weight_decay=0.1, noise=0.5),
-    "noise_0.8": Regulariser(weight_decay=0.1, noise=0.8),
-    "weight_decay_noise": Regulariser(weight_decay=3.0, noise=0.3),
-}
 
 
 OPTIMISER = OptimiserConfig(steps=1500, batch_size=256, steps_per_launch=50)

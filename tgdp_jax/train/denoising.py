@@ -29,18 +29,21 @@ from tgdp_jax.data.augment import Augmentation, augment
 from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.errors import UserError, check_takes, named_or_own
 from tgdp_jax.nets.embedding import Prompt
-from tgdp_jax.nets.precondition import residual_weight
 from tgdp_jax.nets.protocols import check_call, data_std, first_labels
 from tgdp_jax.prediction import Prediction, to_eps
 from tgdp_jax.sde import SDE, expand
 from tgdp_jax.train.batches import Rows, draw_rows, mean_weights, modal_times, stratified_times
 from tgdp_jax.train.fit import Task
+from tgdp_jax.train.registry import WEIGHTINGS
 from tgdp_jax.train.reparam import Reparam
 
 Array = jax.Array
 # (x_t [B, *D], t [B], sde, data_std) -> positive weights of the squared error, [B, *D] or [B, 1...]; None: all alike.
 Weighting = Callable[[Array, Array, SDE, Any], Array | None]
-WEIGHTINGS: dict[str, Weighting] = {"eps": lambda x, t, sde, data_std: None, "edm": residual_weight}
+
+
+def even_weight(x: Array, t: Array, sde: SDE, data_std: Any) -> None:
+    """All errors count alike, as noise."""
 
 
 def noised_rows(

@@ -30,6 +30,7 @@ from tgdp_jax import losses
 from tgdp_jax.data.augment import Augmentation, augment
 from tgdp_jax.errors import named_or_own
 from tgdp_jax.nets.protocols import HasClasses, HasLatent, data_std, first_labels, num_classes, require
+from tgdp_jax.registry import ADVERSARIAL_LOSSES
 from tgdp_jax.train.batches import Rows, draw_rows, mean_weights
 from tgdp_jax.train.fit import Task
 from tgdp_jax.train.optimiser import OptimiserConfig, make_optimiser
@@ -124,7 +125,7 @@ class Game:
     """The rules. Static.
 
     Attributes:
-      loss: a name in `losses.ADVERSARIAL_LOSSES`, or an `AdversarialLoss`.
+      loss: a name in `registry.ADVERSARIAL_LOSSES`, or an `AdversarialLoss`.
       penalty: weight of the penalty on the discriminator's slope.
       discriminator_steps: steps of the discriminator for one of the generator.
     """
@@ -144,7 +145,7 @@ def gan_task(
     Data {"x", "y"?, "shown": row numbers for `spread`, "train": Rows, "held": Rows}; a member's own "train"/"held" take
     precedence.
     """
-    rule = named_or_own("adversarial loss", game.loss, losses.ADVERSARIAL_LOSSES, losses.AdversarialLoss)
+    rule = named_or_own("adversarial loss", game.loss, ADVERSARIAL_LOSSES, losses.AdversarialLoss)
     net = players.generator
     require(net, HasLatent, "a generator")
 

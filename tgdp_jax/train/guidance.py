@@ -29,6 +29,7 @@ from tgdp_jax.errors import UserError, named_or_own
 from tgdp_jax.guidance import grad_log_ratio
 from tgdp_jax.nets.protocols import check_call, first_labels
 from tgdp_jax.prediction import as_score
+from tgdp_jax.registry import GUIDANCE_LOSSES
 from tgdp_jax.sde import SDE
 from tgdp_jax.train.batches import Rows, as_rows, cross_validation_rows, draw_rows, stratified_times
 from tgdp_jax.train.denoising import held_out_rows, noised_rows
@@ -50,7 +51,7 @@ class GuidanceLoss:
     """What is minimised. Static.
 
     Attributes:
-      loss: a name in `losses.GUIDANCE_LOSSES`; a function (g, log_r, log_w) -> loss, each [K], row by row; or
+      loss: a name in `registry.GUIDANCE_LOSSES`; a function (g, log_r, log_w) -> loss, each [K], row by row; or
         "classification": target against source rows on noised data, which needs no clean ratio (discriminator guidance,
         Kim et al. 2023).
       pooled: draw x_0 from source and target half and half, with the weights that keep the minimiser.
@@ -68,7 +69,7 @@ class GuidanceLoss:
     eta_schedule: Callable[[Any], Any] | None = None
 
     def __post_init__(self):
-        known = {**losses.GUIDANCE_LOSSES, CLASSIFICATION: None}
+        known = dict.fromkeys((*GUIDANCE_LOSSES, CLASSIFICATION))
         named_or_own("guidance loss", self.loss, known, "(g, log_r, log_w)")
 
 
@@ -87,7 +88,7 @@ def _ratio_loss(
         parts = [(g_source, source_log_r, log_w_source), (g(xt, tt, yt), target_log_r, log_w_target)]
     units = [[a.reshape(-1, group) for a in part] for part in parts]
     args = (jnp.concatenate(a, 1) for a in zip(*units, strict=True))
-    one = losses.GUIDANCE_LOSSES[terms.loss] if isinstance(terms.loss, str) else terms.loss
+    one = GUIDANCE_LOSSES[terms.loss] if isinstance(terms.loss, str) else terms.loss
     values = jax.vmap(one)(*args)
     if values.ndim != 2:
         raise UserError(f"a guidance loss returned shape {values.shape[1:]} of a batch [K]: it must be [K]")

@@ -95,15 +95,6 @@ def carried_over(known: Tree, fresh: Tree) -> Tree:
     return nested({path: leaf(path, new) for path, new in flat(fresh).items()})
 
 
-def check_pattern(pattern: str) -> None:
-    """Raises:
-    UserError: not a regular expression."""
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"{pattern!r} is not a regular expression ({error}): give one such as 'kernel$'") from error
-
-
 def _chosen(pattern: str, leaves: dict[str, Any]) -> list[str]:
     """Paths in which the pattern is found.
 

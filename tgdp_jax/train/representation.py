@@ -28,7 +28,7 @@ import numpy as np
 
 from tgdp_jax import losses
 from tgdp_jax.data.augment import Augmentation, augment
-from tgdp_jax.errors import UserError, choose
+from tgdp_jax.errors import UserError
 from tgdp_jax.nets.layers import middle, with_layers
 from tgdp_jax.nets.precondition import signal_share
 from tgdp_jax.nets.protocols import first_labels
@@ -38,44 +38,10 @@ from tgdp_jax.sde import SDE
 from tgdp_jax.train.batches import draw_rows, stratified_times
 from tgdp_jax.train.denoising import fresh_params, noised_rows
 from tgdp_jax.train.fit import Task
+from tgdp_jax.train.settings import RepresentationConfig as RepresentationConfig
 
 Array = jax.Array
-OBJECTIVES = ("contrastive", "masked")
 GROUP = 32  # rows that a view is compared with; they stay together on a device
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RepresentationConfig:
-    """A representation learned without labels beside the diffusion loss.
-
-    Attributes:
-      objective: contrastive (two views of a row find each other) or masked (hidden parts are predicted).
-      weight: of the objective beside the denoising loss.
-      temperature: contrastive: of the softmax over cosines.
-      hidden: masked: share of patches or coordinates that is hidden.
-      patches: masked: patches along each side of an image; of vectors every coordinate is one.
-      width: of the head's hidden layer.
-    """
-
-    objective: str = "contrastive"
-    weight: float = 0.1
-    temperature: float = 0.2
-    hidden: float = 0.5
-    patches: int = 4
-    width: int = 64
-
-    def __post_init__(self):
-        choose("representation objective", self.objective, OBJECTIVES)
-        if not (self.weight > 0 and self.temperature > 0):
-            raise UserError(
-                f"representation weight is {self.weight} and temperature {self.temperature}: both must be positive"
-            )
-        if not 0 < self.hidden < 1:
-            raise UserError(f"representation hidden is {self.hidden}: it must lie between 0 and 1")
-        if self.patches < 2 or self.width < 1:
-            raise UserError(
-                f"representation needs at least 2 patches a side and a width of 1, not {self.patches} and {self.width}"
-            )
 
 
 def hidden_parts(key: Array, num: int, dim: tuple[int, ...], *, share: float, patches: int) -> Array:

@@ -14,15 +14,12 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from tgdp_jax.data.problem import Problem
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sampling import sample
 from tgdp_jax.sde import SDE
-from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.sampling import SamplingConfig
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.artefacts import Artefact
-from tgdp_jax.transfer.cards import Card
 
 Array = jax.Array
 Trees = Mapping[str, Any]
@@ -103,24 +100,3 @@ class ScoreGenerator:
             chunk=s.chunk,
             progress=progress,
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class TransferMethod:
-    """One row of a comparison.
-
-    Attributes:
-      name: as on the command line.
-      card: what it is, see `cards`.
-      settings: sections of `TrainingConfig` that it depends on, beside those of every run.
-      stages: (config, problem) -> its training stages in order.
-      generator: (config, problem, trees) -> the trained method.
-      draws_rows: whether samples are made of the problem's rows themselves, so that they are needed to draw any.
-    """
-
-    name: str
-    card: Card
-    settings: tuple[str, ...]
-    stages: Callable[[TrainingConfig, Problem], tuple[Stage, ...]]
-    generator: Callable[[TrainingConfig, Problem, Trees], Generator]
-    draws_rows: bool = False

@@ -6,7 +6,13 @@ The numbers of a run (parameters trained, seconds, memory) are no part of a card
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tgdp_jax.data.problem import Problem
+    from tgdp_jax.settings.run import TrainingConfig
+    from tgdp_jax.transfer.base import Generator, Stage, Trees
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,3 +60,24 @@ class Card:
             "target labels": self.labels,
             "fails with": self.fails,
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferMethod:
+    """One row of a comparison.
+
+    Attributes:
+      name: as on the command line.
+      card: what it is, see `cards`.
+      settings: sections of `TrainingConfig` that it depends on, beside those of every run.
+      stages: (config, problem) -> its training stages in order.
+      generator: (config, problem, trees) -> the trained method.
+      draws_rows: whether samples are made of the problem's rows themselves, so that they are needed to draw any.
+    """
+
+    name: str
+    card: Card
+    settings: tuple[str, ...]
+    stages: Callable[[TrainingConfig, Problem], tuple[Stage, ...]]
+    generator: Callable[[TrainingConfig, Problem, Trees], Generator]
+    draws_rows: bool = False

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from tgdp_jax.transfer.base import TransferMethod
-from tgdp_jax.transfer.cards import Card
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.transfer.base import Stage
 from tgdp_jax.transfer.ratio import guided_generator, noisy_classifier_stage
 from tgdp_jax.transfer.source import with_source_stages
 
-DISCRIMINATOR_GUIDANCE = TransferMethod(
-    "discriminator_guidance",
-    Card(
-        summary="source score plus the gradient of a noise-conditional domain classifier's logit",
-        family="guidance by density ratio",
-        originators="Dongjun Kim, Yeongmin Kim, Se Jung Kwon, Wanmo Kang, Il-Chul Moon",
-        paper="Refining Generative Process with Discriminator Guidance in Score-based Diffusion Models, ICML 2023",
-        year=2023,
-        aliases=("DG",),
-        trains="a domain classifier on noised rows",
-        source_model="score",
-        source_rows=True,
-        fails="few target rows, which the classifier learns by heart; little overlap",
-    ),
-    ("source", "head", "guidance"),
-    lambda config, problem: with_source_stages(config, problem, noisy_classifier_stage(config, problem)),
-    guided_generator("noisy_classifier"),
-)
+
+def stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    """The training stages in order."""
+    return with_source_stages(config, problem, noisy_classifier_stage(config, problem))
+
+
+generator = guided_generator("noisy_classifier")

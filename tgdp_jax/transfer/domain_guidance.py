@@ -24,32 +24,18 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.guidance import domain_guidance
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.transfer.adaptation import adapted_score, all_weights
-from tgdp_jax.transfer.base import ScoreGenerator, TransferMethod, Trees
-from tgdp_jax.transfer.cards import Card
+from tgdp_jax.transfer.base import ScoreGenerator, Stage, Trees
 from tgdp_jax.transfer.finetune import finetune_stage
 from tgdp_jax.transfer.source import score_generator, source_stage
 
 
-def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
+def stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    """The training stages in order."""
+    return (source_stage(config, problem), finetune_stage(config, problem))
+
+
+def generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
+    """The trained method."""
     how = all_weights(config, problem)
     guide = domain_guidance(adapted_score(how, trees, "finetune"), scale=config.domain_guidance.scale)
     return score_generator(config, problem, guide(how.source_score(trees)))
-
-
-DOMAIN_GUIDANCE = TransferMethod(
-    "domain_guidance",
-    Card(
-        summary="source score plus more than the whole difference that fine-tuning made to it",
-        family="fine-tuning with guidance",
-        originators="Jincheng Zhong, Xiangcheng Zhang, Jianmin Wang, Mingsheng Long",
-        paper="Domain Guidance: A Simple Transfer Approach for a Pre-trained Diffusion Model, ICLR 2025",
-        year=2025,
-        trains="all weights of the source model, as fine-tuning does",
-        source_model="weights",
-        source_rows=False,
-        fails="a fine-tuned model that is right already: pushing it further leaves the target",
-    ),
-    ("source", "rival", "domain_guidance"),
-    lambda config, problem: (source_stage(config, problem), finetune_stage(config, problem)),
-    _generator,
-)

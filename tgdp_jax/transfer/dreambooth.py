@@ -23,8 +23,7 @@ from tgdp_jax.train.reparam import Joint
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.adaptation import Adaptation, adapt, adapted_generator
 from tgdp_jax.transfer.artefacts import Prior, params_of
-from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod, Trees
-from tgdp_jax.transfer.cards import Card
+from tgdp_jax.transfer.base import Stage, StageResult, Trees
 from tgdp_jax.transfer.lora import lora_settings
 from tgdp_jax.transfer.networks import check_denoiser, denoiser_score
 from tgdp_jax.transfer.source import score_generator, source_stage
@@ -69,25 +68,13 @@ def _dreambooth_stage(config: TrainingConfig, problem: Problem) -> Stage:
     return Stage("dreambooth", ("source", "prior"), uses, uses_target=True, run=run)
 
 
-DREAMBOOTH = TransferMethod(
-    "dreambooth",
-    Card(
-        summary="fine-tuning under a new token while the source's own samples, without it, are kept",
-        family="fine-tuning",
-        originators="Nataniel Ruiz, Yuanzhen Li, Varun Jampani, Yael Pritch, Michael Rubinstein, Kfir Aberman",
-        paper="DreamBooth: Fine Tuning Text-to-Image Diffusion Models for Subject-Driven Generation, CVPR 2023",
-        year=2023,
-        aliases=("prior preservation",),
-        trains="all weights of the source model (or adapters) and the embedding of a new token",
-        source_model="weights",
-        source_rows=False,
-        fails="few target rows, as fine-tuning does: what is kept of the source does not show under the token",
-    ),
-    ("source", "rival", "dreambooth", "lora"),
-    lambda config, problem: (
+def stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    """The training stages in order."""
+    return (
         source_stage(config, problem),
         prior_stage(config, problem),
         _dreambooth_stage(config, problem),
-    ),
-    adapted_generator("dreambooth", _adaptation),
-)
+    )
+
+
+generator = adapted_generator("dreambooth", _adaptation)

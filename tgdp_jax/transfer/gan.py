@@ -34,8 +34,7 @@ from tgdp_jax.train.gan import DISCRIMINATOR, NEIGHBOURS, Game, Players, gan_tas
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.artefacts import Network, params_of
-from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod, Trees
-from tgdp_jax.transfer.cards import Card
+from tgdp_jax.transfer.base import Stage, StageResult, Trees
 from tgdp_jax.transfer.networks import check_rows, is_dense
 
 Array = jax.Array
@@ -147,7 +146,8 @@ def gan_target_stage(config: TrainingConfig, problem: Problem) -> Stage:
     return Stage(TARGET, () if settings.from_scratch else (SOURCE,), uses, uses_target=True, run=run)
 
 
-def _stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+def stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    """The training stages in order."""
     target = gan_target_stage(config, problem)
     return (gan_source_stage(config, problem), target) if target.needs else (target,)
 
@@ -179,26 +179,7 @@ def _generate(rows: tuple[Array, Any], key: Array, params: Any, *, players: Play
     return x if clip is None else jnp.clip(x, -clip, clip)
 
 
-def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> GanGenerator:
+def generator(config: TrainingConfig, problem: Problem, trees: Trees) -> GanGenerator:
+    """The trained method."""
     sampling = config.sampling
     return GanGenerator(params_of(trees, TARGET), gan_players(config, problem), sampling.chunk, sampling.clip)
-
-
-GAN = TransferMethod(
-    "gan",
-    Card(
-        summary="generator and discriminator of a GAN trained on the source, both trained on with the target rows",
-        family="adversarial",
-        originators="Yaxing Wang, Chenshen Wu, Luis Herranz, Joost van de Weijer and others",
-        paper="Transferring GANs: generating images from limited data, ECCV 2018",
-        year=2018,
-        aliases=("TransferGAN", "GAN transfer"),
-        trains="generator and discriminator, or the discriminator's later layers alone (FreezeD)",
-        source_model="weights",
-        source_rows=False,
-        fails="few target rows: the discriminator learns them by heart, and the generator collapses onto them",
-    ),
-    ("gan",),
-    _stages,
-    _generator,
-)

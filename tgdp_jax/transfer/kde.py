@@ -24,9 +24,8 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.artefacts import Bandwidth
-from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod, Trees
-from tgdp_jax.transfer.cards import Card
-from tgdp_jax.transfer.resampling import REFERENCE, ReferenceGenerator, weighted_choice
+from tgdp_jax.transfer.base import Stage, StageResult, Trees
+from tgdp_jax.transfer.resampling import ReferenceGenerator, weighted_choice
 
 Array = jax.Array
 LEFT_OUT = 1000  # rows left out in turn; all others always serve as kernels, so fewer only add noise
@@ -117,29 +116,14 @@ def _kde_stage(config: TrainingConfig, problem: Problem) -> Stage:
     return Stage("kde", (), {"bandwidth": "by class"} if problem.conditional else {}, uses_target=True, run=run)
 
 
-def _kde_generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ReferenceGenerator:
+def stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    """The training stages in order."""
+    return (_kde_stage(config, problem),)
+
+
+def generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ReferenceGenerator:
+    """The trained method."""
     data, labels = problem.target, problem.target.y if problem.conditional else None
     bandwidth = np.asarray(Bandwidth.from_tree(trees["kde"]).bandwidth)
     choose = weighted_choice(np.ones(len(data)), labels)
     return ReferenceGenerator(data.x, bandwidth if labels is None else bandwidth[labels], choose)
-
-
-KDE = TransferMethod(
-    "kde",
-    Card(
-        summary="reference without a network: kernel density estimate of the target rows, leave-one-out bandwidth",
-        family=REFERENCE,
-        originators="Murray Rosenblatt; Emanuel Parzen (1962)",
-        paper="Remarks on Some Nonparametric Estimates of a Density Function, Annals of Mathematical Statistics 1956",
-        year=1956,
-        aliases=("kernel density estimate", "Parzen window"),
-        trains="one bandwidth",
-        source_model="nothing",
-        source_rows=False,
-        fails="many dimensions: kernels wide enough to fill the gaps blur the target",
-    ),
-    (),
-    lambda config, problem: (_kde_stage(config, problem),),
-    _kde_generator,
-    draws_rows=True,
-)

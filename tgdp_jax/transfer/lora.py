@@ -14,8 +14,7 @@ from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import to_json
 from tgdp_jax.settings.training import RivalConfig
 from tgdp_jax.transfer.adaptation import Adaptation, adaptation_stage, adapted_generator
-from tgdp_jax.transfer.base import Stage, TransferMethod
-from tgdp_jax.transfer.cards import Card
+from tgdp_jax.transfer.base import Stage
 from tgdp_jax.transfer.source import source_stage
 
 
@@ -34,21 +33,9 @@ def lora_stage(config: TrainingConfig, problem: Problem) -> Stage:
     return adaptation_stage("lora", lora(config, problem), {"lora": to_json(config.lora)})
 
 
-LORA = TransferMethod(
-    "lora",
-    Card(
-        summary="low-rank changes to the source's kernels trained on the target rows, step count cross-validated",
-        family="fine-tuning of few parameters",
-        originators="Edward Hu, Yelong Shen, Phillip Wallis, Zeyuan Allen-Zhu and others",
-        paper="LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022",
-        year=2022,
-        aliases=("low-rank adaptation", "low-rank adapters"),
-        trains="two thin matrices beside every kernel",
-        source_model="weights",
-        source_rows=False,
-        fails="a target that differs from the source by more than a change of low rank",
-    ),
-    ("source", "rival", "lora"),
-    lambda config, problem: (source_stage(config, problem), lora_stage(config, problem)),
-    adapted_generator("lora", lora),
-)
+def stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    """The training stages in order."""
+    return (source_stage(config, problem), lora_stage(config, problem))
+
+
+generator = adapted_generator("lora", lora)

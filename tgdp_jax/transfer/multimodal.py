@@ -18,8 +18,7 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.transfer.adaptation import Adaptation, adaptation_stage, adapted_generator, all_weights
-from tgdp_jax.transfer.base import Stage, TransferMethod
-from tgdp_jax.transfer.cards import Card
+from tgdp_jax.transfer.base import Stage
 from tgdp_jax.transfer.source import source_stage
 
 SOURCE, TARGET = "multimodal_source", "multimodal"
@@ -42,27 +41,10 @@ def _adaptation(config: TrainingConfig, problem: Problem) -> Adaptation:
     return all_weights(_with_modalities(config), problem, source=SOURCE)
 
 
-def _stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+def stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    """The training stages in order."""
     source = source_stage(_with_modalities(config), problem, name=SOURCE)
     return source, adaptation_stage(TARGET, _adaptation(config, problem))
 
 
-MULTIMODAL = TransferMethod(
-    "multimodal",
-    Card(
-        summary="one diffusion model of all modalities of a row, each with its own time, fine-tuned on the target rows",
-        family="multimodal diffusion",
-        originators="Fan Bao, Shen Nie, Kaiwen Xue, Chongxuan Li, Shi Pu and others",
-        paper="One Transformer Fits All Distributions in Multi-Modal Diffusion at Scale, ICML 2023",
-        year=2023,
-        aliases=("UniDiffuser", "multimodal diffusion"),
-        trains="all weights of the source model",
-        source_model="weights",
-        source_rows=False,
-        fails="few target rows, as fine-tuning does; and where only the joint is asked for, which other networks know "
-        "better",
-    ),
-    ("source", "rival"),
-    _stages,
-    adapted_generator(TARGET, _adaptation),
-)
+generator = adapted_generator(TARGET, _adaptation)

@@ -13,8 +13,6 @@ import numpy as np
 from tgdp_jax.errors import UserError
 
 Array = jax.Array
-# The family of these methods on their cards.
-REFERENCE = "reference without a network"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,7 @@ from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.reparam import Reparam
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.artefacts import Network, params_of
-from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
-from tgdp_jax.transfer.cards import Card
+from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, Trees
 from tgdp_jax.transfer.label_classifier import label_stage
 from tgdp_jax.transfer.networks import check_denoiser, denoiser, denoiser_score
 from tgdp_jax.transfer.pretrained import forward_process, prediction, pretrained_model
@@ -109,18 +108,9 @@ def with_source_stages(config: TrainingConfig, problem: Problem, *stages: Stage)
     return (*(make(config, problem) for name, make in _ON_SOURCE_ROWS.items() if name in needed), *stages)
 
 
-SOURCE = TransferMethod(
-    "source",
-    Card(
-        summary="the source model as it is: no transfer",
-        family="no transfer",
-        aliases=("no transfer", "source only"),
-        trains="nothing",
-        source_model="score",
-        source_rows=False,
-        fails="any difference between source and target",
-    ),
-    ("source",),
-    lambda config, problem: (source_stage(config, problem),),
-    functools.partial(network_generator, stage="source"),
-)
+def stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    """The training stages in order."""
+    return (source_stage(config, problem),)
+
+
+generator = functools.partial(network_generator, stage="source")

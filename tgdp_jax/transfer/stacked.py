@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.errors import UserError, choose
+from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import stacking
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import to_json
@@ -31,8 +31,7 @@ from tgdp_jax.train.session import Session
 from tgdp_jax.train.stacking import held_out_gain, stacking_weights
 from tgdp_jax.transfer.adaptation import Adaptation, out_of_fold
 from tgdp_jax.transfer.artefacts import Adapted, Stack
-from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, TransferMethod, Trees
-from tgdp_jax.transfer.cards import Card
+from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, Trees
 from tgdp_jax.transfer.lora import lora, lora_stage
 from tgdp_jax.transfer.networks import denoiser_score
 from tgdp_jax.transfer.ratio import classifier_stage
@@ -50,7 +49,7 @@ class Member(NamedTuple):
     stages: Callable[[TrainingConfig, Problem], tuple[Stage, ...]]
 
 
-MEMBERS: dict[str, Member] = {
+_MEMBERS: dict[str, Member] = {
     "lora": Member(lora, lambda config, problem: (lora_stage(config, problem),)),
     "textual_inversion": Member(inversion, lambda config, problem: (inversion_stage(config, problem),)),
     "tgdp_denoising": Member(
@@ -67,10 +66,8 @@ def _for_members(config: TrainingConfig, problem: Problem) -> TrainingConfig:
     """The settings with what combining needs of the members: their folds, or the mean of these.
 
     Raises:
-      UserError: a member that there is not, or whose network can not be averaged with the others'.
+      UserError: a member whose network can not be averaged with the others'.
     """
-    for name in config.stacked.members:
-        choose("member", name, MEMBERS)
     if _combines_scores(problem):
         return dataclasses.replace(config, rival=dataclasses.replace(config.rival, shrink=True))
     if "textual_inversion" in config.stacked.members:
@@ -83,7 +80,7 @@ def _for_members(config: TrainingConfig, problem: Problem) -> TrainingConfig:
 
 def _ways(config: TrainingConfig, problem: Problem) -> list[Adaptation]:
     config = _for_members(config, problem)
-    return [MEMBERS[name].way(config, problem) for name in config.stacked.members]
+    return [_MEMBERS[name].way(config, problem) for name in config.stacked.members]
 
 
 def _stack_stage(config: TrainingConfig, problem: Problem) -> Stage:
@@ -111,13 +108,15 @@ def _shares(config: TrainingConfig, num: int) -> np.ndarray:
     return (shares / shares.sum())[:, None]
 
 
-def _stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+def stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    """The training stages in order."""
     members = _for_members(config, problem)
-    own = [stage for name in config.stacked.members for stage in MEMBERS[name].stages(members, problem)]
+    own = [stage for name in config.stacked.members for stage in _MEMBERS[name].stages(members, problem)]
     return with_source_stages(config, problem, *own, _stack_stage(config, problem))
 
 
-def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
+def generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
+    """The trained method."""
     ways, weights = _ways(config, problem), Stack.from_tree(trees["stacked"]).weights
     left = [Adapted.from_tree(trees[name]).params for name in config.stacked.members]
     if _combines_scores(problem):
@@ -126,23 +125,3 @@ def _generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreG
     networks = [how.params(how.base(trees), trained) for how, trained in zip(ways, left, strict=True)]
     params = jax.tree.map(lambda *each: jnp.tensordot(weights[:, 0], jnp.stack(each), 1), *networks)
     return score_generator(config, problem, denoiser_score(config, problem, params))
-
-
-STACKED = TransferMethod(
-    "stacked",
-    Card(
-        summary="adapters, a new token and ratio-weighted adapters combined, each weighed by held-out target rows",
-        family="fine-tuning of few parameters",
-        originators="Leo Breiman (stacking)",
-        paper="Stacked Regressions, Machine Learning 24, 1996",
-        year=1996,
-        aliases=("stacking", "stacked transfer"),
-        trains="adapters, a token, a domain classifier, adapters again, and the weight of each at every noise level",
-        source_model="weights",
-        source_rows=True,
-        fails="a target that no member can make; it takes the time of all of them",
-    ),
-    ("source", "head", "classifier", "rival", "lora", "textual_inversion", "tgdp_denoising", "stacked"),
-    _stages,
-    _generator,
-)

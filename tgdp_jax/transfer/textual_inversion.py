@@ -15,8 +15,7 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.train.reparam import Chosen
 from tgdp_jax.transfer.adaptation import Adaptation, adaptation_stage, adapted_generator
-from tgdp_jax.transfer.base import Stage, TransferMethod
-from tgdp_jax.transfer.cards import Card
+from tgdp_jax.transfer.base import Stage
 from tgdp_jax.transfer.source import source_stage
 
 TOKEN = Chosen("(^|/)token/row$")
@@ -33,21 +32,9 @@ def inversion_stage(config: TrainingConfig, problem: Problem) -> Stage:
     return adaptation_stage("textual_inversion", inversion(config, problem))
 
 
-TEXTUAL_INVERSION = TransferMethod(
-    "textual_inversion",
-    Card(
-        summary="the source model conditioned on one new token, whose embedding is the only thing trained",
-        family="fine-tuning of few parameters",
-        originators="Rinon Gal, Yuval Alaluf, Yuval Atzmon, Or Patashnik, Amit Bermano, Gal Chechik, Daniel Cohen-Or",
-        paper="An Image is Worth One Word: Personalizing Text-to-Image Generation using Textual Inversion, ICLR 2023",
-        year=2023,
-        aliases=("embedding inversion",),
-        trains="the embedding of a new token",
-        source_model="weights",
-        source_rows=False,
-        fails="a target that the source model can not make whatever it is conditioned on",
-    ),
-    ("source", "rival", "textual_inversion"),
-    lambda config, problem: (source_stage(config, problem), inversion_stage(config, problem)),
-    adapted_generator("textual_inversion", inversion),
-)
+def stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    """The training stages in order."""
+    return (source_stage(config, problem), inversion_stage(config, problem))
+
+
+generator = adapted_generator("textual_inversion", inversion)

@@ -17,8 +17,7 @@ from tgdp_jax.settings.stored import guidance_uses, to_json
 from tgdp_jax.train.guidance import GuidanceLoss, fit_guidance
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.artefacts import CleanRatio, params_of
-from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod, Trees
-from tgdp_jax.transfer.cards import Card
+from tgdp_jax.transfer.base import Stage, StageResult, Trees
 from tgdp_jax.transfer.heads import guidance_net, noised_log_ratio, shared_variables
 from tgdp_jax.transfer.networks import denoiser_score
 from tgdp_jax.transfer.pretrained import forward_process
@@ -73,28 +72,12 @@ def guidance_stage(config: TrainingConfig, problem: Problem) -> Stage:
     return Stage("guidance", needs, uses, uses_target=True, run=run)
 
 
-def _tgdp_stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+def stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    """The training stages in order."""
     noisy = [noisy_classifier_stage(config, problem)] if config.guidance.cycle else []
     return with_source_stages(
         config, problem, classifier_stage(config, problem), *noisy, guidance_stage(config, problem)
     )
 
 
-TGDP = TransferMethod(
-    "tgdp",
-    Card(
-        summary="source score plus the gradient of a learned log density ratio on noised data",
-        family="guidance by density ratio",
-        originators="Yidong Ouyang, Liyan Xie, Hongyuan Zha, Guang Cheng",
-        paper="Transfer Learning for Diffusion Models, NeurIPS 2024",
-        year=2024,
-        aliases=("transfer guided diffusion process",),
-        trains="a domain classifier on clean rows, then a guidance network on noised ones",
-        source_model="score",
-        source_rows=True,
-        fails="little overlap: where no source row lies, there is nothing to reweight",
-    ),
-    ("source", "head", "classifier", "guidance"),
-    _tgdp_stages,
-    guided_generator("guidance"),
-)
+generator = guided_generator("guidance")

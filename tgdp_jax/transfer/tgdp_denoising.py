@@ -26,8 +26,7 @@ from tgdp_jax.train.denoising import reweighted_task
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.adaptation import Adaptation, adapt, adapted_generator, held_rows
 from tgdp_jax.transfer.artefacts import CleanRatio
-from tgdp_jax.transfer.base import Stage, StageResult, TransferMethod, Trees
-from tgdp_jax.transfer.cards import Card
+from tgdp_jax.transfer.base import Stage, StageResult, Trees
 from tgdp_jax.transfer.heads import clean_log_ratio
 from tgdp_jax.transfer.lora import lora
 from tgdp_jax.transfer.networks import check_denoiser
@@ -85,25 +84,9 @@ def _table(log_r: np.ndarray) -> Array:
     return jnp.asarray(weighted_choice(weights, None)((np.arange(TABLE) + 0.5) / TABLE, None), jnp.int32)
 
 
-def _stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+def stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
+    """The training stages in order."""
     return with_source_stages(config, problem, classifier_stage(config, problem), denoising_stage(config, problem))
 
 
-TGDP_DENOISING = TransferMethod(
-    "tgdp_denoising",
-    Card(
-        summary="adapters trained on target rows and on source rows drawn in proportion to the learned ratio",
-        family="guidance by density ratio",
-        originators="Yidong Ouyang, Liyan Xie, Hongyuan Zha, Guang Cheng (the theorem)",
-        paper="Transfer Learning for Diffusion Models, NeurIPS 2024",
-        year=2024,
-        aliases=("TGDP as denoising", "ratio-weighted adapters"),
-        trains="a domain classifier on clean rows, then two thin matrices beside every kernel",
-        source_model="weights",
-        source_rows=True,
-        fails="little overlap: a handful of source rows is shown again and again",
-    ),
-    ("source", "head", "classifier", "rival", "lora", "tgdp_denoising"),
-    _stages,
-    adapted_generator("tgdp_denoising", lora),
-)
+generator = adapted_generator("tgdp_denoising", lora)

@@ -124,9 +124,12 @@ def written(folder: Path, reader: str, which: int, damages: list[tuple]) -> Path
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    path = tmp_path_factory.mktemp("source") / "source.npz"
-    np.savez(path, x=signals(120, rate=100, seconds=SECONDS, seed=1) / 1000)
-    return path
+    """Good records, which are converted once."""
+    folder = tmp_path_factory.mktemp("source")
+    np.savez(folder / "source.npz", x=signals(120, rate=100, seconds=SECONDS, seed=1) / 1000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        yield folder / "source.npz"
 
 
 def loaded(source: Path, target: Path) -> None:
@@ -148,9 +151,7 @@ def test_what_is_damaged_is_what_is_read_otherwise(reader, source, tmp_path):
 )
 @given(which=st.integers(0, 50), damages=st.lists(changes, min_size=1, max_size=3))
 def test_damaged_files_are_read_or_refused(reader, source, which, damages):
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        # What was converted before says nothing.
-        patch.setenv("XDG_CACHE_HOME", f"{folder}/cache")
+    with tempfile.TemporaryDirectory() as folder:
         target = written(Path(folder) / "data", reader, which, damages)
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         tracemalloc.start()

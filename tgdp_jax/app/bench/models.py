@@ -16,11 +16,12 @@ import numpy as np
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import GuidedScore, log_ratio_guidance
 from tgdp_jax.nets import EpsMLP, EpsUNet, GuidanceHead, GuidanceMLP
+from tgdp_jax.nets.registry import PRECISIONS
 from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.sampling import SOLVERS
 from tgdp_jax.sampling.steps import Solver
 from tgdp_jax.sde import SDE, VP
-from tgdp_jax.settings.networks import PRECISIONS, NetworkConfig
+from tgdp_jax.settings.networks import NetworkConfig
 from tgdp_jax.settings.training import GuidanceConfig
 from tgdp_jax.transfer.base import ScoreGenerator
 

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.settings.networks import PRECISIONS
+from tgdp_jax.nets.registry import PRECISIONS
 
 RIVALS = ("torch",)
 

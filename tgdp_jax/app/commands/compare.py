@@ -29,9 +29,10 @@ from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem, problem_name
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.runtime.engine import EngineConfig, describe, spare_memory_maps
+from tgdp_jax.runtime.engine import describe, spare_memory_maps
 from tgdp_jax.runtime.files import read_json, write_json
 from tgdp_jax.runtime.parallel import is_primary
+from tgdp_jax.runtime.settings import EngineConfig
 from tgdp_jax.settings.run import CompareConfig
 from tgdp_jax.settings.stored import to_json
 from tgdp_jax.train.checkpoint import Store

@@ -14,10 +14,8 @@ from rich.table import Table
 from tgdp_jax.app.console import Display, print_line
 from tgdp_jax.app.report.table import Cell, format_cell
 from tgdp_jax.data.arrays import check_pair, read_files
-from tgdp_jax.errors import FileError
 from tgdp_jax.metrics.overlap import FAR_AUC, FAR_CROSS_ENTROPY, NEIGHBOUR_QUANTILE, Diagnosis, diagnose, null_auc_error
-from tgdp_jax.runtime.files import check_place, write_json
-from tgdp_jax.settings.checks import check_seed
+from tgdp_jax.runtime.files import write_json
 
 
 def diagnose_files(
@@ -28,16 +26,8 @@ def diagnose_files(
     `columns` and `label` are those of tables.
 
     Raises:
-      UserError: bad files, rows or seed, or a place that can not be written.
+      UserError: bad files or rows.
     """
-    check_seed(seed)
-    if out is not None:
-        try:
-            check_place(out)
-        except FileError:
-            raise FileError(
-                f"{out} can not be written: give a file, such as diagnosis.json, in a folder of yours"
-            ) from None
     rows, _ = read_files({"source": source, "target": target}, columns=columns, label=label)
     check_pair(rows["source"], rows["target"])
     with Display() as display:

@@ -22,11 +22,11 @@ from tgdp_jax.data.pictures import read_picture
 from tgdp_jax.errors import FileError, UserError
 from tgdp_jax.interop.pipeline import Pipeline, TextPipeline
 from tgdp_jax.interop.pipeline_folder import load_pipeline
+from tgdp_jax.nets.registry import PRECISIONS
 from tgdp_jax.runtime.files import write_atomic
 from tgdp_jax.runtime.parallel import is_primary
 from tgdp_jax.sampling import sample
 from tgdp_jax.settings.generation import GenerationConfig
-from tgdp_jax.settings.networks import PRECISIONS
 from tgdp_jax.transfer.stages import rows_done
 
 KEYWORD = "tgdp_jax"  # of the settings in a picture's metadata

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tgdp_jax.app.report import html
 from tgdp_jax.app.report.sheet import Sheet, panels, sheet, side_by_side
-from tgdp_jax.transfer import METHODS, method_names
+from tgdp_jax.transfer import METHODS
 
 WIDE = 120  # characters a line where nobody's terminal says how many
 
@@ -38,13 +38,12 @@ def _share(ratio: float) -> str:
 
 
 def show_methods(names: tuple[str, ...], out: Path | None) -> None:
-    """Prints cards of all methods, or of those named; two or more named ones side by side. Writes them to `out` too.
+    """Prints cards of all methods, or of those in `names`; two or more of these side by side. Writes them to `out` too.
 
     Raises:
-      UserError: unknown method, or a place that can not be written.
+      UserError: a place that can not be written.
     """
-    chosen = method_names(names) or tuple(METHODS)
-    data = card_sheet(chosen)
+    data = card_sheet(names or METHODS)
     if out is not None:
         html.write(out, html.render(title="Transfer methods", sheets=[data]))
     console = Console()

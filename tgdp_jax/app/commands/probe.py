@@ -35,9 +35,10 @@ from tgdp_jax.data.tables.files import is_table
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.probe import Labelled, better_beyond_chance, layer_features
 from tgdp_jax.metrics.probe import probe as fit_probe
-from tgdp_jax.runtime.engine import EngineConfig, describe
+from tgdp_jax.runtime.engine import describe
 from tgdp_jax.runtime.files import read_json, write_atomic, write_json
 from tgdp_jax.runtime.parallel import agree, is_primary
+from tgdp_jax.runtime.settings import EngineConfig
 from tgdp_jax.settings.run import ProbeConfig
 from tgdp_jax.settings.stored import to_json
 from tgdp_jax.transfer.networks import check_denoiser, denoiser

@@ -41,9 +41,10 @@ from tgdp_jax.density_ratio import Calibration
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.metrics.overlap import advise
 from tgdp_jax.metrics.spread import Value
-from tgdp_jax.runtime.engine import EngineConfig, describe
+from tgdp_jax.runtime.engine import describe
 from tgdp_jax.runtime.files import read_json, write_json
 from tgdp_jax.runtime.parallel import agree, is_primary
+from tgdp_jax.runtime.settings import EngineConfig
 from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.settings.stored import from_json, to_json
 from tgdp_jax.train.checkpoint import Store

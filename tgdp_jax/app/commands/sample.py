@@ -18,7 +18,7 @@ from tgdp_jax.app.folder import check_not_own
 from tgdp_jax.app.model import load
 from tgdp_jax.app.sample_table import check_table, is_sample_table, write_sample_table
 from tgdp_jax.errors import UserError
-from tgdp_jax.runtime.files import check_place, write_npz
+from tgdp_jax.runtime.files import write_npz
 from tgdp_jax.runtime.parallel import is_primary
 from tgdp_jax.settings.sampling import SamplingChange
 from tgdp_jax.transfer.model import TrainedModel, resampled
@@ -65,7 +65,6 @@ def sample_run(
     if table and of_parts:
         raise UserError(f"{out} does not end in .npz: samples of modalities are written as .npz")
     check_not_own(out)
-    check_place(out)
     of_model = dataclasses.replace(change, scale=None) if of_parts else change
     config = read_run(folder)
     resampled(config, config.method, of_model)  # says what does not fit before anything is loaded

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from tgdp_jax.errors import UserError, choose, first_line
-from tgdp_jax.runtime.parallel import is_primary
 
 
 class About(NamedTuple):
@@ -100,6 +99,8 @@ class Trackers:
     def __init__(self, names: Sequence[str], about: Callable[[str], About], warn: Callable[[str], None]):
         self.about = about
         self.warn = warn
+        from tgdp_jax.runtime.parallel import is_primary  # late: names are checked without JAX
+
         self._waiting = list(dict.fromkeys(names)) if is_primary() else []
         self._running: dict[str, Tracker] = {}
 

@@ -9,7 +9,7 @@ from tgdp_jax.settings.networks import HeadConfig, NetworkConfig
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.sampling import SamplingConfig
 from tgdp_jax.settings.training import ClassifierConfig, DenoiserConfig, GuidanceConfig, RivalConfig
-from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.settings import OptimiserConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,65 @@
+"""Settings of how a run is carried out, which can be made and checked without JAX."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from tgdp_jax.errors import UserError, check_finite
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Where and how a run is carried out.
+
+    Attributes:
+      devices: how many of the devices to use. Default: all.
+      resume: go on with what is in the folder; --no-resume refuses a folder that holds something.
+      checkpoint_seconds: between two checkpoints of training; 0: after every launch.
+      store: folder of runs whose finished stages are taken over where settings, data and seed are the same, instead of
+        training them again. Default: the folder that --out lies in.
+      compile_cache: keep compiled programs in the user's cache folder (or JAX_COMPILATION_CACHE_DIR).
+      log: follow the run with one or more of jsonl (log.jsonl in its folder), tensorboard, wandb and mlflow (extras of
+        these names).
+      coordinator: host:port of process 0, for runs of several processes; found by itself under SLURM, Open MPI and on
+        Cloud TPU.
+      num_processes: how many processes the run has.
+      process_id: number of this one.
+      peer_seconds: how long to wait for the other processes at the start.
+      quiet: show no progress and no notes: warnings, errors and the results alone.
+      verbose: say which programs are compiled and how long that takes.
+    """
+
+    devices: int | None = None
+    resume: bool = True
+    checkpoint_seconds: float = 60.0
+    store: Path | None = None
+    compile_cache: bool = True
+    log: tuple[str, ...] = ()
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+    peer_seconds: int = 300
+    quiet: bool = False
+    verbose: bool = False
+
+    def __post_init__(self):
+        check_finite(self)
+        if self.checkpoint_seconds < 0:
+            raise UserError(f"checkpoint-seconds is {self.checkpoint_seconds}: give 0 or more")
+        if self.peer_seconds < 1:
+            raise UserError(f"peer-seconds is {self.peer_seconds}: give at least 1")
+        explicit = (self.coordinator, self.num_processes, self.process_id)
+        if any(part is not None for part in explicit) and None in explicit:
+            raise UserError("a run of several processes needs all of --coordinator, --num-processes and --process-id")
+        if self.num_processes is not None and self.num_processes < 1:
+            raise UserError(f"num-processes is {self.num_processes}: give at least 1")
+        if self.coordinator is not None and not _is_address(self.coordinator):
+            raise UserError(f"coordinator is {self.coordinator!r}: give HOST:PORT of process 0, such as 10.0.0.1:1234")
+        if self.num_processes is not None and not 0 <= (self.process_id or 0) < self.num_processes:
+            raise UserError(f"process-id is {self.process_id}: it must lie in 0..{self.num_processes - 1}")
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 2**16

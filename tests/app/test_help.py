@@ -36,7 +36,8 @@ def test_only_what_is_used_is_shown(capsys):
 def test_choices_are_listed(capsys):
     shown("run", "digits", "--help")
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "--sampling.grid {uniform,trailing,quadratic,log_snr,blend,edm" in text and "--network.kind {mlp,unet,dit" in text
+    assert "--sampling.grid {uniform,trailing,quadratic,log_snr,blend,edm" in text
+    assert "--network.kind {mlp,unet,dit" in text
 
 
 def test_every_choice_is_an_option():

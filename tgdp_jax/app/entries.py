@@ -33,8 +33,10 @@ from tgdp_jax.transfer.registry import method_name, method_names
 
 if TYPE_CHECKING:
     Change = SamplingChange
+    Generation = GenerationConfig
 else:
     Change = with_choices(SamplingChange, "sampling")
+    Generation = with_choices(GenerationConfig, "sampling")
 
 
 def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
@@ -125,7 +127,7 @@ def sample(
 
 def generate(
     folder: tyro.conf.Positional[Path],
-    config: Annotated[GenerationConfig, tyro.conf.arg(name="")],
+    config: Annotated[Generation, tyro.conf.arg(name="")],
     *,
     out: Path = Path("pictures"),
     engine: Engine = EngineConfig(),

@@ -1,25 +1,47 @@
-"""Weights in files: diffusers folders of U-Nets and transformers, SSSD-ECG's state dicts, and low-rank adapters."""
+"""Models in files: pipelines of diffusers and their parts, SSSD-ECG's state dicts, adapters and embeddings."""
 
 from tgdp_jax.interop.adapters import load_adapters, save_adapters
+from tgdp_jax.interop.autoencoder import read_autoencoder, write_autoencoder
+from tgdp_jax.interop.clip_text import read_text_encoder, write_text_encoder
 from tgdp_jax.interop.diffusers import DiffusersUNet, load_unet, save_unet, unet_files
+from tgdp_jax.interop.embeddings import read_embedding, write_embedding
 from tgdp_jax.interop.latent_dit import read_dit, write_dit
 from tgdp_jax.interop.latent_unet import latent_score, read_unet, write_unet
+from tgdp_jax.interop.lora import read_lora, write_lora
+from tgdp_jax.interop.pipeline import LabelPipeline, Pipeline, TextPipeline
+from tgdp_jax.interop.pipeline_folder import load_pipeline, write_pipeline
 from tgdp_jax.interop.schedulers import read_scheduler
 from tgdp_jax.interop.sssd import SSSDModel, load_sssd
+from tgdp_jax.interop.tokenizer import read_tokenizer, write_tokenizer
 
 __all__ = [
     "DiffusersUNet",
+    "LabelPipeline",
+    "Pipeline",
     "SSSDModel",
+    "TextPipeline",
     "latent_score",
     "load_adapters",
+    "load_pipeline",
     "load_sssd",
     "load_unet",
+    "read_autoencoder",
     "read_dit",
+    "read_embedding",
+    "read_lora",
     "read_scheduler",
+    "read_text_encoder",
+    "read_tokenizer",
     "read_unet",
     "save_adapters",
     "save_unet",
     "unet_files",
+    "write_autoencoder",
     "write_dit",
+    "write_embedding",
+    "write_lora",
+    "write_pipeline",
+    "write_text_encoder",
+    "write_tokenizer",
     "write_unet",
 ]

@@ -48,12 +48,10 @@ def generate(folder: Path, config: GenerationConfig, out: Path, *, quiet: bool =
       UserError: a file can not be read or is of another model, a setting does not fit, or the place can not be written.
     """
     prompts = read_prompts(config)
-    with Display(quiet=quiet) as display, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with Display(quiet=quiet) as display, warnings.catch_warnings():
+        warnings.showwarning = lambda message, *others, **more: display.warn(str(message))
         pipe = _changed(load_pipeline(folder, dtype=PRECISIONS[config.precision]), config)
         images = draw(pipe, config, prompts, rows_done(display, "drawing", config.num))
-        for text in dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, UserWarning)):
-            display.warn(text)
     settings = _settings(folder, pipe, config)
     digits = len(str(config.num - 1))
     for i, image in enumerate(images):

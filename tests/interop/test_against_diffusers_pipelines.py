@@ -6,7 +6,6 @@ import json
 import jax
 import numpy as np
 import pytest
-import safetensors.torch
 
 from tests.interop.latents import config
 from tests.interop.test_against_diffusers_autoencoders import kl
@@ -24,6 +23,7 @@ transformers = pytest.importorskip(
     "transformers", reason="needs transformers: python -m pip install -e '.[interop-test]'"
 )
 peft = pytest.importorskip("peft", reason="needs peft: python -m pip install -e '.[interop-test]'")
+import safetensors.torch  # noqa: E402
 from diffusers.utils import convert_state_dict_to_diffusers, convert_unet_state_dict_to_peft  # noqa: E402
 from peft.utils import get_peft_model_state_dict  # noqa: E402
 

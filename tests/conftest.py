@@ -1,6 +1,5 @@
 """Quick compiling for all test processes, and one store of what they compiled: most of their time goes into that."""
 
-import gc
 import os
 import shutil
 import subprocess
@@ -57,10 +56,8 @@ def pytest_unconfigure(config):
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs():
-    """Every compiled program holds memory maps, of which Linux gives a process 65,530: one that keeps the programs of
-    the whole suite aborts. The next file finds those that it shares in the store."""
+    """A process that keeps the programs of the whole suite aborts, see `spare_memory_maps`; the next file shares many."""
     yield
-    import jax
+    from tgdp_jax.runtime.engine import spare_memory_maps
 
-    jax.clear_caches()
-    gc.collect()
+    spare_memory_maps()

@@ -180,7 +180,7 @@ class ClassifierFreeScore:
         eps = to_eps(self.prediction, self._output(x, t, cond), x, t, self.sde)
         return -eps / expand(self.sde.sigma(t), x)
 
-    def predict(self, x: Array, t: Array, cond: Any = None) -> tuple[Array, Array]:
+    def x0_and_eps(self, x: Array, t: Array, cond: Any = None) -> tuple[Array, Array]:
         """(x0, eps), both [B, *D], neither of them by way of the score."""
         out = self._output(x, t, cond)
         return to_x0(self.prediction, out, x, t, self.sde), to_eps(self.prediction, out, x, t, self.sde)

@@ -1,5 +1,6 @@
 """Classifier-free guidance against its formulas, with a network whose outputs are known."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import chex
@@ -54,7 +55,7 @@ def test_it_is_the_formula_in_the_networks_own_prediction(prediction):
     # Equations 15 and 16 of Lin et al., a row at a time.
     expected = np.stack([0.3 * g + 0.7 * g * o.std() / g.std() for g, o in zip(guided, out, strict=True)])
     score = classifier_free(NET, PARAMS, SDE, prediction=prediction, uncond=other, scale=3.0, rescale=0.7)
-    for target, found in zip(("x0", "eps"), jax.jit(score.predict)(x, t, cond), strict=True):
+    for target, found in zip(("x0", "eps"), jax.jit(score.x0_and_eps)(x, t, cond), strict=True):
         right = convert(jnp.asarray(expected), x, t, SDE, source=prediction, target=target)
         np.testing.assert_allclose(found, right, rtol=1e-3, atol=1e-4)
     right = convert(jnp.asarray(expected), x, t, SDE, source=prediction, target="score")
@@ -120,7 +121,7 @@ def test_a_chain_that_leaves_no_signal_gives_the_data(solver):
     sde = DiscreteVP("scaled_linear", 0.00085, 0.012, zero_snr=True)
     score = classifier_free(GaussianV(sde), {}, sde, prediction="v")
     cond = jnp.full((4000, 2), 5.0)
-    x0, eps = score.predict(jnp.ones((2, 2)), jnp.ones(2), cond[:2])
+    x0, eps = score.x0_and_eps(jnp.ones((2, 2)), jnp.ones(2), cond[:2])
     np.testing.assert_allclose(x0, 5.0, rtol=1e-4)
     np.testing.assert_allclose(eps, 1.0, rtol=2e-3)
     x = sampling.sample(
@@ -129,10 +130,29 @@ def test_a_chain_that_leaves_no_signal_gives_the_data(solver):
     assert_moments(x, np.full(2, 5.0), 0.09 * np.eye(2), errors=4.5, bias=0.02)
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class KnowsBoth:
+    """Knows its clean data, and no score."""
+
+    x0: Any
+
+    def __call__(self, x, t, cond):
+        return jnp.full_like(x, jnp.nan)
+
+    def x0_and_eps(self, x, t, cond):
+        return jnp.broadcast_to(self.x0, x.shape), (x - SDE.alpha(t)[:, None] * self.x0) / SDE.sigma(t)[:, None]
+
+
+def test_a_score_that_knows_both_predictions_is_asked_for_them():
+    x = sampling.sample(jax.random.key(0), KnowsBoth(jnp.array([1.0, -2.0])), SDE, 4, (2,), num_steps=5, chunk=4)
+    np.testing.assert_allclose(x, np.tile([1.0, -2.0], (4, 1)), atol=5 * float(SDE.sigma(jnp.float32(SDE.t_min))))
+
+
 def test_a_prediction_of_ones_own_needs_no_way_to_clean_data():
     x, t, cond, other = rows()
     mine = PREDICTIONS["v"]._replace(to_x0=None)
     found = [
-        classifier_free(NET, PARAMS, SDE, prediction=kind, uncond=other).predict(x, t, cond) for kind in (mine, "v")
+        classifier_free(NET, PARAMS, SDE, prediction=kind, uncond=other).x0_and_eps(x, t, cond) for kind in (mine, "v")
     ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=2e-3), *found)

@@ -76,7 +76,8 @@ def sample(
       key: typed PRNG key of the run.
       score_fn: (x [B, *D], t [B], cond) -> score [B, *D]; or of (x, t), where there is no cond. A function that is a
         pytree (everything this library returns; `jax.tree_util.Partial(fn, params)`) is compiled once for all its
-        parameter values.
+        parameter values. One with a method `x0_and_eps` of the same arguments is asked for both predictions by that:
+        where hardly any signal is left, clean data that come from a score are imprecise.
       sde: the forward process of the score.
       ids: how many samples, N; or their identities [N], integers in [0, 2^32). Sample i depends on (key, ids[i],
         cond[i]) alone, and those of a count are 0, 1, ..., N - 1.
@@ -217,8 +218,8 @@ def sample_chunk(
         batch_t = jnp.broadcast_to(t, x.shape[:1])
         alpha, sigma = sde.alpha(t), sde.sigma(t)
         # A score that knows both better than by a division by alpha, which may be next to nothing, says so.
-        if hasattr(score, "predict"):
-            x0, eps = score.predict(x, batch_t, cond)
+        if hasattr(score, "x0_and_eps"):
+            x0, eps = score.x0_and_eps(x, batch_t, cond)
         else:
             eps = -sigma * score(x, batch_t, cond)
             x0 = (x - sigma * eps) / alpha

@@ -1,5 +1,6 @@
 """The verdict before training: thresholds on known calibrations, and end to end on three pairs of mixtures."""
 
+import dataclasses
 import json
 import math
 
@@ -31,6 +32,12 @@ def rows(kind, n, seed=0):
 @pytest.fixture(scope="module")
 def found():
     return {kind: diagnose(*rows(kind, 200)) for kind in PAIRS}
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """Training too short to be any good: for what holds however good it is."""
+    monkeypatch.setattr(module, "OPTIMISER", dataclasses.replace(module.OPTIMISER, steps=40))
 
 
 def reading(auc, cross_entropy):
@@ -146,33 +153,32 @@ def test_five_rows_of_the_source_itself_get_a_careful_sentence():
     assert "5 target rows are too few for a verdict" in found.advice.sentence
 
 
-def test_two_rows_are_enough_to_run_and_rows_may_have_any_shape():
+def test_two_rows_are_enough_to_run_and_rows_may_have_any_shape(brief):
     rng = np.random.default_rng(0)
     found = diagnose({"x": rng.normal(size=(100, 2, 3))}, Data(rng.normal(size=(2, 2, 3)) + 1e12))
     assert found.num_target == 2 and found.neighbour_overlap == 0
     assert math.isfinite(found.calibration.cross_entropy)
 
 
-def test_result_is_a_function_of_data_and_seed_and_progress_is_told(found):
+def test_result_is_a_function_of_data_and_seed_and_progress_is_told(brief):
     source, target = rows("transfer", 200)
     calls = []
     again = diagnose({"x": source.x, "y": source.y}, target, progress=lambda *numbers: calls.append(numbers))
-    assert again == found["transfer"]
+    assert again == diagnose(source, target)
     # A run that stops early says so by ending at its last step.
     assert all(total == module.OPTIMISER.steps for _, total, _, _ in calls[:-1])
     assert calls[-1][0] == calls[-1][1] <= module.OPTIMISER.steps
     assert diagnose(source, target, seed=1).calibration != again.calibration
 
 
-def test_units_do_not_matter(found):
+def test_units_do_not_matter(brief):
     source, target = rows("transfer", 200)
     turned = [Data(d.x * np.array([1e-3, 1e4], np.float32)) for d in (source, target)]
-    assert diagnose(*turned).calibration.cross_entropy == pytest.approx(
-        found["transfer"].calibration.cross_entropy, abs=0.01
-    )
+    found, other = (diagnose(*pair).calibration.cross_entropy for pair in ((source, target), turned))
+    assert 0 < found < 0.68 and other == pytest.approx(found, abs=0.01)
 
 
-def test_many_source_rows_are_thinned():
+def test_many_source_rows_are_thinned(brief):
     # As many rows as the other tests have are left: no further program is compiled.
     source, target = rows("transfer", 200)
     found = diagnose(Data(np.concatenate([source.x, source.x])), target)

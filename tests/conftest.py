@@ -56,7 +56,7 @@ def pytest_unconfigure(config):
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs():
-    """A process that keeps the programs of the whole suite aborts, see `spare_memory_maps`; the next file shares many."""
+    """The next file shares many; a process that keeps those of the whole suite aborts, see `spare_memory_maps`."""
     yield
     from tgdp_jax.runtime.engine import spare_memory_maps
 

@@ -13,12 +13,12 @@ from tests.helpers import assert_moments
 from tests.interop.models import CONFIGS, inputs, model
 from tgdp_jax import sampling
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop import diffusers, load_unet, save_unet
+from tgdp_jax.interop import files, load_unet, save_unet
 from tgdp_jax.nets.unet import UNet
 from tgdp_jax.sde import DiscreteVP
 
 SMALL = "no attention, odd layers"
-CONFIG, WEIGHTS, SCHEDULER = diffusers.CONFIG, diffusers.WEIGHTS, diffusers.SCHEDULER
+CONFIG, WEIGHTS, SCHEDULER = files.CONFIG, files.WEIGHTS, files.SCHEDULER
 
 
 @pytest.fixture
@@ -131,8 +131,8 @@ def test_names_and_precisions_of_other_files_are_read(tmp_path, precision):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"_class_name": "UNet2DConditionModel"}, "of a UNet2DConditionModel: only UNet2DModel"),
-        ({"_class_name": None}, "only UNet2DModel"),
+        ({"_class_name": "UNet2DConditionModel"}, "of a UNet2DConditionModel: UNet2DModel is expected"),
+        ({"_class_name": None}, "UNet2DModel is expected"),
         ({"center_input_sample": True}, "center_input_sample is True"),
         ({"mid_block_scale_factor": 1.414}, "mid_block_scale_factor is 1.414"),
         ({"act_fn": "gelu"}, "act_fn is 'gelu'"),
@@ -214,7 +214,7 @@ def test_missing_files_are_named(folder, tmp_path):
         load_unet(folder)
 
 
-@pytest.mark.parametrize("suffix", diffusers.PICKLES)
+@pytest.mark.parametrize("suffix", files.PICKLES)
 def test_pickles_are_refused_unread(folder, suffix):
     file = folder / f"diffusion_pytorch_model{suffix}"
     (folder / WEIGHTS).rename(file)

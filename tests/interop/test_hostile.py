@@ -226,7 +226,7 @@ CONFIG_FAULTS = {
     "a number of 300 digits": (options(norm_eps=10**300), "norm_eps is 1000.*, which is not supported"),
     "a number of 5,000 digits": (contents(b'{"layers_per_block": ' + b"9" * 5000 + b"}"), "config.json can not"),
     "a long name": (options(act_fn="x" * 100_000), r"act_fn is 'x+\.\.\.x+', which"),
-    "a class of lists": (options(_class_name=[[["x"]]]), "only UNet2DModel is supported"),
+    "a class of lists": (options(_class_name=[[["x"]]]), "UNet2DModel is expected here"),
     "kinds that are lists": (options(up_block_types=[["UpBlock2D"]] * 2), r"up_block_types is \[\['UpBlock2D'\]"),
     "nested 500 deep": (lambda path: path.write_bytes(nested(500)), "_class|is of a model without a class name"),
     "nested 100,000 deep": (lambda path: path.write_bytes(nested(100_000)), "nested too deeply"),

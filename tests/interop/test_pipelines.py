@@ -129,7 +129,7 @@ FLOW = "FlowMatchEulerDiscreteScheduler"
 FAULTS = {
     "another pipeline": (
         changed("model_index.json", _class_name="StableDiffusion3Pipeline"),
-        "is of a StableDiffusion3Pipeline: StableDiffusionPipeline or .* or DiTPipeline is supported",
+        "is of a StableDiffusion3Pipeline: StableDiffusionPipeline or .* or DiTPipeline is expected here",
     ),
     "no pipeline": (
         renamed("model_index.json", "index.json"),
@@ -166,7 +166,7 @@ FAULTS = {
     ),
     "another autoencoder": (
         changed("vae/config.json", _class_name="AutoencoderDC"),
-        "is of a AutoencoderDC: AutoencoderKL and AutoencoderTiny are supported",
+        "is of a AutoencoderDC: AutoencoderKL or AutoencoderTiny is expected here",
     ),
     "an option of the autoencoder": (
         changed("vae/config.json", latents_mean=[0.0]),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tgdp_jax.errors import FileError, UserError
+from tgdp_jax.interop.files import readable, unet_config
 from tgdp_jax.runtime.files import check_place, nearest_there
 
 
@@ -15,13 +16,16 @@ def check_named_paths(config: Any, out: Path | None) -> None:
 
     Raises:
       FileError: one is not there.
-      UserError: nothing can be written at `out`.
+      UserError: nothing can be written at `out`, or the pretrained model is none that is known.
     """
     if out is not None:
         check_folder(out)
     for path in (*vars(config.problem).values(), config.pretrained):
         if isinstance(path, Path):
             check_exists(path)
+    if config.pretrained is not None and config.pretrained.suffix != ".safetensors":
+        with readable(config.pretrained):
+            unet_config(config.pretrained)
 
 
 def check_folder(folder: Path) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tgdp_jax.errors import UserError
-from tgdp_jax.interop.files import CONFIG, check_home, named, read_json, readable
+from tgdp_jax.interop.files import CONFIG, check_class, check_home, read_json, readable
 from tgdp_jax.interop.options import Options
 from tgdp_jax.interop.sizes import Shapes, Sizes
 from tgdp_jax.interop.weights import new_folder, read_weights, write_model
@@ -80,10 +79,7 @@ def autoencoder_of_options(values: dict[str, Any], where: str) -> AutoencoderKL 
     Raises:
       UserError: another class, or an option or value that is not supported.
     """
-    kind = values.get("_class_name")
-    if kind not in ("AutoencoderKL", "AutoencoderTiny"):
-        found = named(kind) if kind is not None else "model without a class name"
-        raise UserError(f"{where} is of a {found}: AutoencoderKL and AutoencoderTiny are supported")
+    kind = check_class(values, where, "AutoencoderKL", "AutoencoderTiny")
     options = Options(values, where)
     return _kl(options) if kind == "AutoencoderKL" else _tiny(options)
 

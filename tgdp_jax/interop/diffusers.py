@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop import options, schedulers
-from tgdp_jax.interop.files import CONFIG, PICKLES, SCHEDULER, WEIGHTS, pickled, read_json, readable, weight_files
+from tgdp_jax.interop.files import CONFIG, SCHEDULER, read_json, readable, unet_config, weight_files
 from tgdp_jax.interop.sizes import check_sizes
 from tgdp_jax.interop.weights import new_folder, read_weights, write_json, write_model
 from tgdp_jax.nets.discrete_time import DiscreteTime
@@ -83,12 +83,8 @@ def load_unet(
 
 
 def _loaded(folder: Path, sde: DiscreteVP | None, prediction: str, dtype: Any) -> DiffusersUNet:
-    if not folder.is_dir():
-        if folder.suffix in PICKLES:
-            raise pickled(folder)
-        raise UserError(f"{folder} is not a folder: give the one that holds {CONFIG} and {WEIGHTS}")
-    home = _home(folder)
-    unet, shape = options.unet_of_options(read_json(home / CONFIG), str(home / CONFIG))
+    home, values = unet_config(folder)
+    unet, shape = options.unet_of_options(values, str(home / CONFIG))
     if unet.time_kind == "fourier":
         raise UserError(
             f"{home / CONFIG}: time_embedding_type is 'fourier', whose timesteps are noise scales; a chain's first "
@@ -132,7 +128,7 @@ def unet_files(folder: str | Path) -> dict[str, Path]:
     """
     folder = Path(folder)
     with readable(folder):
-        home = _home(folder)
+        home, _ = unet_config(folder)
         schedulers = [(SCHEDULER, place) for place in _scheduler_places(home, folder)]
         return {file.name: file for file in (home / CONFIG, *weight_files(home))} | dict(schedulers[:1])
 
@@ -153,10 +149,6 @@ def save_unet(folder: str | Path, model: DiffusersUNet) -> None:
     with new_folder(folder) as part:
         write_model(part, options.options_of_unet(model.net.net, model.shape), model.variables["params"]["net"])
         write_json(part / SCHEDULER, scheduler)
-
-
-def _home(folder: Path) -> Path:
-    return folder / "unet" if (folder / "unet").is_dir() else folder
 
 
 def _scheduler_places(home: Path, folder: Path) -> list[Path]:

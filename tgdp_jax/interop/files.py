@@ -36,6 +36,25 @@ def named(value: Any) -> str:
     return value if isinstance(value, str) and value.isidentifier() and len(value) <= 60 else shown(value)
 
 
+def check_class(values: dict[str, Any], where: str, *kinds: str, of: str = "model") -> str:
+    """The class that a config names.
+
+    Args:
+      values: what the file holds.
+      where: its name, for messages.
+      *kinds: the classes that are known.
+      of: what has a class.
+
+    Raises:
+      UserError: it is none of them.
+    """
+    kind = values.get("_class_name")
+    if kind not in kinds:
+        what = f"{of} without a class name" if kind is None else named(kind)
+        raise UserError(f"{where} is of a {what}: {' or '.join(kinds)} is expected here")
+    return kind
+
+
 def pickled(file: Path) -> UserError:
     """What is said of a pickle that was given for weights."""
     return UserError(
@@ -56,6 +75,19 @@ def check_home(folder: Path, weights: str = WEIGHTS) -> None:
         raise UserError(f"{folder} is not a folder: give the one that holds {CONFIG} and {weights}")
     if not (folder / CONFIG).exists():
         raise UserError(f"{folder / CONFIG} is missing: give the folder that holds {CONFIG} and {weights}")
+
+
+def unet_config(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """(folder of a `UNet2DModel`, its config) in a folder of such a model, or of a pipeline that holds it in `unet/`.
+
+    Raises:
+      UserError: it is no folder, or one of something else.
+    """
+    home = folder / "unet" if (folder / "unet").is_dir() else folder
+    check_home(home)
+    values = read_json(home / CONFIG)
+    check_class(values, str(home / CONFIG), "UNet2DModel")
+    return home, values
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop.files import CONFIG, check_home, named, read_json, readable
+from tgdp_jax.interop.files import CONFIG, check_class, check_home, read_json, readable
 from tgdp_jax.interop.options import Options, is_whole
 from tgdp_jax.interop.sizes import Shapes, Sizes
 from tgdp_jax.interop.weights import new_folder, read_weights, write_model
@@ -84,11 +84,9 @@ def dit_of_options(values: dict[str, Any], where: str) -> LatentDiT:
     Raises:
       UserError: another class, or an option or value that is not supported.
     """
-    kind = values.get("_class_name")
     # Its name before diffusers 0.30, when it had to say that it is of this kind.
-    if kind != NAME and not (kind == FORMER and values.get("norm_type") == "ada_norm_zero"):
-        shown_kind = named(kind) if "_class_name" in values else "model without a class name"
-        raise UserError(f"{where} is of a {shown_kind}: {NAME} is expected here")
+    if not (values.get("_class_name") == FORMER and values.get("norm_type") == "ada_norm_zero"):
+        check_class(values, where, NAME)
     options = Options(values, where)
     for name, allowed in _FIXED.items():
         options.one_of(name, allowed)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop.files import named, shown
+from tgdp_jax.interop.files import check_class, shown
 from tgdp_jax.interop.options import MAX_LEVELS, Options, is_number, is_whole
 from tgdp_jax.nets.blocks import ACTIVATIONS, TIME_NORMS
 from tgdp_jax.nets.latent_unet import CLASS_KINDS, LatentUNet
@@ -48,9 +48,7 @@ def unet_of_options(values: dict[str, Any], where: str) -> LatentUNet:
     Raises:
       UserError: another class, or an option or value that is not supported.
     """
-    if values.get("_class_name") != NAME:
-        kind = named(values["_class_name"]) if "_class_name" in values else "model without a class name"
-        raise UserError(f"{where} is of a {kind}: {NAME} is expected here")
+    check_class(values, where, NAME)
     options = Options(values, where)
     fixed = {name: options.one_of(name, allowed) for name, allowed in _FIXED.items()}
     channels = options.take(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop.files import named, shown
+from tgdp_jax.interop.files import check_class, named, shown
 from tgdp_jax.nets.blocks import TIME_NORMS
 from tgdp_jax.nets.unet import DOWN_TYPES, SAMPLERS, TIME_KINDS, UP_TYPES, UNet
 
@@ -123,9 +123,7 @@ def unet_of_options(values: dict[str, Any], where: str) -> tuple[UNet, Shape]:
     Raises:
       UserError: another class, or an option or value that is not supported.
     """
-    if values.get("_class_name") != "UNet2DModel":
-        kind = named(values["_class_name"]) if "_class_name" in values else "model without a class name"
-        raise UserError(f"{where} is of a {kind}: only UNet2DModel is supported")
+    check_class(values, where, "UNet2DModel")
     options = Options(values, where)
     for name, allowed in _FIXED.items():
         options.one_of(name, allowed)

@@ -5,7 +5,7 @@ Neither diffusers, transformers nor torch is needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop.autoencoder import read_autoencoder, write_autoencoder
 from tgdp_jax.interop.clip_text import read_text_encoder, write_text_encoder
-from tgdp_jax.interop.files import SCHEDULER, named, read_json, readable, shown
+from tgdp_jax.interop.files import SCHEDULER, check_class, named, read_json, readable, shown
 from tgdp_jax.interop.latent_dit import read_dit, write_dit
 from tgdp_jax.interop.latent_unet import read_unet, write_unet
 from tgdp_jax.interop.pipeline import LABELS, PLAIN, XL, LabelPipeline, Pipeline, TextEncoder, TextPipeline
@@ -108,10 +108,7 @@ def _index(folder: Path) -> tuple[str, dict[str, Any]]:
     if not (folder / INDEX).exists():
         raise UserError(f"{folder} has no {INDEX}: give the folder of a whole pipeline, as save_pretrained writes it")
     index = read_json(folder / INDEX)
-    kind = index.get("_class_name")
-    if kind not in _PARTS:
-        what = named(kind) if kind is not None else "pipeline without a class name"
-        raise UserError(f"{folder / INDEX} is of a {what}: {_either(list(_PARTS))} is supported")
+    kind = check_class(index, str(folder / INDEX), *_PARTS, of="pipeline")
     for name in _PARTS[kind]:
         part = index.get(name)
         said = part[1] if isinstance(part, list) and len(part) == 2 else part
@@ -119,15 +116,11 @@ def _index(folder: Path) -> tuple[str, dict[str, Any]]:
             raise UserError(f"{folder / INDEX} has no {name}, without which a {kind} makes no pictures: add the part")
         if name in _CLASSES and said not in _CLASSES[name]:
             raise UserError(
-                f"{folder / INDEX}: {name} is a {named(said)}, which is not supported: {_either(_CLASSES[name])} is"
+                f"{folder / INDEX}: {name} is a {named(said)}, which is not supported: {' or '.join(_CLASSES[name])} is"
             )
         if not (folder / name).is_dir():
             raise UserError(f"{folder / name} is missing, a part that {INDEX} names: fetch the folder again")
     return kind, index
-
-
-def _either(names: Sequence[str]) -> str:
-    return " or ".join(names)
 
 
 def _faults(made: Pipeline) -> tuple[tuple[bool, str], ...]:

@@ -25,7 +25,7 @@ from tgdp_jax.app.names import RUNS, compare_folder, probe_folder, run_folder
 from tgdp_jax.app.subcommands import Engine, problem_command
 from tgdp_jax.runtime.files import check_place
 from tgdp_jax.runtime.settings import EngineConfig
-from tgdp_jax.settings.checks import check_seed
+from tgdp_jax.settings.checks import check_sample_number, check_seed
 from tgdp_jax.settings.generation import GenerationConfig
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig
 from tgdp_jax.settings.sampling import SamplingChange
@@ -115,6 +115,7 @@ def sample(
       change: how samples are drawn otherwise. Default: as in the run.
       engine: how it is carried out.
     """
+    check_sample_number(num)
     check_run_folder(run)
     check_place(out)
     from tgdp_jax.app.commands.sample import sample_run

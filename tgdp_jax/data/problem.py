@@ -241,11 +241,17 @@ def check_labels(
     return y.astype(np.int32)
 
 
+def check_two(n: int) -> None:
+    """Raises:
+    UserError: n is below 2."""
+    if n < 2:
+        raise UserError(f"n-target is {n}: at least 2 target rows are needed to hold one out; raise --n-target")
+
+
 def check_n_target(n: int, available: int) -> None:
     """Raises:
     UserError: n is below 2 or above what the data hold."""
-    if n < 2:
-        raise UserError(f"n-target is {n}: at least 2 target rows are needed to hold one out; raise --n-target")
+    check_two(n)
     if n > available:
         raise UserError(f"n-target is {n} but only {available} target rows are to be had: lower --n-target")
 

@@ -47,6 +47,8 @@ class EngineConfig:
         check_finite(self)
         if self.checkpoint_seconds < 0:
             raise UserError(f"checkpoint-seconds is {self.checkpoint_seconds}: give 0 or more")
+        if self.devices is not None and self.devices < 1:
+            raise UserError(f"devices is {self.devices}: give at least 1")
         if self.peer_seconds < 1:
             raise UserError(f"peer-seconds is {self.peer_seconds}: give at least 1")
         explicit = (self.coordinator, self.num_processes, self.process_id)

@@ -52,3 +52,10 @@ def check_pattern(pattern: str) -> None:
         re.compile(pattern)
     except re.error as error:
         raise UserError(f"{pattern!r} is not a regular expression ({error}): give one such as 'kernel$'") from error
+
+
+def check_sample_number(num: int) -> None:
+    """Raises:
+    UserError: so many samples can not be drawn."""
+    if not 1 <= num < 2**32:
+        raise UserError(f"num is {num}: ask for at least one sample, and fewer than 2^32, which have an id each")

@@ -8,6 +8,7 @@ from typing import Any
 
 from tgdp_jax.data.augmentations import AUGMENTATIONS
 from tgdp_jax.data.gaussians import GaussiansConfig
+from tgdp_jax.data.problem import check_two
 from tgdp_jax.data.registry import ProblemConfig
 from tgdp_jax.errors import UserError, check_finite, choose
 from tgdp_jax.nets.registry import PRECISIONS
@@ -125,6 +126,8 @@ class RunConfig(TrainingConfig):
     def __post_init__(self):
         super().__post_init__()
         check_seed(self.seed)
+        if self.n_target is not None:
+            check_two(self.n_target)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,6 +154,8 @@ class CompareConfig(TrainingConfig):
             raise UserError(f"seeds is {self.seeds}: every method is trained at each, give at most {MAX_SEEDS}")
         if not self.methods or not self.n_targets:
             raise UserError("a comparison needs at least one method and one n-target")
+        for n in self.n_targets:
+            check_two(n)
         for name in ("methods", "n_targets"):  # each once, in order
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
 

@@ -17,6 +17,7 @@ from tgdp_jax.errors import UserError, choose
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sampling import log_likelihood
 from tgdp_jax.sde import SDE
+from tgdp_jax.settings.checks import check_sample_number
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.sampling import SamplingChange
 from tgdp_jax.transfer.base import Generator
@@ -168,8 +169,7 @@ class TrainedModel:
         Raises:
           UserError: see `with_sampling`; also labels that there are not.
         """
-        if not 1 <= num < 2**32:
-            raise UserError(f"num is {num}: ask for at least one sample, and fewer than 2^32")
+        check_sample_number(num)
         model = self.with_sampling(solver=solver, steps=steps, grid=grid, scale=scale, clip=clip, seed=seed)
         labels = model.labels(num, cond)
         x = model.generator.draw(named_key(model.seed, "sample"), np.arange(num), labels, progress=progress)

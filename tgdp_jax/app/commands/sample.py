@@ -57,8 +57,6 @@ def sample_run(
       UserError: not a finished run, a setting that there is not, a damaged checkpoint, or a place that can not be
         written.
     """
-    if not 1 <= num < 2**32:
-        raise UserError(f"num is {num}: ask for at least one sample, and fewer than 2^32, which have an id each")
     of_parts, table = bool(modality or given), is_sample_table(out)
     if out.suffix != ".npz" and not table:
         raise UserError(f"{out} does not end in .npz: samples are written as .npz, or as a table (.csv, .parquet)")

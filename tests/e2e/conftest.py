@@ -1,7 +1,10 @@
 """Metrics of few rows, and pictures only where a test looks at them: neither is what these tests are about."""
 
+import dataclasses
 import functools
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,8 +13,9 @@ from tests.e2e.tools import GAUSSIANS, call
 from tgdp_jax.app import evaluation
 from tgdp_jax.app.commands import pages
 from tgdp_jax.app.report import plots
+from tgdp_jax.app.report.drawing import Drawing
 from tgdp_jax.data import gaussians
-from tgdp_jax.metrics import downstream, utility
+from tgdp_jax.metrics import downstream, likelihood, utility
 from tgdp_jax.metrics.evidence import Evidence
 
 
@@ -20,6 +24,8 @@ def light_metrics():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gaussians, "NUM_REFERENCE", 300)
         patch.setattr(evaluation, "Evidence", functools.partial(Evidence, num_path=500, num_likelihood=20))
+        # A chunk is filled up with copies of its last row.
+        patch.setattr(likelihood, "log_likelihood", functools.partial(likelihood.log_likelihood, chunk=20))
         yield
 
 
@@ -32,9 +38,27 @@ def light_features():
         yield
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DrawnOnce(Drawing):
+    """A picture that remembers what it was drawn as."""
+
+    drawn: dict[Any, Any] = dataclasses.field(default_factory=dict)
+
+    def png(self) -> bytes:
+        return self._once("png", super().png)
+
+    def svgs(self, prefix: str, title: str) -> list[str]:
+        return self._once((prefix, title), functools.partial(super().svgs, prefix, title))
+
+    def _once(self, key: Any, draw: Callable[[], Any]) -> Any:
+        if key not in self.drawn:
+            self.drawn[key] = draw()
+        return self.drawn[key]
+
+
 @pytest.fixture(scope="session")
 def small_picture():
-    return plots.curves({"a": {"loss": ([1, 2], [1.0, 0.5])}})
+    return DrawnOnce(**vars(plots.curves({"a": {"loss": ([1, 2], [1.0, 0.5])}})))
 
 
 @pytest.fixture(autouse=True)

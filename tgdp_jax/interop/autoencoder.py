@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 from tgdp_jax.interop.files import CONFIG, check_class, check_home, read_json, readable
 from tgdp_jax.interop.options import Options
 from tgdp_jax.interop.sizes import Shapes, Sizes
-from tgdp_jax.interop.weights import new_folder, read_weights, write_model
+from tgdp_jax.interop.weights import new_folder, params_of, read_weights, write_model
 from tgdp_jax.nets.autoencoder import AutoencoderKL, AutoencoderTiny
 from tgdp_jax.runtime.parallel import is_primary
 
@@ -65,8 +64,7 @@ def write_autoencoder(folder: str | Path, net: AutoencoderKL | AutoencoderTiny, 
 def expected(net: AutoencoderKL | AutoencoderTiny) -> Any:
     """An autoencoder's parameters, as shapes alone."""
     images = jax.ShapeDtypeStruct((1, net.factor, net.factor, net.in_channels), jnp.float32)
-    made: Any = jax.eval_shape(functools.partial(net.init, jax.random.key(0)), images)
-    return made["params"]
+    return params_of(net, images)
 
 
 def autoencoder_of_options(values: dict[str, Any], where: str) -> AutoencoderKL | AutoencoderTiny:

@@ -6,7 +6,6 @@ read, and written is the former, which every version reads.
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.interop.files import CONFIG, check_home, named, read_json, readable
 from tgdp_jax.interop.options import Options
 from tgdp_jax.interop.sizes import Shapes, Sizes
-from tgdp_jax.interop.weights import new_folder, read_weights, write_model
+from tgdp_jax.interop.weights import new_folder, params_of, read_weights, write_model
 from tgdp_jax.nets.clip_text import ACTIVATIONS, LEGACY_END, CLIPText
 from tgdp_jax.runtime.parallel import is_primary
 
@@ -119,8 +118,7 @@ def check_sizes(net: CLIPText, shapes: Shapes, where: str) -> None:
 def expected(net: CLIPText) -> Any:
     """An encoder's parameters, as shapes alone."""
     ids = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-    made: Any = jax.eval_shape(functools.partial(net.init, jax.random.key(0)), ids)
-    return made["params"]
+    return params_of(net, ids)
 
 
 def text_encoder_of_options(values: dict[str, Any], where: str) -> CLIPText:

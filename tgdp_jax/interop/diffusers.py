@@ -25,7 +25,7 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.interop import options, schedulers
 from tgdp_jax.interop.files import CONFIG, SCHEDULER, read_json, readable, unet_config, weight_files
 from tgdp_jax.interop.sizes import check_sizes
-from tgdp_jax.interop.weights import new_folder, read_weights, write_json, write_model
+from tgdp_jax.interop.weights import new_folder, params_of, read_weights, write_json, write_model
 from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.prediction import ScoreFn, network_score, to_eps
 from tgdp_jax.runtime.parallel import is_primary
@@ -116,8 +116,7 @@ def _expected(net: DiscreteTime, channels: int) -> Any:
     side = 2 ** (len(net.net.channels) - 1)
     x, t = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.float32)
     labels = jax.ShapeDtypeStruct((1,), jnp.int32) if net.num_classes else None
-    made: Any = jax.eval_shape(lambda *inputs: net.init(jax.random.key(0), *inputs), x, t, labels)
-    return made["params"]["net"]
+    return params_of(net, x, t, labels)["net"]
 
 
 def unet_files(folder: str | Path) -> dict[str, Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.interop.files import CONFIG, check_class, check_home, read_json, readable
 from tgdp_jax.interop.options import Options, is_whole
 from tgdp_jax.interop.sizes import Shapes, Sizes
-from tgdp_jax.interop.weights import new_folder, read_weights, write_model
+from tgdp_jax.interop.weights import new_folder, params_of, read_weights, write_model
 from tgdp_jax.nets.latent_dit import LatentDiT
 from tgdp_jax.runtime.parallel import is_primary
 
@@ -168,5 +167,4 @@ def expected_params(net: LatentDiT) -> Any:
     """The parameters of a net as shapes alone: nothing is computed."""
     x = jax.ShapeDtypeStruct((1, net.patch, net.patch, net.in_channels), jnp.float32)
     t, labels = jax.ShapeDtypeStruct((1,), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.int32)
-    made: Any = jax.eval_shape(functools.partial(net.init, jax.random.key(0)), x, t, labels)
-    return made["params"]
+    return params_of(net, x, t, labels)

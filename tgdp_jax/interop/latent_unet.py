@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from tgdp_jax.guidance import ClassifierFreeScore, classifier_free
 from tgdp_jax.interop.files import CONFIG, check_home, read_json, readable
 from tgdp_jax.interop.latent_options import DEPTHS, PROJECTION, TIME_IDS, options_of_unet, unet_of_options
 from tgdp_jax.interop.sizes import Shapes, Sizes
-from tgdp_jax.interop.weights import new_folder, read_weights, write_model
+from tgdp_jax.interop.weights import new_folder, params_of, read_weights, write_model
 from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.nets.latent_unet import LatentUNet, Text
 from tgdp_jax.prediction import Prediction
@@ -162,7 +161,4 @@ def expected_params(net: LatentUNet) -> Any:
     elif net.class_kind is not None or net.num_classes:
         labels = like() if net.class_kind else jax.ShapeDtypeStruct((1,), jnp.int32)
     text = Text(like(1, net.text_dim), pooled, ids, labels)
-    made: Any = jax.eval_shape(
-        functools.partial(net.init, jax.random.key(0)), like(side, side, net.in_channels), like(), text
-    )
-    return made["params"]
+    return params_of(net, like(side, side, net.in_channels), like(), text)

@@ -53,6 +53,7 @@ import numpy as np
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop.tensors import finite, read_shapes, read_tensors
+from tgdp_jax.interop.weights import params_of
 from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.nets.sssd import SSSD
 from tgdp_jax.prediction import ScoreFn, network_score
@@ -277,8 +278,7 @@ def _length(path: Path, name: str, roots: np.ndarray) -> int:
 def _check_shapes(path: Path, net: Any, params: Any, shape: tuple[int, int]) -> None:
     x, t = jax.ShapeDtypeStruct((1, *shape), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.float32)
     labels = jax.ShapeDtypeStruct((1,), jnp.int32) if net.num_classes else None
-    made: Any = jax.eval_shape(lambda *inputs: net.init(jax.random.key(0), *inputs), x, t, labels)
-    ours: dict[str, Any] = flax.traverse_util.flatten_dict(made["params"], sep="/")
+    ours: dict[str, Any] = flax.traverse_util.flatten_dict(params_of(net, x, t, labels), sep="/")
     theirs: dict[str, Any] = flax.traverse_util.flatten_dict(params, sep="/")
     wrong = [
         f"{name} (is {list(theirs[name].shape)}, not {list(leaf.shape)})"

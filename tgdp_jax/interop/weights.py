@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -55,6 +56,17 @@ def read_weights(
     wanted = expected()
     tensors.check_fit(shapes, wanted, where)
     return jax.tree.map(jnp.asarray, tensors.from_tensors(read(tensors.read_tensors), wanted, where))
+
+
+def params_of(net: Any, *inputs: Any) -> Any:
+    """The parameters of a Linen module for inputs of these shapes, as shapes alone: nothing is computed."""
+    return _params_of(net, *inputs)
+
+
+@functools.lru_cache(maxsize=8)  # tracing a large net takes seconds
+def _params_of(net: Any, *inputs: Any) -> Any:
+    made: Any = jax.eval_shape(functools.partial(net.init, jax.random.key(0)), *inputs)
+    return made["params"]
 
 
 def _together(files: list[Path], read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:

@@ -83,6 +83,8 @@ WRONG = {
             ("gaussians", "--devices", "0"): "devices is 0: give at least 1",
             ("gaussians", "--log", "nope"): "unknown tracker of --log 'nope'",
             ("gaussians", "--out", "file/run"): "file/run can not be written",
+            ("gaussians", "--out", "."): ". exists and is not a run folder",
+            ("gaussians", "--out", "x" * 300): "x can not be used (File name too long)",
             ("gaussians", "--pretrained", "missing.npz"): GONE,
             ("gaussians", "--pretrained", "run"): "run/config.json is of a model without a class name",
             ("gaussians", "--pretrained", "."): "config.json is missing",

@@ -16,10 +16,11 @@ def check_named_paths(config: Any, out: Path | None) -> None:
 
     Raises:
       FileError: one is not there.
-      UserError: nothing can be written at `out`, or the pretrained model is none that is known.
+      UserError: nothing can be written at `out`, it holds something else, or the pretrained model is of no known kind.
     """
     if out is not None:
         check_folder(out)
+        check_home(out)
     for path in (*vars(config.problem).values(), config.pretrained):
         if isinstance(path, Path):
             check_exists(path)
@@ -36,6 +37,24 @@ def check_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(f"{folder} can not be written ({error.strerror}): choose another --out") from None
+
+
+def check_home(folder: Path) -> bool:
+    """Whether a folder is the home of a run already.
+
+    Raises:
+      UserError: it is taken by something else, or can not be looked at.
+    """
+    try:
+        if (folder / "config.json").exists():
+            return True
+        # Hidden files do not count: a process that was killed at its very start leaves one.
+        taken = folder.exists() and (not folder.is_dir() or any(not f.name.startswith(".") for f in folder.iterdir()))
+    except OSError as error:
+        raise UserError(f"{folder} can not be used ({error.strerror or error}): choose another --out") from error
+    if taken:
+        raise UserError(f"{folder} exists and is not a run folder: choose another --out")
+    return False
 
 
 def check_generation(folder: Path, config: Any, out: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 import numpy as np
 from filelock import FileLock, Timeout
 
+from tgdp_jax.app.early import check_home
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import FileError, UserError, first_line
 from tgdp_jax.runtime.files import read_json, write_json, write_npz
@@ -124,16 +125,7 @@ def check_folder(
     """
     mine = _record(command, config, digests)
     record = folder / "config.json"
-    # Hidden files do not count: a process that was killed at its very start leaves one.
-    try:
-        known, taken = (
-            record.exists(),
-            folder.exists() and (not folder.is_dir() or any(f for f in folder.iterdir() if not f.name.startswith("."))),
-        )
-    except OSError as error:
-        raise UserError(f"{folder} can not be used ({error.strerror or error}): choose another --out") from error
-    known = bool(agree(known))
-    if known:
+    if agree(check_home(folder)):
         if not resume:
             raise UserError(f"{folder} holds a run: choose another --out, delete that folder, or leave out --no-resume")
         remedy = "choose another --out or delete that folder"
@@ -145,8 +137,6 @@ def check_folder(
                 "another --out, delete that folder, or repeat its settings to continue it"
             )
         return True
-    if taken:
-        raise UserError(f"{folder} exists and is not a run folder: choose another --out")
     return False
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.helpers import spread_params
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets import ClassifierHead, EpsDiT, EpsUNet, GuidanceHead
-from tgdp_jax.nets.dit import _unpatch, position_features
+from tgdp_jax.nets.dit import position_features, unpatch
 from tgdp_jax.nets.heads import ConvBody, Energy, frozen
 from tgdp_jax.sde import VP
 
@@ -39,7 +39,7 @@ def test_a_fresh_transformer_is_the_preconditioning_alone():
 def test_patches_come_back_where_they_were_cut():
     x = jnp.arange(2 * 4 * 6 * 3.0).reshape(2, 4, 6, 3)
     tokens = x.reshape(2, 2, 2, 3, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 6, 12)
-    np.testing.assert_array_equal(_unpatch(tokens, x.shape, 2), x)
+    np.testing.assert_array_equal(unpatch(tokens, x.shape, 2), x)
 
 
 def test_positions_differ():

@@ -17,7 +17,8 @@ from tgdp_jax.nets.layers import middle, pooled, with_layers
 from tgdp_jax.nets.representation import MaskedDecoder
 from tgdp_jax.train.batches import all_rows
 from tgdp_jax.train.denoising import denoising_task
-from tgdp_jax.train.representation import OBJECTIVES, RepresentationConfig, hidden_parts, representation_task
+from tgdp_jax.train.registry import OBJECTIVES
+from tgdp_jax.train.representation import RepresentationConfig, hidden_parts, representation_task
 
 SDE = PROCESSES["vp"]
 contrastive = jax.jit(losses.contrastive, static_argnames="temperature")

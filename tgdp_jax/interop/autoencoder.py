@@ -8,12 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tgdp_jax.interop.files import CONFIG, check_class, check_home, read_json, readable
+from tgdp_jax.interop.files import check_class
 from tgdp_jax.interop.options import Options
 from tgdp_jax.interop.sizes import Shapes, Sizes
-from tgdp_jax.interop.weights import new_folder, params_of, read_weights, write_model
+from tgdp_jax.interop.weights import params_of, read_part, write_part
 from tgdp_jax.nets.autoencoder import AutoencoderKL, AutoencoderTiny
-from tgdp_jax.runtime.parallel import is_primary
 
 _MAX_LEVELS, _MAX_CHANNELS = 12, 2**20
 # What has no say in what is computed; of the tiny one, what other code than its own looks at.
@@ -34,15 +33,8 @@ def read_autoencoder(folder: str | Path, *, dtype: Any = None) -> tuple[Autoenco
     Raises:
       UserError: another model, an option that is not supported, or weights that are missing, pickled or do not fit.
     """
-    folder = Path(folder)
-    with readable(folder):
-        check_home(folder)
-        where = str(folder / CONFIG)
-        net = autoencoder_of_options(read_json(folder / CONFIG), where).clone(dtype=dtype)
-        params = read_weights(
-            folder, check=lambda shapes: check_sizes(net, shapes, where), expected=lambda: expected(net)
-        )
-    return net, {"params": params}
+    net, params = read_part(folder, autoencoder_of_options, check_sizes, expected)
+    return net.clone(dtype=dtype), params
 
 
 def write_autoencoder(folder: str | Path, net: AutoencoderKL | AutoencoderTiny, params: Any) -> None:
@@ -56,9 +48,7 @@ def write_autoencoder(folder: str | Path, net: AutoencoderKL | AutoencoderTiny, 
     Raises:
       UserError: the folder holds something or can not be written.
     """
-    if is_primary():
-        with new_folder(folder) as part:
-            write_model(part, options_of_autoencoder(net), params["params"])
+    write_part(folder, options_of_autoencoder(net), params)
 
 
 def expected(net: AutoencoderKL | AutoencoderTiny) -> Any:

@@ -13,12 +13,11 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop.files import CONFIG, check_home, named, read_json, readable
+from tgdp_jax.interop.files import named
 from tgdp_jax.interop.options import Options
 from tgdp_jax.interop.sizes import Shapes, Sizes
-from tgdp_jax.interop.weights import new_folder, params_of, read_weights, write_model
+from tgdp_jax.interop.weights import params_of, read_part, write_part
 from tgdp_jax.nets.clip_text import ACTIVATIONS, LEGACY_END, CLIPText
-from tgdp_jax.runtime.parallel import is_primary
 
 WEIGHTS = "model.safetensors"
 PLAIN, PROJECTED = CLASSES = "CLIPTextModel", "CLIPTextModelWithProjection"
@@ -57,21 +56,17 @@ def read_text_encoder(folder: str | Path, *, dtype: Any = None) -> tuple[CLIPTex
     Raises:
       UserError: another model, an option that is not supported, or weights that are missing, pickled or do not fit.
     """
-    folder = Path(folder)
-    with readable(folder):
-        check_home(folder, WEIGHTS)
-        where = str(folder / CONFIG)
-        net = text_encoder_of_options(read_json(folder / CONFIG), where).clone(dtype=dtype)
-        params = read_weights(
-            folder,
-            check=lambda shapes: check_sizes(net, shapes, where),
-            expected=lambda: expected(net),
-            name=WEIGHTS,
-            rename=lambda name: name.removeprefix(_PREFIX),
-            # Places are counted; the first versions kept the numbers in the file.
-            skip=lambda name: name.endswith(".position_ids"),
-        )
-    return net, {"params": params}
+    net, params = read_part(
+        folder,
+        text_encoder_of_options,
+        check_sizes,
+        expected,
+        name=WEIGHTS,
+        rename=lambda name: name.removeprefix(_PREFIX),
+        # Places are counted; the first versions kept the numbers in the file.
+        skip=lambda name: name.endswith(".position_ids"),
+    )
+    return net.clone(dtype=dtype), params
 
 
 def write_text_encoder(folder: str | Path, net: CLIPText, params: Any) -> None:
@@ -85,10 +80,7 @@ def write_text_encoder(folder: str | Path, net: CLIPText, params: Any) -> None:
     Raises:
       UserError: the folder holds something or can not be written.
     """
-    if is_primary():
-        with new_folder(folder) as part:
-            options = options_of_text_encoder(net)
-            write_model(part, options, params["params"], name=WEIGHTS, rename=_prefixed)
+    write_part(folder, options_of_text_encoder(net), params, name=WEIGHTS, rename=_prefixed)
 
 
 def _prefixed(name: str) -> str:

@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop.files import CONFIG, check_class, check_home, read_json, readable
+from tgdp_jax.interop.files import check_class
 from tgdp_jax.interop.options import Options, is_whole
 from tgdp_jax.interop.sizes import Shapes, Sizes
-from tgdp_jax.interop.weights import new_folder, params_of, read_weights, write_model
+from tgdp_jax.interop.weights import params_of, read_part, write_part
 from tgdp_jax.nets.latent_dit import LatentDiT
-from tgdp_jax.runtime.parallel import is_primary
 
 NAME, FORMER = "DiTTransformer2DModel", "Transformer2DModel"
 # What such a net must not differ in; the first value is what diffusers takes where the option is missing.
@@ -44,17 +43,8 @@ def read_dit(folder: str | Path, *, dtype: Any = jnp.float32, remat: bool = Fals
       UserError: a file is missing or damaged, the weights are pickled or do not fit the config, or an option is not
         supported.
     """
-    folder = Path(folder)
-    with readable(folder):
-        check_home(folder)
-        where = str(folder / CONFIG)
-        net = dit_of_options(read_json(folder / CONFIG), where)
-        params = read_weights(
-            folder,
-            check=lambda shapes: check_sizes(net, shapes, where),
-            expected=lambda: expected_params(net),
-        )
-    return net.clone(dtype=dtype, remat=remat), {"params": params}
+    net, variables = read_part(folder, dit_of_options, check_sizes, expected_params)
+    return net.clone(dtype=dtype, remat=remat), variables
 
 
 def write_dit(folder: str | Path, net: LatentDiT, variables: Any) -> None:
@@ -68,9 +58,7 @@ def write_dit(folder: str | Path, net: LatentDiT, variables: Any) -> None:
     Raises:
       UserError: the folder holds something or can not be written.
     """
-    if is_primary():
-        with new_folder(folder) as part:
-            write_model(part, options_of_dit(net), variables["params"])
+    write_part(folder, options_of_dit(net), variables)
 
 
 def dit_of_options(values: dict[str, Any], where: str) -> LatentDiT:

@@ -9,14 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.guidance import ClassifierFreeScore, classifier_free
-from tgdp_jax.interop.files import CONFIG, check_home, read_json, readable
 from tgdp_jax.interop.latent_options import DEPTHS, PROJECTION, TIME_IDS, options_of_unet, unet_of_options
 from tgdp_jax.interop.sizes import Shapes, Sizes
-from tgdp_jax.interop.weights import new_folder, params_of, read_weights, write_model
+from tgdp_jax.interop.weights import params_of, read_part, write_part
 from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.nets.latent_unet import LatentUNet, Text
 from tgdp_jax.prediction import Prediction
-from tgdp_jax.runtime.parallel import is_primary
 from tgdp_jax.sde import DiscreteVP
 
 Array = jax.Array
@@ -38,17 +36,8 @@ def read_unet(folder: str | Path, *, dtype: Any = jnp.float32, remat: bool = Fal
       UserError: a file is missing or damaged, the weights are pickled or do not fit the config, or an option is not
         supported.
     """
-    folder = Path(folder)
-    with readable(folder):
-        check_home(folder)
-        where = str(folder / CONFIG)
-        net = unet_of_options(read_json(folder / CONFIG), where)
-        params = read_weights(
-            folder,
-            check=lambda shapes: check_sizes(net, shapes, where),
-            expected=lambda: expected_params(net),
-        )
-    return net.clone(dtype=dtype, remat=remat), {"params": params}
+    net, variables = read_part(folder, unet_of_options, check_sizes, expected_params)
+    return net.clone(dtype=dtype, remat=remat), variables
 
 
 def write_unet(folder: str | Path, net: LatentUNet, variables: Any) -> None:
@@ -62,9 +51,7 @@ def write_unet(folder: str | Path, net: LatentUNet, variables: Any) -> None:
     Raises:
       UserError: the folder holds something or can not be written.
     """
-    if is_primary():
-        with new_folder(folder) as part:
-            write_model(part, options_of_unet(net), variables["params"])
+    write_part(folder, options_of_unet(net), variables)
 
 
 def latent_score(

@@ -18,9 +18,72 @@ import safetensors.numpy
 
 from tgdp_jax.errors import UserError, write_remedy
 from tgdp_jax.interop import tensors
-from tgdp_jax.interop.files import CONFIG, WEIGHTS, weight_files
+from tgdp_jax.interop.files import CONFIG, WEIGHTS, check_home, read_json, readable, weight_files
 from tgdp_jax.interop.sizes import Shapes
 from tgdp_jax.runtime.files import write_atomic
+from tgdp_jax.runtime.parallel import is_primary
+
+
+def read_part(
+    folder: str | Path,
+    of_options: Callable[[dict[str, Any], str], Any],
+    check_sizes: Callable[[Any, Shapes, str], None],
+    expected: Callable[[Any], Any],
+    *,
+    name: str = WEIGHTS,
+    rename: Callable[[str], str] = lambda name: name,
+    skip: Callable[[str], bool] = lambda name: False,
+) -> tuple[Any, dict[str, Any]]:
+    """(module, its variables {"params": ...}, float32) of a folder with a config and weights.
+
+    Args:
+      folder: the folder.
+      of_options: (what the config says, its name) -> module.
+      check_sizes: (module, the tensors' shapes, the config's name); raises where they do not belong together.
+      expected: module -> its parameters, as shapes alone.
+      name, rename, skip: see `read_weights`.
+
+    Raises:
+      UserError: a file is missing, damaged or of something else.
+    """
+    folder = Path(folder)
+    with readable(folder):
+        check_home(folder, name)
+        where = str(folder / CONFIG)
+        net = of_options(read_json(folder / CONFIG), where)
+        params = read_weights(
+            folder,
+            check=lambda shapes: check_sizes(net, shapes, where),
+            expected=lambda: expected(net),
+            name=name,
+            rename=rename,
+            skip=skip,
+        )
+    return net, {"params": params}
+
+
+def write_part(
+    folder: str | Path,
+    config: dict[str, Any],
+    variables: Any,
+    *,
+    name: str = WEIGHTS,
+    rename: Callable[[str], str] = lambda name: name,
+) -> None:
+    """Writes what `read_part` reads, into a new or empty folder that appears when it is complete.
+
+    Args:
+      folder: the folder.
+      config: what its config says.
+      variables: of the module, {"params": ...}.
+      name, rename: see `write_model`.
+
+    Raises:
+      UserError: the folder holds something or can not be written.
+    """
+    if is_primary():
+        with new_folder(folder) as part:
+            write_model(part, config, variables["params"], name=name, rename=rename)
 
 
 def read_weights(

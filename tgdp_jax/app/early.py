@@ -20,7 +20,7 @@ def check_named_paths(config: Any, out: Path | None) -> None:
     """
     if out is not None:
         check_folder(out)
-        check_home(out)
+        holds_run(out)
     for path in (*vars(config.problem).values(), config.pretrained):
         if isinstance(path, Path):
             check_exists(path)
@@ -39,7 +39,7 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"{folder} can not be written ({error.strerror}): choose another --out") from None
 
 
-def check_home(folder: Path) -> bool:
+def holds_run(folder: Path) -> bool:
     """Whether a folder is the home of a run already.
 
     Raises:

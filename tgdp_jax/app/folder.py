@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 import numpy as np
 from filelock import FileLock, Timeout
 
-from tgdp_jax.app.early import check_home
+from tgdp_jax.app.early import holds_run
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import FileError, UserError, first_line
 from tgdp_jax.runtime.files import read_json, write_json, write_npz
@@ -125,7 +125,7 @@ def check_folder(
     """
     mine = _record(command, config, digests)
     record = folder / "config.json"
-    if agree(check_home(folder)):
+    if agree(holds_run(folder)):
         if not resume:
             raise UserError(f"{folder} holds a run: choose another --out, delete that folder, or leave out --no-resume")
         remedy = "choose another --out or delete that folder"

@@ -185,7 +185,7 @@ def of_run(name: str, generator: Any, precision: str, labels: Callable[[int], An
         parameters=_size(score),
         width=max(leaf.shape[-1] for leaf in kernels),
         solver=SOLVERS[sampling.solver],
-        grid=sampling.grid,
+        grid=sampling.suited.grid,
         clip=sampling.clip,
         precision=precision,
         labels=labels,

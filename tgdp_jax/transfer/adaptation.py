@@ -183,9 +183,9 @@ def adaptation_stage(name: str, how: Adaptation, uses: Mapping[str, Any] | None 
     """The stage of an adaptation that learns from target rows alone; `uses` are settings beside those of all.
 
     Raises:
-      UserError: the network does not fit the rows.
+      UserError: the network does not fit the rows, or has nothing of what is to be trained.
     """
-    check_denoiser(how.config, how.problem, new_token=how.new_token)
+    check_denoiser(how.config, how.problem, new_token=how.new_token, reparam=how.reparam)
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
         return adapt(key, how, trees, session)

@@ -47,7 +47,10 @@ LATE = {
     "lora": ({"lora": LoraConfig(targets="nothing")}, "no parameters match 'nothing'"),
     "tgdp_denoising": ({"lora": LoraConfig(targets="nothing")}, "no parameters match 'nothing'"),
     "gan": ({"gan": dataclasses.replace(tiny.TRAINING.gan, freeze=9)}, "freeze is 9"),
-    "self_supervised": ({"representation": RepresentationConfig(objective="masked")}, "rows of shape .1,. have nothing to"),
+    "self_supervised": (
+        {"representation": RepresentationConfig(objective="masked")},
+        "shape .1,. have nothing to hide",
+    ),
 }
 
 

@@ -131,7 +131,7 @@ def adapt(
         key,
         how.task() if task is None else task,
         settings.optimiser,
-        data=jax.tree.map(jnp.asarray, {**rows, **(data or {})}),
+        data=jax.device_put({**rows, **(data or {})}),
         learning_rates=settings.learning_rates,
         folds=settings.folds,
         members=members,
@@ -166,7 +166,7 @@ def out_of_fold(ways: Sequence[Adaptation], folds: Sequence[Any], trees: Trees) 
     return held_out_changes(
         first.source_score(trees),
         scores,
-        jax.tree.map(jnp.asarray, problem.target.arrays(problem.conditional)),
+        jax.device_put(problem.target.arrays(problem.conditional)),
         held_rows(first),
         forward_process(first.config),
         num=settings.optimiser.validation_rows,

@@ -126,7 +126,7 @@ def gan_target_stage(config: TrainingConfig, problem: Problem) -> Stage:
     settings, players = config.gan, gan_players(config, problem)
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
-        data = jax.tree.map(jnp.asarray, problem.target.arrays(problem.conditional))
+        data = jax.device_put(problem.target.arrays(problem.conditional))
         data["shown"] = shown_rows(len(problem.target))
         initial, frozen = None, {}
         if not settings.from_scratch:

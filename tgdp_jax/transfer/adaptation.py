@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.guidance import shrunk
@@ -131,7 +130,7 @@ def adapt(
         key,
         how.task() if task is None else task,
         settings.optimiser,
-        data=jax.tree.map(jnp.asarray, {**rows, **(data or {})}),
+        data=jax.device_put({**rows, **(data or {})}),
         learning_rates=settings.learning_rates,
         folds=settings.folds,
         members=members,
@@ -160,13 +159,13 @@ def out_of_fold(ways: Sequence[Adaptation], folds: Sequence[Any], trees: Trees) 
     first, scores = ways[0], []
     for how, members in zip(ways, folds, strict=True):
         base, parts = how.base(trees), len(jax.tree.leaves(members)[0])
-        each = [jax.tree.map(lambda leaf, k=k: jnp.asarray(leaf[k]), members) for k in range(parts)]
+        each = [jax.device_put(jax.tree.map(lambda leaf, k=k: leaf[k], members)) for k in range(parts)]
         scores.append([how.score(base, trained) for trained in each])
     problem, settings = first.problem, first.settings
     return held_out_changes(
         first.source_score(trees),
         scores,
-        jax.tree.map(jnp.asarray, problem.target.arrays(problem.conditional)),
+        jax.device_put(problem.target.arrays(problem.conditional)),
         held_rows(first),
         forward_process(first.config),
         num=settings.optimiser.validation_rows,
@@ -183,9 +182,9 @@ def adaptation_stage(name: str, how: Adaptation, uses: Mapping[str, Any] | None 
     """The stage of an adaptation that learns from target rows alone; `uses` are settings beside those of all.
 
     Raises:
-      UserError: the network does not fit the rows.
+      UserError: the network does not fit the rows, or has nothing of what is to be trained.
     """
-    check_denoiser(how.config, how.problem, new_token=how.new_token)
+    check_denoiser(how.config, how.problem, new_token=how.new_token, reparam=how.reparam)
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
         return adapt(key, how, trees, session)

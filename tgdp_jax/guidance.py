@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.prediction import Prediction, ScoreFn, as_score, to_eps, to_x0
@@ -182,7 +183,7 @@ def _gaps(weights: Any) -> tuple[bool, ...]:
 
 def _known(value: Any) -> bool:
     """Whether it is a value, and not one that is being traced."""
-    return not isinstance(value, jax.core.Tracer)
+    return not isinstance(value, Tracer)
 
 
 def shrunk(score: ScoreFn, source: ScoreFn, weights: Any) -> ScoreFn:

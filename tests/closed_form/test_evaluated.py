@@ -88,4 +88,4 @@ def test_rows_of_one_batch_are_on_or_off_by_their_own_times():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 2)), jnp.float32)
     t = jnp.linspace(0.1, 0.9, 6)
     guided = log_ratio_guidance(lambda x, t, cond: x[:, 0], interval=(0.4, 0.6))(lambda x, t, cond: 0.0 * x)
-    np.testing.assert_array_equal(guided(x, t)[:, 0], (t >= 0.4) & (t <= 0.6))
+    np.testing.assert_array_equal(guided(x, t, None)[:, 0], (t >= 0.4) & (t <= 0.6))

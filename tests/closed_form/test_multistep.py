@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +98,7 @@ def test_a_step_integrates_polynomials_of_its_order_exactly(form, variable, orde
                 assert rule.corrector[i + 1, :used] @ past == pytest.approx(exact, rel=1e-7)
 
 
-def end_of_path(solver, score, times, *, shape=(2,), data_std=1.0):
+def end_of_path(solver, score, times, *, shape=(2,), data_std: Any = 1.0):
     """(start, end) of four paths on a grid of our own."""
     draw = functools.partial(
         sample_chunk, (jnp.arange(4), None), jax.random.key(0), score, data_std=jnp.asarray(data_std), sde=VP

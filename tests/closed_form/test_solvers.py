@@ -91,7 +91,8 @@ def affine_steps(solver, sde, grids):
         first = jnp.arange(len(times) - 1) == 0
         before = jnp.concatenate([times[:1], times[:-2]])
         std = jnp.ones(len(first))
-        return Point(times[:-1], times[1:], before, first, data_std=std, plan=solver.plan(sde, times, jnp.ones(())))
+        plan = jax.jit(solver.plan, static_argnums=0)(sde, times, jnp.ones(()))
+        return Point(times[:-1], times[1:], before, first, data_std=std, plan=plan)
 
     # All grids at once and without jit: the single operations are then compiled once for all solvers and processes.
     joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *[points(times) for times in grids])
@@ -277,7 +278,8 @@ def test_a_step_costs_the_evaluations_it_declares(name):
         return x, x
 
     solver = SOLVERS[name]
-    plan = jax.tree.map(lambda rows: rows[1], solver.plan(VP, jnp.array([0.6, 0.5, 0.4]), jnp.ones(())))
+    plans = jax.jit(solver.plan, static_argnums=0)(VP, jnp.array([0.6, 0.5, 0.4]), jnp.ones(()))
+    plan = jax.tree.map(lambda rows: rows[1], plans)
     t, s, before = jnp.array([0.5, 0.4, 0.6])
     point = Point(t, s, before, jnp.asarray(False), plan=plan)
     solver.step(VP, predict, point, jnp.ones(3), solver.start(jnp.ones(3)), lambda i: jnp.ones(3))

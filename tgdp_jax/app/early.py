@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tgdp_jax.errors import FileError, UserError
-from tgdp_jax.interop.files import readable, unet_config
+from tgdp_jax.interop.files import is_pipeline, readable, unet_config
 from tgdp_jax.runtime.files import check_place, nearest_there
 
 
@@ -26,7 +26,8 @@ def check_named_paths(config: Any, out: Path | None) -> None:
             check_exists(path)
     if config.pretrained is not None and config.pretrained.suffix != ".safetensors":
         with readable(config.pretrained):
-            unet_config(config.pretrained)
+            if not is_pipeline(config.pretrained):
+                unet_config(config.pretrained)
 
 
 def check_folder(folder: Path) -> None:

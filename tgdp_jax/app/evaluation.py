@@ -26,6 +26,9 @@ from tgdp_jax.transfer.base import Generator, StageResult
 from tgdp_jax.transfer.pretrained import forward_process
 from tgdp_jax.transfer.stages import Watch, named_key, rows_done, run_stage
 
+_REMEDY = "more --sampling.steps, a smaller --guidance.scale, or --sampling.clip"
+_TEXT_REMEDY = "more --sampling.steps, a smaller --text.scale, or a smaller learning rate"
+
 
 def image_features(
     problem: Problem, identity: dict[str, Any], store: Store, watch: Watch, *, log: Callable[[str], Log] | None = None
@@ -63,7 +66,7 @@ def draw_samples(
     labels = problem.target_labels(named_key(seed, "labels"), ids)
     progress = rows_done(watch, "sampling", num)
     x = generator.draw(named_key(seed, "sample"), ids, labels, progress=progress)
-    check_drawn(x, "more --sampling.steps, a smaller --guidance.scale, or --sampling.clip")
+    check_drawn(x, _REMEDY if problem.captions is None else _TEXT_REMEDY)
     return x, labels
 
 

@@ -21,8 +21,10 @@ from tgdp_jax.settings.stored import to_json, upgraded
 
 
 def write_samples(path: Path, problem: Problem, x: np.ndarray, labels: np.ndarray | None) -> None:
-    """Writes `x` (user's units) and, where there are labels, `y` to an .npz file, atomically."""
+    """Writes `x` (user's units) and, where there are labels, `y` to an .npz file, atomically; captions as `text`."""
     content: dict[str, Any] = {"x": problem.scaler.to_user(x)} | ({} if labels is None else {"y": labels})
+    if problem.captions is not None and labels is not None:
+        content["text"] = np.array([problem.classes[label] for label in labels])
     write_npz(path, content)
 
 
@@ -223,3 +225,4 @@ def check_not_own(path: Path) -> None:
 OWN = ("config.json", COMPLETE, "metrics.json", "samples.npz", "model.npz", "report.html", "train.jsonl", ".lock")
 OWN += ("probe.json", "probe.png", "checkpoints", "cells", "samples", "pictures", "tensorboard")
 OWN += ("samples.csv", "samples.parquet", "log.jsonl", ".trackers.json", "wandb")
+OWN += ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors", "pipeline")

@@ -7,6 +7,7 @@ token is the file's name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def write_embedding(path: str | Path, token: str, vectors: Any) -> Path:
     Args:
       path: a .safetensors file, or a folder, where it gets diffusers' name.
       token: what prompts name it by.
-      vectors: [K, D].
+      vectors: [K, D], or a dict of them for the two text encoders of Stable Diffusion XL, "clip_l" and "clip_g". The
+        file does not say the token then, so that whoever reads it has to.
 
     Returns:
       The file.
@@ -77,12 +79,14 @@ def write_embedding(path: str | Path, token: str, vectors: Any) -> Path:
     Raises:
       UserError: vectors of another shape, or a place that can not be written.
     """
-    vectors = np.ascontiguousarray(vectors, np.float32)
-    if vectors.ndim != 2 or not vectors.size:
-        raise UserError(
-            f"the embedding of {token} has shape {list(vectors.shape)}: give [K, D], a row for every vector"
-        )
+    named = vectors if isinstance(vectors, Mapping) else {token: vectors}
+    tensors = {name: np.ascontiguousarray(rows, np.float32) for name, rows in named.items()}
+    for rows in tensors.values():
+        if rows.ndim != 2 or not rows.size:
+            raise UserError(
+                f"the embedding of {token} has shape {list(rows.shape)}: give [K, D], a row for every vector"
+            )
     path = Path(path)
     path = path if path.suffix == ".safetensors" else path / NAME
-    write_tensors(path, {token: vectors}, {"format": "pt"})
+    write_tensors(path, tensors, {"format": "pt"})
     return path

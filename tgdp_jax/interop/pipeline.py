@@ -16,7 +16,7 @@ import dataclasses
 import difflib
 import functools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ import numpy as np
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import ClassifierFreeScore
 from tgdp_jax.interop.embeddings import read_embedding
-from tgdp_jax.interop.files import named
+from tgdp_jax.interop.files import PIPELINES, named
 from tgdp_jax.interop.latent_unet import latent_score
 from tgdp_jax.interop.lora import merge, read_lora
 from tgdp_jax.interop.lora_names import PARTS, UNET
@@ -41,7 +41,7 @@ from tgdp_jax.sde import DiscreteVP
 from tgdp_jax.train.reparam import flat, nested
 
 Array = jax.Array
-PLAIN, XL, LABELS = "StableDiffusionPipeline", "StableDiffusionXLPipeline", "DiTPipeline"
+PLAIN, XL, LABELS = PIPELINES
 _TOKENS = "params/embeddings/token_embedding/embedding"
 
 
@@ -138,13 +138,21 @@ class Pipeline(abc.ABC):
         away = self.negative(negative) if negative is None or isinstance(negative, str) else negative
         return latent_score(self.net, self.params, self.sde, self.prediction, None, away, scale, rescale)
 
-    def encode(self, images: Any, key: Array | None = None, *, chunk: int = 1) -> np.ndarray:
+    def encode(
+        self,
+        images: Any,
+        key: Array | None = None,
+        *,
+        chunk: int = 1,
+        progress: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
         """Latents [N, h, w, c] of images [N, H, W, C] in [0, 1].
 
         Args:
           images: the images; sides are multiples of the autoencoder's factor.
           key: for draws from the distribution of latents, of which image i gets the i-th; None: its mean.
           chunk: images at a time.
+          progress: called with the number of images that are done.
 
         Raises:
           UserError: images of another shape or range.
@@ -164,7 +172,7 @@ class Pipeline(abc.ABC):
         ids = np.arange(len(images), dtype=np.uint32)
         static = {"net": self.vae, "drawn": key is not None}
         key = jax.random.key(0) if key is None else key
-        return in_chunks(_encoded, (ids, images), self.vae_params, key, chunk=chunk, static=static)
+        return in_chunks(_encoded, (ids, images), self.vae_params, key, chunk=chunk, static=static, progress=progress)
 
     def decode(self, latents: Any, *, chunk: int = 1) -> np.ndarray:
         """Images [N, H, W, C] in [0, 1] of latents [N, h, w, c].
@@ -332,8 +340,12 @@ class TextPipeline(Pipeline):
         ids = jnp.tile(jnp.asarray([height, width, 0, 0, height, width], jnp.float32), (len(prompts), 1))
         return Text(tokens, jnp.stack([row[-1].pooled for row in rows]), ids)
 
-    def _features(self, prompt: str, skip: int, norm: bool) -> list[TextFeatures]:
-        """Of one prompt, by every encoder."""
+    def check_tokens(self, prompt: str) -> None:
+        """Refuses a prompt that names a token, such as <toy>, that there is not.
+
+        Raises:
+          UserError: it does.
+        """
         unknown = set.intersection(*(set(encoder.tokenizer.unknown(prompt)) for encoder in self.encoders))
         if unknown:
             have = ", ".join(dict.fromkeys(token for one in self.encoders for token in one.tokenizer.added)) or "none"
@@ -341,6 +353,10 @@ class TextPipeline(Pipeline):
                 f"a prompt names {min(unknown)}, an unknown token (embeddings: {have}): give the file of its "
                 "embedding, or leave it out"
             )
+
+    def _features(self, prompt: str, skip: int, norm: bool) -> list[TextFeatures]:
+        """Of one prompt, by every encoder."""
+        self.check_tokens(prompt)
         out = []
         for encoder in self.encoders:
             ids, (cut,) = encoder.tokenizer([prompt])

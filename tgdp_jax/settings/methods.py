@@ -85,6 +85,18 @@ class TextualInversionConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """Captions of text-to-image pipelines.
+
+    Attributes:
+      scale: weight of classifier-free guidance when samples are drawn; 1 is none. Changing it trains nothing anew but
+        dreambooth, whose prior is drawn with it.
+    """
+
+    scale: float = 7.5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DomainGuidanceConfig:
     """Extrapolation from the source's score past the fine-tuned one.
 

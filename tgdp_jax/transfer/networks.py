@@ -6,16 +6,24 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
+from tgdp_jax.guidance import classifier_free
 from tgdp_jax.nets.protocols import HasToken, require
 from tgdp_jax.nets.registry import NETWORKS, DenoiserSpec
 from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.train.denoising import fresh_params
 from tgdp_jax.train.reparam import carried_over
-from tgdp_jax.transfer.pretrained import forward_process, prediction, pretrained_model, pretrained_net
+from tgdp_jax.transfer.pretrained import (
+    forward_process,
+    prediction,
+    pretrained_model,
+    pretrained_net,
+    pretrained_with_token,
+)
 
 
 def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = False) -> Any:
@@ -33,7 +41,7 @@ def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = Fals
 def _denoiser(config: TrainingConfig, problem: Problem, new_token: bool) -> Any:
     model = pretrained_model(config)
     if model is not None:
-        return pretrained_net(model, config.dtype, problem, new_token)
+        return pretrained_net(model, config, problem, new_token)
     check_rows(config, problem)
     return NETWORKS[config.network.kind].build(
         DenoiserSpec(
@@ -87,12 +95,26 @@ def is_dense(config: TrainingConfig) -> bool:
 
 
 def denoiser_score(config: TrainingConfig, problem: Problem, params: Any, *, new_token: bool = False) -> ScoreFn:
-    """Score function of a trained `denoiser`; one with a new token answers for that."""
-    net = denoiser(config, problem, new_token=new_token)
-    return network_score(net, params, forward_process(config), prediction=prediction(config))
+    """Score function of a trained `denoiser`; one with a new token answers for that.
+
+    Of captions it has classifier-free guidance, as the settings say.
+    """
+    net, sde, kind = denoiser(config, problem, new_token=new_token), forward_process(config), prediction(config)
+    if problem.captions is None:
+        return network_score(net, params, sde, prediction=kind)
+    # One label more than there are captions stands for none.
+    none = None if config.text.scale == 1 else jnp.full(1, problem.num_classes, jnp.int32)
+    return classifier_free(net, params, sde, prediction=kind, uncond=none, scale=config.text.scale)
 
 
 def with_token(config: TrainingConfig, problem: Problem, params: Any) -> Any:
-    """Parameters of the `denoiser` with a new token, whose embedding is zero, from those of the one without."""
+    """Parameters of the `denoiser` with a new token from those of the one without.
+
+    Its embedding is zero, where a row with the token is as good as one without; of one that captions name, that of the
+    word that it starts from.
+    """
+    known = pretrained_with_token(pretrained_model(config), problem, params)
+    if known is not None:
+        return known
     net = denoiser(config, problem, new_token=True)
     return carried_over(params, _shapes(net, problem.shape, problem.conditional))

@@ -103,6 +103,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "rival"),
         late("tgdp_jax.transfer.finetune:stages"),
         late("tgdp_jax.transfer.finetune:generator"),
+        captions=True,
     ),
     "lora": TransferMethod(
         "lora",
@@ -121,6 +122,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "rival", "lora"),
         late("tgdp_jax.transfer.lora:stages"),
         late("tgdp_jax.transfer.lora:generator"),
+        captions=True,
     ),
     "dreambooth": TransferMethod(
         "dreambooth",
@@ -139,6 +141,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "rival", "dreambooth", "lora"),
         late("tgdp_jax.transfer.dreambooth:stages"),
         late("tgdp_jax.transfer.dreambooth:generator"),
+        captions=True,
     ),
     "textual_inversion": TransferMethod(
         "textual_inversion",
@@ -159,6 +162,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "rival", "textual_inversion"),
         late("tgdp_jax.transfer.textual_inversion:stages"),
         late("tgdp_jax.transfer.textual_inversion:generator"),
+        captions=True,
     ),
     "domain_guidance": TransferMethod(
         "domain_guidance",
@@ -176,6 +180,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "rival", "domain_guidance"),
         late("tgdp_jax.transfer.domain_guidance:stages"),
         late("tgdp_jax.transfer.domain_guidance:generator"),
+        captions=True,
     ),
     "self_supervised": TransferMethod(
         "self_supervised",
@@ -228,6 +233,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source",),
         late("tgdp_jax.transfer.source:stages"),
         late("tgdp_jax.transfer.source:generator"),
+        captions=True,
     ),
     "gan": TransferMethod(
         "gan",

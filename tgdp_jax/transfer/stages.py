@@ -244,5 +244,6 @@ def _checked_facts(store: Store, name: str, identity: str, facts: Any) -> _Facts
 
 
 def num_parameters(trees: dict[str, Any]) -> int:
-    """Numbers in the networks of a method."""
-    return int(sum(np.size(leaf) for tree in trees.values() for leaf in jax.tree.leaves(tree.get("params", {}))))
+    """Numbers in the networks of a method: of what a stage left, the parameters, and no other variables."""
+    networks = (tree.get("params", {}) for tree in trees.values())
+    return int(sum(np.size(leaf) for net in networks for leaf in jax.tree.leaves(net.get("params", net))))

@@ -115,8 +115,8 @@ def load(config: TextImagesConfig, *, n_target: int | None, seed: int, source_se
             f'no caption of {config.target} names {config.token}: name it, or give --prompt "a photo of {config.token}"'
         )
     said: list[str] = [text for _, texts in parts.values() for text in texts]
-    if config.class_prompt is not None:
-        said.append(" ".join(config.class_prompt.split()))
+    of_class = None if config.class_prompt is None else " ".join(config.class_prompt.split())
+    said += [] if of_class is None else [of_class]
     classes = tuple(dict.fromkeys(said))
     number = {text: label for label, text in enumerate(classes)}
 
@@ -133,7 +133,7 @@ def load(config: TextImagesConfig, *, n_target: int | None, seed: int, source_se
         data("reference") if "reference" in parts else None,
         num_classes=len(classes),
         classes=classes,
-        captions=Captions(config.dropout, config.class_prompt, config.token, config.initial),
+        captions=Captions(config.dropout, of_class, config.token, config.initial),
         notes=tuple(notes),
         pictures={name: tuple(pictures) for name, (pictures, _) in parts.items()},
         size=config.size,

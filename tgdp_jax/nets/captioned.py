@@ -64,14 +64,15 @@ class Captioned(nn.Module):
         self.time_ids = None if pooled is None else table("time_ids", 6)
 
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
-        return self.net(x, t * self.num_steps - 1.0, self._text(cond))
+        return self.net(x, t * self.num_steps - 1.0, self.text(cond))
 
     def encode(self, x: Array, t: Array, cond: Any = None) -> list[Array]:
         """Feature maps, see `LatentUNet.encode`."""
-        return self.net.encode(x, t * self.num_steps - 1.0, self._text(cond))
+        return self.net.encode(x, t * self.num_steps - 1.0, self.text(cond))
 
-    def _text(self, cond: Any) -> Text:
-        # Captions say themselves whether they are of the new domain.
+    def text(self, cond: Any) -> Text:
+        """What the denoiser is told of captions [B]."""
+        # They say themselves whether they are of the new domain.
         rows = cond.labels if isinstance(cond, Prompt) else cond
         ids = None if self.time_ids is None else self.time_ids.value[rows]
         if not self.encoders:

@@ -32,7 +32,7 @@ from tgdp_jax.train.session import Session
 from tgdp_jax.train.stacking import HeldOut, held_out_changes, held_out_gain, stacking_weights
 from tgdp_jax.transfer.artefacts import Adapted, params_of
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, Trees
-from tgdp_jax.transfer.networks import check_denoiser, denoiser, denoiser_score, with_token
+from tgdp_jax.transfer.networks import denoiser, denoiser_score, denoiser_shapes, with_token
 from tgdp_jax.transfer.pretrained import forward_process
 from tgdp_jax.transfer.source import denoising, score_generator
 
@@ -65,6 +65,16 @@ class Adaptation:
         self.settings.check_chosen()
         if self.settings.shrink and self.problem.captions is not None:
             raise UserError("what is shrunk has no file that diffusers reads: leave out --rival.shrink")
+
+    def check(self) -> None:
+        """Says what keeps the network from being adapted, before anything is trained or written.
+
+        Raises:
+          UserError: it does not fit the rows, or has nothing of what is to be trained.
+        """
+        shapes = denoiser_shapes(self.config, self.problem, new_token=self.new_token)
+        if self.reparam is not None:
+            jax.eval_shape(self.reparam.init, jax.random.key(0), shapes)
 
     def task(self) -> Task:
         """Denoising of target rows."""
@@ -191,9 +201,9 @@ def adaptation_stage(name: str, how: Adaptation, uses: Mapping[str, Any] | None 
     """The stage of an adaptation that learns from target rows alone; `uses` are settings beside those of all.
 
     Raises:
-      UserError: the network does not fit the rows.
+      UserError: see `Adaptation.check`.
     """
-    check_denoiser(how.config, how.problem, new_token=how.new_token)
+    how.check()
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
         return adapt(key, how, trees, session)

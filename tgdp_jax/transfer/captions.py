@@ -26,7 +26,8 @@ def captioned_net(pipe: TextPipeline, problem: Problem, *, dtype: Any, remat: bo
         raise UserError(f"a {pipe.kind} makes pictures of captions: use the problem text-images")
     own: dict[str, Any] = {}
     if new_token:
-        own["encoders"] = tuple(encoder.net for encoder in _with_token(pipe, problem))
+        _words(pipe, problem)
+        own["encoders"] = tuple(one.net.clone(vocab=one.tokenizer.size + 1) for one in pipe.encoders)
         # SDXL takes what is below the last layer, without the last norm.
         own |= {"skip": 1, "norm": False} if pipe.kind == XL else {}
     return Captioned(
@@ -72,7 +73,7 @@ def check_captions(pipe: TextPipeline, problem: Problem) -> None:
     """
     captions = problem.captions
     if captions is not None and captions.token is not None:
-        _with_token(pipe, problem)
+        _words(pipe, problem)
     for text in _known_words(problem):
         pipe.check_tokens(text)
 
@@ -86,22 +87,33 @@ def _known_words(problem: Problem) -> list[str]:
 
 
 def _with_token(pipe: TextPipeline, problem: Problem) -> tuple[TextEncoder, ...]:
-    """The text encoders with one token more."""
-    captions = problem.captions
+    """The text encoders with one token more, whose embedding is that of the word that it starts from."""
+    name, words = _words(pipe, problem)
+    pairs = zip(pipe.encoders, words, strict=True)
+    return tuple(one.with_token(name, np.asarray(flat(one.params)[_TOKENS][word])[None]) for one, word in pairs)
+
+
+def _words(pipe: TextPipeline, problem: Problem) -> tuple[str, list[int]]:
+    """The new word, and the token that it starts from in every text encoder.
+
+    Raises:
+      UserError: there is none, it is a token already, or starts from several.
+    """
+    captions, found = problem.captions, []
     if captions is None or captions.token is None or captions.initial is None:
         raise UserError("textual_inversion needs a new word: give --token and --initial, such as <toy> and toy")
-    out = []
     for encoder in pipe.encoders:
-        end = encoder.tokenizer.special["eos_token"]
-        row = encoder.tokenizer([captions.initial]).ids[0].tolist()
+        tokenizer = encoder.tokenizer
+        tokenizer.with_token(captions.token)
+        row = tokenizer([captions.initial]).ids[0].tolist()
         # Between the start and the end.
-        word = row[1 : row.index(encoder.tokenizer.vocab[end], 1)]
+        word = row[1 : row.index(tokenizer.vocab[tokenizer.special["eos_token"]], 1)]
         if len(word) != 1:
             raise UserError(
                 f"initial is {captions.initial!r}, which is {len(word)} tokens: give a word that is one token"
             )
-        out.append(encoder.with_token(captions.token, np.asarray(flat(encoder.params)[_TOKENS][word[0]])[None]))
-    return tuple(out)
+        found += word
+    return captions.token, found
 
 
 def _size(pipe: TextPipeline, problem: Problem) -> tuple[int, int]:

@@ -65,7 +65,16 @@ def check_denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool 
     Raises:
       UserError: see `denoiser`; also rows whose sides a network can not divide.
     """
-    _shapes(denoiser(config, problem, new_token=new_token), problem.shape, problem.conditional)
+    denoiser_shapes(config, problem, new_token=new_token)
+
+
+def denoiser_shapes(config: TrainingConfig, problem: Problem, *, new_token: bool = False) -> Any:
+    """The shapes of the denoiser's variables; nothing is computed.
+
+    Raises:
+      UserError: see `check_denoiser`.
+    """
+    return _shapes(denoiser(config, problem, new_token=new_token), problem.shape, problem.conditional)
 
 
 @functools.cache

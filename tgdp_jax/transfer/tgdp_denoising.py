@@ -29,7 +29,6 @@ from tgdp_jax.transfer.artefacts import CleanRatio
 from tgdp_jax.transfer.base import Stage, StageResult, Trees
 from tgdp_jax.transfer.heads import clean_log_ratio
 from tgdp_jax.transfer.lora import lora
-from tgdp_jax.transfer.networks import check_denoiser
 from tgdp_jax.transfer.ratio import classifier_stage, domain_rows
 from tgdp_jax.transfer.resampling import weighted_choice
 from tgdp_jax.transfer.source import with_source_stages
@@ -51,7 +50,7 @@ def denoising_stage(config: TrainingConfig, problem: Problem) -> Stage:
             f"--classifier.folds is {config.classifier.folds} and --rival.folds {config.rival.folds}: tgdp_denoising "
             "needs the same for both, so that no held-out row is judged by a ratio that has seen it"
         )
-    check_denoiser(config, problem)
+    how.check()
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
         source, _ = domain_rows(problem)

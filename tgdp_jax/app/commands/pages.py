@@ -54,8 +54,8 @@ COSTS = [
 def subject(problem: Any) -> str:
     """What a problem config is about: the files, for the user's own data, else the problem's name."""
     source, target = (getattr(problem, name, None) for name in ("source", "target"))
-    if isinstance(source, Path) and isinstance(target, Path):
-        return f"{target.name} from {source.name}"
+    if isinstance(target, Path):
+        return f"{target.name} from {source.name}" if isinstance(source, Path) else target.name
     return problem_name(problem)
 
 

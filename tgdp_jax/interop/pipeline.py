@@ -186,7 +186,7 @@ class Pipeline(abc.ABC):
             raise UserError(f"latents have shape {latents.shape}: give [N, h, w, {self.vae.latents}]")
         if not len(latents):
             return np.empty((0, *self.size, self.vae.out_channels), np.float32)
-        return in_chunks(_decoded, latents, self.vae_params, chunk=chunk, static={"net": self.vae})
+        return in_chunks(decoded, latents, self.vae_params, chunk=chunk, static={"net": self.vae})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -387,6 +387,7 @@ def _encoded(rows: tuple[Array, Array], params: Any, key: Array, *, net: Any, dr
     return to_denoiser(net, mean)
 
 
-def _decoded(latents: Array, params: Any, *, net: Any) -> Array:
+def decoded(latents: Array, params: Any, *, net: Any) -> Array:
+    """Images [B, H, W, C] in [0, 1] of latents [B, h, w, c]; a pure function of its arguments."""
     images = net.apply(params, from_denoiser(net, latents), method="decode")
     return jnp.clip(0.5 * images + 0.5, 0.0, 1.0)

@@ -30,8 +30,8 @@ from tgdp_jax.transfer.pretrained import pretrained_model
 from tgdp_jax.transfer.textual_inversion import inversion
 
 FOLDER = "pipeline"
-# By the stage that leaves it, which has the method's name.
-_WAYS: Mapping[str, Callable[[TrainingConfig, Problem], Adaptation]] = {
+# Ways of training the source's network, by the stage that leaves the result, which has the method's name.
+WAYS: Mapping[str, Callable[[TrainingConfig, Problem], Adaptation]] = {
     "finetune": all_weights,
     "lora": lora,
     "dreambooth": dreambooth,
@@ -41,9 +41,9 @@ _WAYS: Mapping[str, Callable[[TrainingConfig, Problem], Adaptation]] = {
 
 def export_names(config: TrainingConfig, problem: Problem, method: str) -> tuple[str, ...]:
     """The files that a method's results are written to, by their places in a run's folder; none for other problems."""
-    if problem.captions is None or method not in _WAYS:
+    if problem.captions is None or method not in WAYS:
         return ()
-    reparam = _WAYS[method](config, problem).reparam
+    reparam = WAYS[method](config, problem).reparam
     if isinstance(reparam, LowRank):
         return (LORA,)
     return (EMBEDDING,) if isinstance(reparam, LastRow) else (f"{FOLDER}/{INDEX}",)
@@ -67,7 +67,7 @@ def write_exports(
     names, pipe = export_names(config, problem, method), pretrained_model(config)
     if not names or not isinstance(pipe, TextPipeline) or not is_primary():
         return
-    how, left = _WAYS[method](config, problem), Adapted.from_tree(trees[method]).params
+    how, left = WAYS[method](config, problem), Adapted.from_tree(trees[method]).params
     if isinstance(how.reparam, LowRank):
         write_lora(folder / LORA, {UNET: (how.reparam, _of_net(left))}, pipe.bases)
     elif isinstance(how.reparam, LastRow) and problem.captions is not None and problem.captions.token is not None:

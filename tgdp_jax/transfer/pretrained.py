@@ -23,6 +23,7 @@ from tgdp_jax.interop import (
     unet_files,
 )
 from tgdp_jax.interop.files import is_pipeline, readable
+from tgdp_jax.interop.weights import reads_headers_alone
 from tgdp_jax.nets.captioned import Captioned
 from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.sde import SDE
@@ -34,7 +35,7 @@ Model = DiffusersUNet | SSSDModel | TextPipeline
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(place: Path, state: tuple[tuple[str, int, int], ...]) -> Model:
+def _loaded(place: Path, state: tuple[tuple[str, int, int], ...], shapes: bool) -> Model:
     if place.suffix == ".safetensors":
         return load_sssd(place)
     if not _holds_pipeline(place):
@@ -51,14 +52,14 @@ def _holds_pipeline(place: Path) -> bool:
 
 
 def pretrained_model(config: TrainingConfig) -> Model | None:
-    """The pretrained model, if the settings name one.
+    """The pretrained model, if the settings name one; with shapes for weights within `interop.weights.headers_alone`.
 
     Raises:
       UserError: it can not be loaded, see `load_unet`, `load_sssd` and `load_pipeline`.
     """
     if config.pretrained is None:
         return None
-    return _loaded(config.pretrained, _state(config.pretrained))
+    return _loaded(config.pretrained, _state(config.pretrained), reads_headers_alone())
 
 
 def _state(place: Path) -> tuple[tuple[str, int, int], ...]:

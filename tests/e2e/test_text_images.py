@@ -17,6 +17,7 @@ from tests.interop.pipelines import tiny_pipeline
 from tgdp_jax.app.model import load
 from tgdp_jax.interop.lora import read_lora
 from tgdp_jax.interop.pipeline_folder import load_pipeline, write_pipeline
+from tgdp_jax.interop.weights import headers_alone
 from tgdp_jax.train.reparam import flat
 
 SMALL = "--rival.optimiser.steps 10 --rival.optimiser.batch-size 2 --sampling.num 2 --sampling.steps 2 --quiet".split()
@@ -164,3 +165,21 @@ def test_models_and_problems_of_different_kinds_are_refused(files, tmp_path):
     for kind in ("compare", "probe"):
         said = refused(kind, "text-images", *pictures, "--pretrained", files / "model", *out)
         assert f"tgdp {kind} takes no pictures with captions" in said
+
+
+def test_a_dry_run_loads_no_weights(files, tmp_path, monkeypatch):
+    def read(*_, **__):
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr("tgdp_jax.interop.tensors.read_tensors", read)
+    out = "--out", tmp_path / "run"
+    said, _ = call(*command(files, "--method", "source", "--prompt", "a horse", "--dry-run", *out))
+    weights = flat(load_shapes(files / "model"))
+    assert f"parameters of the denoiser: {sum(leaf.size for leaf in weights.values()):,}\n" in said
+    assert "decoding a sample: " in said and not (tmp_path / "run").exists()
+
+
+def load_shapes(folder):
+    """Shapes of a pipeline's denoiser."""
+    with headers_alone():
+        return load_pipeline(folder).params

@@ -83,7 +83,7 @@ def estimates(config: RunConfig, problem: Problem) -> dict[str, int | Estimate]:
         out[f"a step of training, {batch} rows"] = _step(config, how, base, trained, prior=stage == "dreambooth")
     elif config.method != "source":
         known = ", ".join([*WAYS, "domain_guidance", "source"])
-        raise UserError(f"{config.method} trains networks of its own: --dry-run knows {known}")
+        raise UserError(f"--dry-run can not tell what {config.method} takes: it can of {known}")
     score, chunk = denoiser_score(config, problem, base, new_token=stage == "textual_inversion"), config.sampling.chunk
     rows = _like((chunk, *problem.shape)), _like((chunk,)), _like((chunk,), jnp.int32) if problem.conditional else None
     one = _estimate(_evaluation, score, *rows)

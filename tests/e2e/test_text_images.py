@@ -18,7 +18,9 @@ from tgdp_jax.app.model import load
 from tgdp_jax.interop.lora import read_lora
 from tgdp_jax.interop.pipeline_folder import load_pipeline, write_pipeline
 from tgdp_jax.interop.weights import headers_alone
+from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.reparam import flat
+from tgdp_jax.transfer.stages import named_key
 
 SMALL = "--rival.optimiser.steps 10 --rival.optimiser.batch-size 2 --sampling.num 2 --sampling.steps 2 --quiet".split()
 
@@ -106,6 +108,7 @@ def test_a_finished_run_is_not_repeated_and_lost_files_are_made_again(files, ada
     jax.tree.map(np.testing.assert_array_equal, again.tree, before.tree)
 
 
+@pytest.mark.slow
 def test_a_new_word_is_learned_and_nothing_else(files, tmp_path):
     out = tmp_path / "word"
     words = ("--method", "textual_inversion", "--prompt", "a <toy>", "--token", "<toy>", "--initial", "cat")
@@ -120,6 +123,7 @@ def test_a_new_word_is_learned_and_nothing_else(files, tmp_path):
     np.testing.assert_array_equal(with_word.embed(["a cat"]).tokens, before)
 
 
+@pytest.mark.slow
 def test_dreambooth_keeps_the_class_and_leaves_a_pipeline(files, tmp_path):
     out = tmp_path / "booth"
     words = ("--method", "dreambooth", "--prompt", "a pho dog", "--class-prompt", "a dog", "--dreambooth.num-prior", 2)
@@ -133,6 +137,33 @@ def test_dreambooth_keeps_the_class_and_leaves_a_pipeline(files, tmp_path):
     for path, leaf in flat(run.trees["dreambooth"]["params"]).items():
         assert path.startswith("params/net/"), path
         assert leaf.dtype == jnp.float32
+
+
+@pytest.mark.slow
+def test_guidance_is_learned_from_samples_of_the_pipeline(files, tmp_path):
+    out = tmp_path / "guided"
+    words = ("--method", "discriminator_guidance", "--text.num-source", 100, "--sampling.chunk", 10, "--out", out)
+    quick = "--guidance.folds 2 --guidance.features 8 --head.channels 4 --guidance.optimiser.steps 10".split()
+    call(*command(files, *words, *quick, "--guidance.optimiser.validation-rows", 8))
+    assert stages(out) == {"latents", "source", "source_rows", "noisy_classifier"}
+    folder = next((out / "checkpoints").glob("source_rows-*"))
+    drawn = Store(out / "checkpoints").load("source_rows", folder.name.removeprefix("source_rows-"))
+    assert drawn is not None and drawn[0]["x"].shape == (100, 8, 8, 4)
+    assert (
+        10 < (drawn[0]["y"] == 0).sum() < 90
+    )  # captions as often as the target's, of which two in three are the first
+    run, pipe = load(out), load_pipeline(files / "model")
+    x, t, captions = jnp.ones((2, *pipe.shape())), jnp.asarray([0.3, 0.8]), jnp.arange(2)
+    plain, guided = (np.asarray(evaluate(one.score, x, t, captions)) for one in (source(run), run))
+    twice = dataclasses.replace(run.config, guidance=dataclasses.replace(run.config.guidance, scale=2.0))
+    doubled = np.asarray(evaluate(dataclasses.replace(run, config=twice).score, x, t, captions))
+    np.testing.assert_allclose(doubled - guided, guided - plain, atol=1e-3)
+    assert np.abs(guided - plain).max() > 1e-3
+    # What is compared with the target are samples of the density that the pipeline was trained on, not a sharper one.
+    alone = dataclasses.replace(run.config, text=dataclasses.replace(run.config.text, scale=1.0))
+    generator = dataclasses.replace(source(run), config=alone).generator
+    again = generator.draw(named_key(0, "source rows"), np.arange(10), drawn[0]["y"][:10])
+    np.testing.assert_array_equal(again, drawn[0]["x"][:10])
 
 
 REFUSED = {

@@ -35,10 +35,10 @@ def image_features(
 ) -> Features | None:
     """What metrics of images and series compare: features of a classifier of the source's classes, one for all methods
     and numbers of target rows, and for all seeds that have the same source rows. None for other problems, and for rows
-    without labels.
+    without labels or with captions.
     """
     source = problem.source
-    if problem.kind == "vectors" or source.y is None:
+    if problem.kind == "vectors" or source.y is None or problem.captions is not None:
         return None
     num_classes = int(source.y.max()) + 1
 

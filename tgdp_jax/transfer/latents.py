@@ -20,17 +20,17 @@ from tgdp_jax.data.text_images import TextImages, TextImagesConfig
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop.pipeline import Pipeline, TextPipeline
 from tgdp_jax.settings.run import RunConfig, TrainingConfig
-from tgdp_jax.settings.stored import fingerprint
+from tgdp_jax.settings.stored import fingerprint, to_json
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.session import Log, Session
-from tgdp_jax.transfer.artefacts import Encoded
+from tgdp_jax.transfer.artefacts import Encoded, Prior
 from tgdp_jax.transfer.base import StageResult
 from tgdp_jax.transfer.captions import check_captions
 from tgdp_jax.transfer.pretrained import model_digest, pretrained_model
 from tgdp_jax.transfer.registry import METHODS
-from tgdp_jax.transfer.stages import Watch, run_stage
+from tgdp_jax.transfer.stages import Watch, named_key, run_stage, silent, train_method
 
-STAGE = "latents"
+STAGE, DRAWN = "latents", "source_rows"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +86,10 @@ def planned(config: RunConfig, problem: Problem) -> Problem:
     shape = pipe.shape(None if problem.size is None else (problem.size, problem.size))
     made = _with_rows(problem, lambda rows, name: np.broadcast_to(np.float32(0), (len(rows), *shape)))
     check_captions(pipe, made)
+    if METHODS[config.method].card.source_rows:
+        num = config.text.num_source
+        source = Data(np.broadcast_to(np.float32(0), (num, *shape)), np.zeros(num, np.int32))
+        return dataclasses.replace(made, source=source)
     return made
 
 
@@ -108,6 +112,9 @@ def encoded(
 ) -> Problem:
     """A planned problem with its pictures as latents, from the store where that is done already; others as they are.
 
+    Methods that compare source rows with target rows are given samples of the pipeline, of the target's captions: the
+    ratio of the joint of latent and caption then is that of latents given the caption.
+
     Args:
       config: settings of the run.
       problem: planned.
@@ -129,7 +136,24 @@ def encoded(
     uses = {"n_target": config.n_target, "seed": config.seed, "shape": list(problem.shape)}
     mark = fingerprint({"stage": STAGE, "problem": identity, **uses, **model_digest(config)})
     tree: Mapping[str, Any] = run_stage(STAGE, run, mark, store, watch, log=log, only_load=only_load).tree
-    return _with_rows(problem, lambda rows, name: np.asarray(tree[name]))
+    made = _with_rows(problem, lambda rows, name: np.asarray(tree[name]))
+    if not METHODS[config.method].card.source_rows:
+        return made
+    # The ratio is to the density that the network was trained on, which guidance would sharpen.
+    plain = dataclasses.replace(config, text=dataclasses.replace(config.text, scale=1.0))
+
+    def draw(session: Session) -> StageResult:
+        ids = np.arange(config.text.num_source)
+        source = train_method(plain, made, identity, "source", config.seed, store, silent, only_load=only_load)
+        labels = made.target_labels(named_key(config.seed, "source captions"), ids)
+        done = _Counted(session, len(ids))
+        x = source.generator.draw(named_key(config.seed, "source rows"), ids, labels, progress=done)
+        return StageResult(Prior(x, labels), {}, {"samples": len(ids)})
+
+    uses |= {"num": config.text.num_source, "sampling": to_json(dataclasses.replace(config.sampling, num=1))}
+    mark = fingerprint({"stage": DRAWN, "problem": identity, **uses, **model_digest(config)})
+    drawn = Prior.from_tree(run_stage(DRAWN, draw, mark, store, watch, log=log, only_load=only_load).tree)
+    return dataclasses.replace(made, source=Data(np.asarray(drawn.x), np.asarray(drawn.y)))
 
 
 class _Counted:

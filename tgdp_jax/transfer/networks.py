@@ -103,13 +103,16 @@ def is_dense(config: TrainingConfig) -> bool:
     return config.pretrained is None and NETWORKS[config.network.kind].dense
 
 
-def denoiser_score(config: TrainingConfig, problem: Problem, params: Any, *, new_token: bool = False) -> ScoreFn:
+def denoiser_score(
+    config: TrainingConfig, problem: Problem, params: Any, *, new_token: bool = False, guided: bool = True
+) -> ScoreFn:
     """Score function of a trained `denoiser`; one with a new token answers for that.
 
-    Of captions it has classifier-free guidance, as the settings say.
+    Of captions it has classifier-free guidance, as the settings say; or, where it is not to be `guided`, is that of the
+    density that the network was trained on.
     """
     net, sde, kind = denoiser(config, problem, new_token=new_token), forward_process(config), prediction(config)
-    if problem.captions is None:
+    if problem.captions is None or not guided:
         return network_score(net, params, sde, prediction=kind)
     # One label more than there are captions stands for none.
     none = None if config.text.scale == 1 else jnp.full(1, problem.num_classes, jnp.int32)

@@ -30,6 +30,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "head", "classifier", "guidance"),
         late("tgdp_jax.transfer.tgdp:stages"),
         late("tgdp_jax.transfer.tgdp:generator"),
+        captions=True,
     ),
     "tgdp_denoising": TransferMethod(
         "tgdp_denoising",
@@ -85,6 +86,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "head", "guidance"),
         late("tgdp_jax.transfer.discriminator_guidance:stages"),
         late("tgdp_jax.transfer.discriminator_guidance:generator"),
+        captions=True,
     ),
     "finetune": TransferMethod(
         "finetune",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from tgdp_jax.settings.methods import DreamBoothConfig, LoraConfig, TextualInversionConfig
+from tgdp_jax.settings.presets.images import ImageTrainingConfig
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.sampling import SamplingConfig
-from tgdp_jax.settings.training import RivalConfig
+from tgdp_jax.settings.training import ClassifierConfig, GuidanceConfig, RivalConfig
 from tgdp_jax.train.settings import OptimiserConfig
 
 
@@ -35,4 +36,6 @@ class TextTrainingConfig(TrainingConfig):
     lora: LoraConfig = LoraConfig(targets=r"attn\d/to_(q|k|v|out_0)/kernel$", learning_rates=(1e-4,))
     dreambooth: DreamBoothConfig = DreamBoothConfig(num_prior=100, lora=True)
     textual_inversion: TextualInversionConfig = TextualInversionConfig(learning_rates=(5e-4,))
+    classifier: ClassifierConfig = ImageTrainingConfig().classifier
+    guidance: GuidanceConfig = ImageTrainingConfig().guidance
     sampling: SamplingConfig = SamplingConfig(num=8, grid="trailing", chunk=1)

@@ -14,13 +14,13 @@ from tests.e2e.tools import call, read, refused, stages, strict_json
 from tests.helpers import evaluate
 from tests.interop.latents import ONE_LEVEL, model
 from tests.interop.pipelines import tiny_pipeline
+from tgdp_jax.app.commands.run import load_run
 from tgdp_jax.app.model import load
 from tgdp_jax.interop.lora import read_lora
 from tgdp_jax.interop.pipeline_folder import load_pipeline, write_pipeline
 from tgdp_jax.interop.weights import headers_alone
-from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.reparam import flat
-from tgdp_jax.transfer.stages import named_key
+from tgdp_jax.transfer.stages import named_key, silent
 
 SMALL = "--rival.optimiser.steps 10 --rival.optimiser.batch-size 2 --sampling.num 2 --sampling.steps 2 --quiet".split()
 
@@ -146,12 +146,10 @@ def test_guidance_is_learned_from_samples_of_the_pipeline(files, tmp_path):
     quick = "--guidance.folds 2 --guidance.features 8 --head.channels 4 --guidance.optimiser.steps 10".split()
     call(*command(files, *words, *quick, "--guidance.optimiser.validation-rows", 8))
     assert stages(out) == {"latents", "source", "source_rows", "noisy_classifier"}
-    folder = next((out / "checkpoints").glob("source_rows-*"))
-    drawn = Store(out / "checkpoints").load("source_rows", folder.name.removeprefix("source_rows-"))
-    assert drawn is not None and drawn[0]["x"].shape == (100, 8, 8, 4)
-    assert (
-        10 < (drawn[0]["y"] == 0).sum() < 90
-    )  # captions as often as the target's, of which two in three are the first
+    drawn = load_run(out, silent)[1].source
+    assert drawn.x.shape == (100, 8, 8, 4) and drawn.y is not None
+    # Captions are as frequent as the target's, of which two in three are the first.
+    assert 45 < (drawn.y == 0).sum() < 90
     run, pipe = load(out), load_pipeline(files / "model")
     x, t, captions = jnp.ones((2, *pipe.shape())), jnp.asarray([0.3, 0.8]), jnp.arange(2)
     plain, guided = (np.asarray(evaluate(one.score, x, t, captions)) for one in (source(run), run))
@@ -162,8 +160,8 @@ def test_guidance_is_learned_from_samples_of_the_pipeline(files, tmp_path):
     # What is compared with the target are samples of the density that the pipeline was trained on, not a sharper one.
     alone = dataclasses.replace(run.config, text=dataclasses.replace(run.config.text, scale=1.0))
     generator = dataclasses.replace(source(run), config=alone).generator
-    again = generator.draw(named_key(0, "source rows"), np.arange(10), drawn[0]["y"][:10])
-    np.testing.assert_array_equal(again, drawn[0]["x"][:10])
+    again = generator.draw(named_key(0, "source rows"), np.arange(10), drawn.y[:10])
+    np.testing.assert_array_equal(again, drawn.x[:10])
 
 
 REFUSED = {
@@ -171,7 +169,7 @@ REFUSED = {
     "an unknown token": (["--prompt", "a <toy>"], r"names <toy>, an unknown token \(embeddings: none\)"),
     "no class": (["--method", "dreambooth"], "give --class-prompt, such as"),
     "no new word": (["--method", "textual_inversion"], "give --token and --initial, such as"),
-    "another method": (["--method", "kde"], "kde does not adapt text-to-image pipelines: choose one of finetune, lora"),
+    "another method": (["--method", "kde"], "kde does not adapt text-to-image pipelines: choose one of tgdp, discriminator_guidance, finetune, lora"),
     "a size": (["--size", "15"], "15 x 15 pixels do not fit this model: give multiples of 2"),
     "shrunk": (["--rival.shrink", "--rival.folds", "2"], "leave out --rival.shrink"),
     "several rates": (["--lora.learning-rates", "1", "2"], "with one fold nothing chooses among them: give one"),

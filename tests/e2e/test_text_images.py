@@ -169,7 +169,7 @@ REFUSED = {
     "an unknown token": (["--prompt", "a <toy>"], r"names <toy>, an unknown token \(embeddings: none\)"),
     "no class": (["--method", "dreambooth"], "give --class-prompt, such as"),
     "no new word": (["--method", "textual_inversion"], "give --token and --initial, such as"),
-    "another method": (["--method", "kde"], "kde does not adapt text-to-image pipelines: choose one of tgdp, discriminator_guidance, finetune, lora"),
+    "another method": (["--method", "kde"], "kde does not adapt text-to-image pipelines: choose one of tgdp, "),
     "a size": (["--size", "15"], "15 x 15 pixels do not fit this model: give multiples of 2"),
     "shrunk": (["--rival.shrink", "--rival.folds", "2"], "leave out --rival.shrink"),
     "several rates": (["--lora.learning-rates", "1", "2"], "with one fold nothing chooses among them: give one"),

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
@@ -32,7 +31,7 @@ from tgdp_jax.train.session import Session
 from tgdp_jax.train.stacking import HeldOut, held_out_changes, held_out_gain, stacking_weights
 from tgdp_jax.transfer.artefacts import Adapted, params_of
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, Trees
-from tgdp_jax.transfer.networks import denoiser, denoiser_score, denoiser_shapes, with_token
+from tgdp_jax.transfer.networks import denoiser, denoiser_score, with_token
 from tgdp_jax.transfer.pretrained import forward_process
 from tgdp_jax.transfer.source import denoising, score_generator
 
@@ -65,16 +64,6 @@ class Adaptation:
         self.settings.check_chosen()
         if self.settings.shrink and self.problem.captions is not None:
             raise UserError("what is shrunk has no file that diffusers reads: leave out --rival.shrink")
-
-    def check(self) -> None:
-        """Says what keeps the network from being adapted, before anything is trained or written.
-
-        Raises:
-          UserError: it does not fit the rows, or has nothing of what is to be trained.
-        """
-        shapes = denoiser_shapes(self.config, self.problem, new_token=self.new_token)
-        if self.reparam is not None:
-            jax.eval_shape(self.reparam.init, jax.random.key(0), shapes)
 
     def task(self) -> Task:
         """Denoising of target rows."""
@@ -149,7 +138,7 @@ def adapt(
         key,
         how.task() if task is None else task,
         settings.optimiser,
-        data=jax.tree.map(jnp.asarray, {**rows, **(data or {})}),
+        data=jax.device_put({**rows, **(data or {})}),
         learning_rates=settings.learning_rates,
         folds=settings.folds,
         members=members,
@@ -178,13 +167,13 @@ def out_of_fold(ways: Sequence[Adaptation], folds: Sequence[Any], trees: Trees) 
     first, scores = ways[0], []
     for how, members in zip(ways, folds, strict=True):
         base, parts = how.base(trees), len(jax.tree.leaves(members)[0])
-        each = [jax.tree.map(lambda leaf, k=k: jnp.asarray(leaf[k]), members) for k in range(parts)]
+        each = [jax.device_put(jax.tree.map(lambda leaf, k=k: leaf[k], members)) for k in range(parts)]
         scores.append([how.score(base, trained) for trained in each])
     problem, settings = first.problem, first.settings
     return held_out_changes(
         first.source_score(trees),
         scores,
-        jax.tree.map(jnp.asarray, problem.target.arrays(problem.conditional)),
+        jax.device_put(problem.target.arrays(problem.conditional)),
         held_rows(first),
         forward_process(first.config),
         num=settings.optimiser.validation_rows,
@@ -201,9 +190,9 @@ def adaptation_stage(name: str, how: Adaptation, uses: Mapping[str, Any] | None 
     """The stage of an adaptation that learns from target rows alone; `uses` are settings beside those of all.
 
     Raises:
-      UserError: see `Adaptation.check`.
+      UserError: the network does not fit the rows, or has nothing of what is to be trained.
     """
-    how.check()
+    check_denoiser(how.config, how.problem, new_token=how.new_token, reparam=how.reparam)
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
         return adapt(key, how, trees, session)

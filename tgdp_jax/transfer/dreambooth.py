@@ -29,7 +29,7 @@ from tgdp_jax.transfer.adaptation import Adaptation, adapt, adapted_generator, a
 from tgdp_jax.transfer.artefacts import Prior, params_of
 from tgdp_jax.transfer.base import Stage, StageResult, Trees
 from tgdp_jax.transfer.lora import lora, lora_settings
-from tgdp_jax.transfer.networks import denoiser_score
+from tgdp_jax.transfer.networks import check_denoiser, denoiser_score
 from tgdp_jax.transfer.source import score_generator, source_stage
 from tgdp_jax.transfer.textual_inversion import TOKEN
 
@@ -68,7 +68,7 @@ def dreambooth(config: TrainingConfig, problem: Problem) -> Adaptation:
 
 def _dreambooth_stage(config: TrainingConfig, problem: Problem) -> Stage:
     how, settings = dreambooth(config, problem), config.dreambooth
-    how.check()
+    check_denoiser(config, problem, new_token=how.new_token, reparam=how.reparam)
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
         prior = Prior.from_tree(trees["prior"])

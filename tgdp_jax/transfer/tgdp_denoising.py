@@ -29,6 +29,7 @@ from tgdp_jax.transfer.artefacts import CleanRatio
 from tgdp_jax.transfer.base import Stage, StageResult, Trees
 from tgdp_jax.transfer.heads import clean_log_ratio
 from tgdp_jax.transfer.lora import lora
+from tgdp_jax.transfer.networks import check_denoiser
 from tgdp_jax.transfer.ratio import classifier_stage, domain_rows
 from tgdp_jax.transfer.resampling import weighted_choice
 from tgdp_jax.transfer.source import with_source_stages
@@ -42,7 +43,7 @@ def denoising_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Trains adapters on target rows and reweighted source rows.
 
     Raises:
-      UserError: the ratio has other folds than the adapters.
+      UserError: the ratio has other folds than the adapters, or the network nothing that they adapt.
     """
     how, settings = lora(config, problem), config.tgdp_denoising
     if config.classifier.folds != config.rival.folds:
@@ -50,7 +51,7 @@ def denoising_stage(config: TrainingConfig, problem: Problem) -> Stage:
             f"--classifier.folds is {config.classifier.folds} and --rival.folds {config.rival.folds}: tgdp_denoising "
             "needs the same for both, so that no held-out row is judged by a ratio that has seen it"
         )
-    how.check()
+    check_denoiser(config, problem, reparam=how.reparam)
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
         source, _ = domain_rows(problem)

@@ -20,6 +20,7 @@ from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.train.batches import Rows
 from tgdp_jax.train.denoising import prior_preservation_task
 from tgdp_jax.train.fit import start, train_step
+from tgdp_jax.train.optimiser import course
 from tgdp_jax.transfer import METHODS
 from tgdp_jax.transfer.adaptation import Adaptation
 from tgdp_jax.transfer.exports import WAYS
@@ -102,10 +103,11 @@ def _step(config: RunConfig, how: Adaptation, base: Any, trained: Any, *, prior:
         task = prior_preservation_task(task, config.dreambooth.prior_weight)
         data["prior"] = _rows(problem, config.dreambooth.num_prior)
     begin = functools.partial(start, task=task, config=settings, count=1, groups=1)
-    state = jax.eval_shape(begin, _key(), None, trained).state
+    along = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, course(settings)))
+    state = jax.eval_shape(begin, _key(), None, trained, along).state
     frozen = None if how.reparam is None else base
     step = functools.partial(train_step, task=task, config=settings)
-    return _estimate(step, state, frozen, data, None, _key(), donate=True)
+    return _estimate(step, state, frozen, data, None, _key(), along, donate=True)
 
 
 def _rows(problem: Problem, num: int) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from tgdp_jax.train.session import Session
 from tgdp_jax.train.stacking import HeldOut, held_out_changes, held_out_gain, stacking_weights
 from tgdp_jax.transfer.artefacts import Adapted, params_of
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, Trees
-from tgdp_jax.transfer.networks import denoiser, denoiser_score, with_token
+from tgdp_jax.transfer.networks import check_denoiser, denoiser, denoiser_score, with_token
 from tgdp_jax.transfer.pretrained import forward_process
 from tgdp_jax.transfer.source import denoising, score_generator
 

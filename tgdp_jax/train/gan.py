@@ -68,6 +68,7 @@ class Spread(NamedTuple):
     coverage: Array
 
 
+@jax.jit
 def spread(x: Array, fake: Array) -> Spread:
     """Of samples [M, *D], beside rows x [R, *D], R >= 2."""
 
@@ -104,9 +105,10 @@ def _reached(x: Array, fake: Array) -> Array:
 def shown_rows(num: int) -> Array:
     """Numbers of the rows that samples are watched beside, at most `SHOWN` of `num`."""
     chosen = np.random.default_rng(0).permutation(num)[:SHOWN]
-    return jnp.asarray(chosen)
+    return jax.device_put(chosen)
 
 
+@functools.partial(jax.jit, static_argnames="players")
 def shown_samples(players: Players, params: Any, data: Any) -> tuple[Array, Array | None]:
     """(samples [M, *D], labels) to stand beside the R rows data["shown"], with labels as these have; M >= 2 R."""
     shown = data["shown"]

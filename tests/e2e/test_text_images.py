@@ -171,6 +171,7 @@ REFUSED = {
     "no new word": (["--method", "textual_inversion"], "give --token and --initial, such as"),
     "another method": (["--method", "kde"], "kde does not adapt text-to-image pipelines: choose one of tgdp, "),
     "a size": (["--size", "15"], "15 x 15 pixels do not fit this model: give multiples of 2"),
+    "moved latents": (["--augment", "shift"], "leave out --augment"),
     "shrunk": (["--rival.shrink", "--rival.folds", "2"], "leave out --rival.shrink"),
     "several rates": (["--lora.learning-rates", "1", "2"], "with one fold nothing chooses among them: give one"),
     "no kernels": (["--lora.targets", "nothing"], "no parameters match 'nothing'"),

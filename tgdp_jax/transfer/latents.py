@@ -79,6 +79,8 @@ def planned(config: RunConfig, problem: Problem) -> Problem:
     if not METHODS[config.method].captions:
         known = ", ".join(name for name, method in METHODS.items() if method.captions)
         raise UserError(f"{config.method} does not adapt text-to-image pipelines: choose one of {known}")
+    if config.augment != "none":
+        raise UserError("latents of a picture are not moved or mirrored as it is: leave out --augment")
     problem = in_pictures(config, problem)
     if not isinstance(problem, TextImages):
         return problem

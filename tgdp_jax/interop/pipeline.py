@@ -16,7 +16,7 @@ import dataclasses
 import difflib
 import functools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,21 +138,13 @@ class Pipeline(abc.ABC):
         away = self.negative(negative) if negative is None or isinstance(negative, str) else negative
         return latent_score(self.net, self.params, self.sde, self.prediction, None, away, scale, rescale)
 
-    def encode(
-        self,
-        images: Any,
-        key: Array | None = None,
-        *,
-        chunk: int = 1,
-        progress: Callable[[int], None] | None = None,
-    ) -> np.ndarray:
+    def encode(self, images: Any, key: Array | None = None, *, chunk: int = 1) -> np.ndarray:
         """Latents [N, h, w, c] of images [N, H, W, C] in [0, 1].
 
         Args:
           images: the images; sides are multiples of the autoencoder's factor.
           key: for draws from the distribution of latents, of which image i gets the i-th; None: its mean.
           chunk: images at a time.
-          progress: called with the number of images that are done.
 
         Raises:
           UserError: images of another shape or range.
@@ -172,7 +164,7 @@ class Pipeline(abc.ABC):
         ids = np.arange(len(images), dtype=np.uint32)
         static = {"net": self.vae, "drawn": key is not None}
         key = jax.random.key(0) if key is None else key
-        return in_chunks(_encoded, (ids, images), self.vae_params, key, chunk=chunk, static=static, progress=progress)
+        return in_chunks(_encoded, (ids, images), self.vae_params, key, chunk=chunk, static=static)
 
     def decode(self, latents: Any, *, chunk: int = 1) -> np.ndarray:
         """Images [N, H, W, C] in [0, 1] of latents [N, h, w, c].

@@ -173,10 +173,13 @@ class _Counted:
 def _encode(config: RunConfig, problem: TextImages, rows: tuple[Stored, ...], done: _Counted) -> np.ndarray:
     pipe, (height, width, _) = _pipeline(config), problem.shape
     size = height * pipe.vae.factor, width * pipe.vae.factor
-    images = np.stack([picture(stored, size, problem.background) for stored in rows])
-    latents = pipe.encode(images, progress=done)
+    latents = []
+    # One by one: pixels are many times as large as latents.
+    for stored in rows:
+        latents.append(pipe.encode(picture(stored, size, problem.background)[None]))
+        done(len(latents))
     done.before += len(rows)
-    return latents
+    return np.concatenate(latents)
 
 
 def _with_rows(problem: TextImages, rows: Callable[[tuple[Stored, ...], str], np.ndarray]) -> TextImages:

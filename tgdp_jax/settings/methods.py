@@ -85,6 +85,25 @@ class TextualInversionConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """Captions of text-to-image pipelines.
+
+    Attributes:
+      scale: weight of classifier-free guidance when samples are drawn; 1 is none. Changing it trains nothing anew but
+        dreambooth, whose prior is drawn with it.
+      num_source: tgdp and discriminator_guidance: samples of the pipeline, drawn once without such guidance, that the
+        target's pictures are compared with.
+    """
+
+    scale: float = 7.5
+    num_source: int = 200
+
+    def __post_init__(self):
+        if self.num_source < 100:
+            raise UserError(f"num-source is {self.num_source}: at least 100 are needed to tell two densities apart")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DomainGuidanceConfig:
     """Extrapolation from the source's score past the fine-tuned one.
 

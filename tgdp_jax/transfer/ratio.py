@@ -119,7 +119,7 @@ def _out_of_fold(config: TrainingConfig, problem: Problem, trees: Trees, log_h: 
     settings, target = config.guidance, domain_rows(problem)[1]
     _, held = cross_validation_rows(target["x"], settings.folds)
     folds = len(held.index)
-    source = denoiser_score(config, problem, params_of(trees, "source"))
+    source = denoiser_score(config, problem, params_of(trees, "source"), guided=False)
     return held_out_changes(
         source,
         [[log_ratio_guidance(log_h.of_fold(fold, folds))(source) for fold in range(folds)]],
@@ -141,7 +141,7 @@ def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
             key,
             net,
             forward_process(config),
-            denoiser_score(config, problem, params_of(trees, "source")),
+            denoiser_score(config, problem, params_of(trees, "source"), guided=False),
             source,
             target,
             terms=GuidanceLoss(loss="classification", draws=settings.draws),

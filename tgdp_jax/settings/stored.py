@@ -17,7 +17,7 @@ from tgdp_jax.data.registry import PROBLEMS, ProblemConfig
 from tgdp_jax.errors import UserError
 from tgdp_jax.settings.methods import StackedConfig, TgdpDenoisingConfig
 from tgdp_jax.settings.run import TrainingConfig
-from tgdp_jax.settings.training import RivalConfig
+from tgdp_jax.settings.training import ClassifierConfig, RivalConfig
 
 # Stored stages know these widths as settings of the source model, and these of guidance as the sampler's.
 _OF_SOURCE = ("features", "embedding")
@@ -28,7 +28,11 @@ _converter = make_converter(forbid_extra_keys=True)
 _converter.register_structure_hook(Path, lambda value, _: Path(value))
 _converter.register_unstructure_hook(Path, str)
 # Options that are named only where they are given: settings that were stored before there were any stay what they are.
-for _config, _options in ((ImagesConfig, ("background",)), (ArraysConfig, ("columns", "label"))):
+for _config, _options in (
+    (ImagesConfig, ("background",)),
+    (ArraysConfig, ("columns", "label")),
+    (ClassifierConfig, ("kind",)),
+):
     _given: dict[str, Any] = {option: override(omit_if_default=True) for option in _options}
     _converter.register_unstructure_hook(_config, make_dict_unstructure_fn(_config, _converter, **_given))
 _NAMES = {entry.config: name for name, entry in PROBLEMS.items()}

@@ -1,0 +1,255 @@
+# ruff: noqa: E501  (the tables)
+"""Stacked transfer on images: what each of its parts is worth, by Frechet distance and by held-out denoising loss.
+
+python -m experiments.stacked_images digits                        where `stacked.even_at` is chosen
+python -m experiments.stacked_images mnist-usps --data-dir DATA    where it is reported
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from experiments import methods_images
+from experiments.adjust import optimised
+from experiments.command import command
+from experiments.images import Size, data
+from tgdp_jax.app.console import Display, print_table
+from tgdp_jax.app.evaluation import draw_samples, image_features
+from tgdp_jax.app.identity import problem_identity
+from tgdp_jax.app.report.table import Cell, Column, Row
+from tgdp_jax.data.digits import DigitsConfig
+from tgdp_jax.data.problem import Problem
+from tgdp_jax.data.registry import ProblemConfig, load_problem
+from tgdp_jax.errors import UserError
+from tgdp_jax.metrics.evidence import Evidence
+from tgdp_jax.metrics.registry import measure
+from tgdp_jax.prediction import ScoreFn
+from tgdp_jax.runtime.files import write_json
+from tgdp_jax.runtime.parallel import in_chunks
+from tgdp_jax.sde import SDE, expand
+from tgdp_jax.settings.presets.images import ImageTrainingConfig
+from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.training import ClassifierConfig
+from tgdp_jax.train.batches import all_rows
+from tgdp_jax.train.checkpoint import Store
+from tgdp_jax.train.denoising import noised_rows
+from tgdp_jax.train.fit import fit
+from tgdp_jax.train.reparam import started
+from tgdp_jax.transfer import METHODS
+from tgdp_jax.transfer.artefacts import Adapted, Artefact, Stack, params_of
+from tgdp_jax.transfer.lora import lora
+from tgdp_jax.transfer.pretrained import forward_process
+from tgdp_jax.transfer.source import score_generator
+from tgdp_jax.transfer.stages import Trained, named_key, train_method
+
+Study = Literal["digits", "mnist-usps"]
+FOLDS = 2  # four with ten rows
+MAIN = "lora"
+SHARES = (0.25, 0.5, 0.75)
+METRICS = ("frechet", "precision", "recall")
+NOISED = 2048  # held-out rows behind the denoising loss
+
+
+def settings(study: Study, size: Size) -> TrainingConfig:
+    """What the rows share: members are soups of their folds, and the ratio is the ridge regression's."""
+    given = ImageTrainingConfig(**{**methods_images.settings(study, size), "source_seed": 0})
+    rival = dataclasses.replace(given.rival, folds=FOLDS, finish="soup")
+    rival = optimised(
+        rival, steps=40 if size == "tiny" else 600, batch_size=16, ema=0.98, steps_per_launch=20, patience=60,
+        validation_rows=512,
+    )  # fmt: skip
+    sampling = dataclasses.replace(given.sampling, solver="dpmpp_2m", steps=20, num=100 if size == "tiny" else 500)
+    return dataclasses.replace(
+        given, rival=rival, classifier=ClassifierConfig(kind="ridge", folds=FOLDS), sampling=sampling
+    )
+
+
+def scores(bed: Bed, trees: dict[str, Any], steps: int) -> Iterator[tuple[str, Callable[[], ScoreFn]]]:
+    """Rows by name, of the trees that `stacked` left."""
+
+    def of(method: str, **changed: Artefact) -> ScoreFn:
+        own = {**trees, **{name: artefact.to_tree() for name, artefact in changed.items()}}
+        score = METHODS[method].generator(bed.config, bed.problem, own).score
+        assert score is not None
+        return score
+
+    yield MAIN, lambda: of("lora", lora=Adapted(refit(bed, trees, steps)))
+    yield "lora, soup", lambda: of("lora")
+    yield "tgdp_denoising, soup", lambda: of("tgdp_denoising")
+    yield "stacked", lambda: of("stacked")
+    for share in SHARES:
+        weights = Stack(jnp.asarray([[share], [1 - share]]))
+        yield f"share {share}", lambda weights=weights: of("stacked", stacked=weights)
+
+
+def refit(bed: Bed, trees: dict[str, Any], steps: int) -> Any:
+    """Adapters trained on all rows for as many steps as cross-validation chose: `lora` without a soup, to the bit."""
+    how, key, base = lora(bed.config, bed.problem), named_key(bed.seed, "lora"), params_of(trees, "source")
+    rates, rows = how.settings.learning_rates, jax.tree.map(jnp.asarray, bed.problem.target.arrays(False))
+    assert how.reparam is not None and len(rates) == 1
+    optimiser = dataclasses.replace(how.settings.optimiser, learning_rate=rates[0])
+    every = all_rows(len(bed.problem.target))
+    fitted = fit(
+        jax.random.fold_in(key, len(rates)),
+        how.task(),
+        dataclasses.replace(optimiser.shortened(steps), patience=0),
+        data={**rows, "train": every, "held": every},
+        frozen=base,
+        initial=started(how.reparam, jax.random.fold_in(key, len(rates) + 1), base),
+        keep="last",
+    )
+    return fitted.params
+
+
+def denoising_loss(score: ScoreFn, x0: np.ndarray, sde: SDE) -> np.ndarray:
+    """1/2 int g^2 / sigma^2 |eps - eps_hat|^2 dt of held-out rows [N], one time each: nats, up to a constant of the data.
+
+    Args:
+      score: of a model.
+      x0: rows [N, *D]; the same rows, times and noise at every call.
+      sde: the forward process.
+    """
+    place = jnp.asarray((np.random.default_rng(5).permutation(len(x0)) + 0.5) / len(x0), jnp.float32)
+    t, speed = jax.vmap(lambda u: jax.jvp(sde.training_time, (u,), (jnp.ones_like(u),)))(place)
+    x, t, eps, _ = noised_rows(jax.random.key(99), {"x": jnp.asarray(x0)}, jnp.arange(len(x0)), sde, times=t)
+    square = in_chunks(_square_error, (x, t, eps), score, chunk=256, static={"sde": sde})
+    return square * np.asarray(0.5 * (sde.diffusion(t) / sde.sigma(t)) ** 2 * speed)
+
+
+def _square_error(rows: tuple[jax.Array, jax.Array, jax.Array], score: ScoreFn, *, sde: SDE) -> jax.Array:
+    x, t, eps = rows
+    error = eps + expand(sde.sigma(t), x) * score(x, t, None)
+    return jnp.sum(error.reshape(len(x), -1) ** 2, -1)
+
+
+class Bed(NamedTuple):
+    """One problem at one seed, and what is needed to train on it and to judge."""
+
+    config: TrainingConfig
+    problem: Problem
+    identity: dict[str, Any]
+    seed: int
+    store: Store
+    display: Display
+
+    def trained(self, method: str) -> Trained:
+        """The method after its stages, which are kept."""
+        return train_method(self.config, self.problem, self.identity, method, self.seed, self.store, self.display)
+
+    def judged(self, score: ScoreFn) -> dict[str, float]:
+        """Metrics of samples of a score, and its denoising loss."""
+        problem, config, reference = self.problem, self.config, self.problem.reference
+        assert reference is not None
+        features = image_features(problem, self.identity, self.store, self.display)
+        generator = score_generator(config, problem, score)
+        x, _ = draw_samples(generator, problem, self.seed, config.sampling.num, self.display)
+        evidence = Evidence(
+            samples=x, reference=reference.x, train=problem.target.x, features=features, seed=self.seed
+        )  # fmt: skip
+        rows = reference.x[np.random.default_rng(5).permutation(len(reference))[:NOISED]]
+        nats = denoising_loss(score, rows, forward_process(config)).mean()
+        return {**{name: value.value for name, value in measure(evidence, METRICS).items()}, "nats": float(nats)}
+
+
+def of_source(bed: Bed, folder: Path) -> dict[str, Any]:
+    """What the source reads, which no target row changes; kept in a file."""
+    path = folder / "cells" / f"source-seed{bed.seed}.json"
+    if not path.exists():
+        score = bed.trained("source").generator.score
+        assert score is not None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, bed.judged(score))
+    return json.loads(path.read_text())
+
+
+def measured(bed: Bed, rows: tuple[str, ...], folder: Path) -> dict[str, dict[str, Any]]:
+    """What each row reads; kept in a file."""
+    path = folder / "cells" / f"n{len(bed.problem.target)}-seed{bed.seed}.json"
+    found = json.loads(path.read_text()) if path.exists() else {"source": of_source(bed, folder)}
+    trained = bed.trained("stacked")
+    info = {name: report.info for name, report in trained.reports.items()}
+    found["training"] = {"info": info, "seconds": {name: cost.seconds for name, cost in trained.costs.items()}}
+    write_json(path, found)
+    for name, score in scores(bed, trained.trees, info["lora"]["steps"]):
+        if name not in found and (not rows or name in rows):
+            bed.display.prefix = f"n={len(bed.problem.target)} seed={bed.seed} {name}: "
+            found[name] = bed.judged(score())
+            write_json(path, found)
+    return found
+
+
+def _cell(values: list[float]) -> Cell:
+    """Mean and standard error over seeds."""
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
+    return Cell(float(np.mean(values)), error)
+
+
+def main(
+    study: Annotated[Study, tyro.conf.Positional],
+    data_dir: Path | None = None,
+    shift: str = "thick",
+    n_targets: tuple[int, ...] = (10, 50, 200),
+    seeds: int = 3,
+    rows: tuple[str, ...] = (),
+    out: Path = Path("runs"),
+    size: Size = "cpu",
+) -> None:
+    """Runs one study.
+
+    Args:
+      study: which.
+      data_dir: folder of the data sets of mnist-usps.
+      shift: of digits: thick, inverted, rotated or classes.
+      n_targets: numbers of target rows.
+      seeds: seeds 0, 1, ... up to this number.
+      rows: names of rows; none for all.
+      out: folder for the results.
+      size: tiny (minutes), cpu, or full (mnist-usps on an accelerator).
+    """
+    if study == "digits":
+        problem: ProblemConfig = DigitsConfig(shift=shift)
+    elif data_dir is None:
+        raise UserError("mnist-usps needs --data-dir, see the text at the top of images.py for what it holds")
+    else:
+        problem = data(data_dir, out)
+    folder = out / f"stacked-{f'digits-{shift}' if study == 'digits' else study}-{size}"
+    config, identity, store = settings(study, size), problem_identity(problem), Store(folder / "checkpoints")
+    with Display() as display:
+
+        def bed(n: int, seed: int) -> Bed:
+            loaded = load_problem(problem, n_target=n, seed=seed, source_seed=0)
+            return Bed(config, loaded, identity, seed, store, display)
+
+        found = {(n, seed): measured(bed(n, seed), rows, folder) for seed in range(seeds) for n in n_targets}
+    names = [name for name in found[n_targets[0], 0] if name != "training"]
+
+    def table(title: str, metric: str, less: str | None = None) -> None:
+        columns = [Column(str(n), f"n={n}", "lower") for n in n_targets]
+        cells = {}
+        for name in names:
+            for n in n_targets:
+                each = [found[n, seed][name][metric] for seed in range(seeds)]
+                if less is not None:
+                    each = [a - found[n, seed][less][metric] for seed, a in enumerate(each)]
+                cells.setdefault(name, {})[str(n)] = _cell(each)
+        print_table([Row(name, cells[name]) for name in names], columns, title=title)
+
+    table(f"Frechet distance, mean and standard error of {seeds} seeds", "frechet")
+    table("held-out denoising loss in nats", "nats")
+    if MAIN in names:
+        table(f"Frechet distance less that of {MAIN}, paired by seed", "frechet", MAIN)
+        table(f"nats less those of {MAIN}, paired by seed", "nats", MAIN)
+
+
+if __name__ == "__main__":
+    command(main)

@@ -53,7 +53,7 @@ from tgdp_jax.transfer.source import score_generator
 from tgdp_jax.transfer.stages import Trained, named_key, train_method
 
 Study = Literal["digits", "mnist-usps"]
-FOLDS = 2  # four with ten rows
+FOLDS = 3  # six with ten rows
 MAIN = "lora"
 SHARES = (0.25, 0.5, 0.75)
 METRICS = ("frechet", "precision", "recall")

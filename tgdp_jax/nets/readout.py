@@ -14,6 +14,7 @@ from tgdp_jax.sde import SDE
 
 Array = jax.Array
 TIMES = (0.02, 0.1, 0.3)
+CHUNK = 256  # rows at a time: the network's maps of all noise levels are in memory at once
 SMALL = 1e-6  # beside a variance, whose root is then differentiable where a map is constant
 
 

@@ -23,7 +23,7 @@ from tgdp_jax.data.augment import Augmentation, augment
 from tgdp_jax.data.copies import copy_groups
 from tgdp_jax.density_ratio import Calibration, calibrate, shrinkage
 from tgdp_jax.errors import named_or_own
-from tgdp_jax.nets import ClassifierMLP
+from tgdp_jax.nets import ClassifierMLP, readout
 from tgdp_jax.nets.protocols import check_call, data_std, first_labels, num_classes, sees_labels
 from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.train.batches import Rows, as_rows, draw_rows, fold_rows, mean_weights, num_folds
@@ -254,7 +254,8 @@ def judged(
 def member_logits(ratio: EnsembleLogRatio, data: dict[str, Any]) -> np.ndarray:
     """[M, N]: what each member says of rows {"x" [N, *D], "y" [N]?}."""
     labels = data.get("y") if sees_labels(ratio.net, "y" in data) else None
-    return in_chunks(_member_logits, (data["x"], labels), ratio, chunk=CHUNK, static={}).T
+    chunk = readout.CHUNK if isinstance(ratio.net, readout.FeatureReadout) else CHUNK
+    return in_chunks(_member_logits, (data["x"], labels), ratio, chunk=chunk, static={}).T
 
 
 def _member_logits(rows: tuple[Array, Any], ratio: EnsembleLogRatio) -> Array:

@@ -18,10 +18,10 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
 from tgdp_jax.nets.protocols import sees_labels
-from tgdp_jax.nets.readout import FeatureReadout
+from tgdp_jax.nets.readout import CHUNK, FeatureReadout
 from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.train.batches import Rows, as_rows
-from tgdp_jax.train.classifier import CHUNK, FittedRatio, folds_of, judged
+from tgdp_jax.train.classifier import FittedRatio, folds_of, judged
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.fit import candidate_weights
 

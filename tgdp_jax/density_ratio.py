@@ -15,6 +15,7 @@ Few target rows make logits that order rows well and are far too large. One numb
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ import numpy as np
 Array = jax.Array
 
 
+@functools.partial(jax.jit, static_argnames="cap")
 def self_normalise(source_log_r: Array, target_log_r: Array, *, cap: float = 20.0) -> tuple[Array, Array]:
     """Caps log r at source [m] and target [n] rows, then shifts both so that the source's mean ratio is one.
 
@@ -34,6 +36,7 @@ def self_normalise(source_log_r: Array, target_log_r: Array, *, cap: float = 20.
     return source - shift, target - shift
 
 
+@jax.jit
 def effective_sample_size(log_r: Array) -> Array:
     """(sum r)^2 / sum r^2 for log r [N] at source samples: between 1 and N (Kong 1992)."""
     return jnp.exp(2 * jax.scipy.special.logsumexp(log_r) - jax.scipy.special.logsumexp(2 * log_r))
@@ -52,6 +55,7 @@ def auc(target_logit: Any, source_logit: Any) -> float:
     return float(stats.mannwhitneyu(target, source).statistic / (target.size * source.size))
 
 
+@jax.jit
 def cross_entropy(target_logit: Array, source_logit: Array) -> Array:
     """Balanced logistic loss in nats: 1/2 E_q softplus(-logit) + 1/2 E_p softplus(logit); log 2 is chance."""
     return 0.5 * jnp.mean(jax.nn.softplus(-target_logit)) + 0.5 * jnp.mean(jax.nn.softplus(source_logit))
@@ -65,12 +69,17 @@ def shrinkage(target_logit: Array, source_logit: Array) -> float:
     """
 
     def loss(s: Any) -> float:
-        return float(cross_entropy(s * target_logit, s * source_logit))
+        return float(_scaled(s, target_logit, source_logit))
 
     from scipy import optimize
 
     best: Any = optimize.minimize_scalar(loss, bounds=(0.0, 1.0), method="bounded")
     return float(best.x) if 2 * len(target_logit) * (loss(1.0) - best.fun) > 1.0 else 1.0
+
+
+@jax.jit
+def _scaled(s: Array, target_logit: Array, source_logit: Array) -> Array:
+    return cross_entropy(s * target_logit, s * source_logit)
 
 
 class Calibration(NamedTuple):
@@ -91,12 +100,17 @@ class Calibration(NamedTuple):
     kl: float
 
 
+@jax.jit
+def _mean_ratio(log_r: Array) -> Array:
+    return jnp.exp(jax.scipy.special.logsumexp(log_r) - jnp.log(log_r.shape[0]))
+
+
 def calibrate(target_log_r: Array, source_log_r: Array) -> Calibration:
     """Calibration from held-out log r at target [n] and source [m] rows."""
     return Calibration(
         auc=auc(target_log_r, source_log_r),
         cross_entropy=float(cross_entropy(target_log_r, source_log_r)),
         effective_sample_size=float(effective_sample_size(source_log_r)),
-        mean_ratio=float(jnp.exp(jax.scipy.special.logsumexp(source_log_r) - jnp.log(source_log_r.shape[0]))),
+        mean_ratio=float(_mean_ratio(source_log_r)),
         kl=float(jnp.mean(target_log_r)),
     )

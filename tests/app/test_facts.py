@@ -45,6 +45,7 @@ def test_a_problem_without_its_rows_gives_the_same_samples(name, tmp_path, monke
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     config = config_class(RunConfig, name, PROBLEMS[name])(problem=problem_config(name, tmp_path))
     problem = load_problem(config.problem, n_target=12, seed=1)
+    assert PROBLEMS[name].rows in (None, problem.kind)
     write_npz(tmp_path / "facts.npz", problem_facts(problem))
     kept = problem_of_facts(read_npz(tmp_path / "facts.npz", list(problem_facts(problem)), ""))
     assert denoiser(config, kept) == denoiser(config, problem)

@@ -8,8 +8,10 @@ import pytest
 from tests import tiny
 from tgdp_jax.data.problem import Data, Problem
 from tgdp_jax.errors import UserError
+from tgdp_jax.settings.methods import LoraConfig
 from tgdp_jax.settings.networks import HeadConfig, NetworkConfig
 from tgdp_jax.settings.sssd import SSSDConfig
+from tgdp_jax.train.settings import RepresentationConfig
 from tgdp_jax.transfer import METHODS
 from tgdp_jax.transfer.heads import guidance_net
 from tgdp_jax.transfer.networks import check_denoiser
@@ -39,6 +41,24 @@ def test_rows_that_a_network_can_not_divide_are_refused(config, shape, message):
     for name in ("source", "scratch", "tgdp", "finetune"):
         with pytest.raises(UserError, match=message):
             METHODS[name].stages(config, rows(*shape))
+
+
+LATE = {
+    "lora": ({"lora": LoraConfig(targets="nothing")}, "no parameters match 'nothing'"),
+    "tgdp_denoising": ({"lora": LoraConfig(targets="nothing")}, "no parameters match 'nothing'"),
+    "gan": ({"gan": dataclasses.replace(tiny.TRAINING.gan, freeze=9)}, "freeze is 9"),
+    "self_supervised": (
+        {"representation": RepresentationConfig(objective="masked")},
+        "shape .1,. have nothing to hide",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_what_a_later_stage_would_refuse_is_refused_before_the_first(name):
+    settings, message = LATE[name]
+    with pytest.raises(UserError, match=message):
+        METHODS[name].stages(dataclasses.replace(tiny.TRAINING, **settings), rows(1))
 
 
 def test_methods_of_other_networks_do_not_mind():

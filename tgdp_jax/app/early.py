@@ -6,17 +6,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tgdp_jax.data.registry import problem_entry
 from tgdp_jax.errors import FileError, UserError
 from tgdp_jax.interop.files import readable, unet_config
+from tgdp_jax.nets.registry import check_network
 from tgdp_jax.runtime.files import check_place, nearest_there
 
 
 def check_named_paths(config: Any, out: Path | None) -> None:
-    """Looks for what a run, a comparison or a probe names, and whether anything can be written where it is to be.
+    """Looks for what a run, a comparison or a probe names, and whether it fits and has a place to be written.
 
     Raises:
       FileError: one is not there.
-      UserError: nothing can be written at `out`, it holds something else, or the pretrained model is of no known kind.
+      UserError: nothing can be written at `out`, it holds something else, the pretrained model is of no known kind, or
+        the network is for other rows than the problem's.
     """
     if out is not None:
         check_folder(out)
@@ -27,6 +30,9 @@ def check_named_paths(config: Any, out: Path | None) -> None:
     if config.pretrained is not None and config.pretrained.suffix != ".safetensors":
         with readable(config.pretrained):
             unet_config(config.pretrained)
+    rows = problem_entry(config.problem).rows
+    if config.pretrained is None and rows is not None:
+        check_network(config.network.kind, rows)
 
 
 def check_folder(folder: Path) -> None:

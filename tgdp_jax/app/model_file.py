@@ -84,5 +84,5 @@ def stored_trees(folder: Path, fingerprints: dict[str, str]) -> dict[str, Any]:
             raise FileError(
                 f"{folder} has no checkpoint of its stage {name!r}: repeat the run's command to train it anew"
             )
-        trees[name] = jax.tree.map(jax.numpy.asarray, found[0])
+        trees[name] = jax.device_put(found[0])
     return trees

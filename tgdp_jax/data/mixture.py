@@ -12,6 +12,7 @@ p(x_0, y) = w_y N(m_y, v I) gives the class-conditional forms.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -44,9 +45,15 @@ class GaussianMixture:
     def sample(self, key: Array, num: int) -> tuple[Array, Array]:
         """(x [num, D], y [num] int32)."""
         label_key, noise_key = jax.random.split(key)
-        y = jax.random.choice(label_key, self.weights.shape[0], (num,), p=self.weights)
-        noise = jax.random.normal(noise_key, (num, self.dim))
-        return self.means[y] + jnp.sqrt(self.variance) * noise, y.astype(jnp.int32)
+        means, y = self._components(label_key, num)
+        # Not in one program: how the compiler fuses these would round the rows of a seed differently.
+        return means + jnp.sqrt(self.variance) * jax.random.normal(noise_key, (num, self.dim)), y
+
+    @functools.partial(jax.jit, static_argnames="num")
+    def _components(self, key: Array, num: int) -> tuple[Array, Array]:
+        """(means [num, D], labels [num] int32) of components drawn by weight."""
+        y = jax.random.choice(key, self.weights.shape[0], (num,), p=self.weights)
+        return self.means[y], y.astype(jnp.int32)
 
     def _component_log_prob(self, x: Array, t: Array | None, sde: SDE | None) -> Array:
         """log w_k N(x; ...) [B, K] at time t [B] (clean where None)."""
@@ -57,6 +64,7 @@ class GaussianMixture:
         normaliser = 0.5 * self.dim * jnp.log(2 * math.pi * variance)
         return jnp.log(self.weights) - 0.5 * square / variance - normaliser
 
+    @functools.partial(jax.jit, static_argnames="sde")
     def log_prob(self, x: Array, t: Array | None = None, sde: SDE | None = None, y: Array | None = None) -> Array:
         """log p_t(x) [B], or the joint log p_t(x, y) where labels y [B] are given; clean density where t is None."""
         parts = self._component_log_prob(x, t, sde)
@@ -64,6 +72,7 @@ class GaussianMixture:
             return jax.scipy.special.logsumexp(parts, axis=-1)
         return jnp.take_along_axis(parts, y[:, None], axis=1)[:, 0]
 
+    @jax.jit
     def responsibilities(self, x: Array) -> Array:
         """P(component | clean x) [B, K]."""
         return jax.nn.softmax(self._component_log_prob(x, None, None), axis=-1)

@@ -16,7 +16,7 @@ from tgdp_jax.data import arrays, digit_pairs, digits, gaussians, images
 from tgdp_jax.data.ecg import folders as ecg_folders
 from tgdp_jax.data.ecg import sim as ecg_sim
 from tgdp_jax.data.image_files import files_of
-from tgdp_jax.data.problem import Problem
+from tgdp_jax.data.problem import Problem, RowKind
 from tgdp_jax.errors import UserError
 
 
@@ -49,6 +49,7 @@ class Entry(NamedTuple):
       load: makes the `Problem`.
       help: what `tgdp run PROBLEM --help` says; the first paragraph stands in lists.
       preset: name in `settings.presets.PRESETS` of the defaults for its kind of data.
+      rows: what its rows are; None: its files say it.
       files: config -> option -> the files behind it, which identify the data by their contents.
     """
 
@@ -56,6 +57,7 @@ class Entry(NamedTuple):
     load: Loader
     help: str
     preset: str = "vectors"
+    rows: RowKind | None = None
     files: Callable[[Any], Mapping[str, Mapping[str, Path]]] = named_files
 
 
@@ -64,6 +66,7 @@ PROBLEMS: dict[str, Entry] = {
         gaussians.GaussiansConfig,
         gaussians.load,
         "Two Gaussian mixtures whose true densities are known: the paper's simulation by default.",
+        rows="vectors",
     ),
     "arrays": Entry(
         arrays.ArraysConfig,
@@ -83,6 +86,7 @@ PROBLEMS: dict[str, Entry] = {
         digits.load,
         "Small hand-written digits, bundled: the target shows other images in another style, or other digits.",
         preset="images",
+        rows="images",
     ),
     "digit-pairs": Entry(
         digit_pairs.DigitPairsConfig,
@@ -92,6 +96,7 @@ PROBLEMS: dict[str, Entry] = {
         `tgdp sample` draws either given the other, or alone, from a finished run.
         """,
         preset="pairs",
+        rows="vectors",
     ),
     "images": Entry(
         images.ImagesConfig,
@@ -107,12 +112,14 @@ PROBLEMS: dict[str, Entry] = {
         is trained first, on whose features images are compared.
         """,
         preset="images",
+        rows="images",
     ),
     "ecg-sim": Entry(
         ecg_sim.EcgSimConfig,
         ecg_sim.load,
         "Simulated twelve-lead ECGs: the target is faster, sicker, noisier and of another electrical axis.",
         preset="ecg",
+        rows="series",
     ),
     "ecg": Entry(
         ecg_folders.EcgConfig,
@@ -124,6 +131,7 @@ PROBLEMS: dict[str, Entry] = {
         of patients that no method sees. WFDB folders need the extra `ecg`.
         """,
         preset="ecg",
+        rows="series",
         files=ecg_folders.data_files,
     ),
 }

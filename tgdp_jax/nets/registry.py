@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from tgdp_jax.errors import UserError
 from tgdp_jax.runtime.lazy import Registry, late
 
 if TYPE_CHECKING:
@@ -68,6 +69,26 @@ NETWORKS: dict[str, NetworkKind] = {
     ),
     "sssd": NetworkKind(late("tgdp_jax.nets.sssd:build"), ("sssd", "remat"), rows="series"),
 }
+
+FORMS = {"series": "series [L, C]", "images": "images [H, W, C]", "vectors": "vectors [D]"}
+
+
+def check_network(kind: str, rows: str, shape: tuple[int, ...] | None = None) -> None:
+    """Says where a kind of network is for other rows.
+
+    Args:
+      kind: name in `NETWORKS`.
+      rows: what the rows are, a key of `FORMS`.
+      shape: of a row, where it is known.
+
+    Raises:
+      UserError: it is.
+    """
+    wanted = NETWORKS[kind].rows
+    if wanted not in (None, rows):
+        found = f"a row has shape {shape}" if shape is not None else f"the rows are {FORMS[rows]}"
+        raise UserError(f"network {kind} is for {FORMS[wanted]} but {found}: use --network.kind mlp")
+
 
 # Time features, see `nets.embedding.TimeFeatures`, and state space kernels, see `nets.s4.S4`.
 EMBEDDINGS = ("compact", "sinusoidal", "fourier")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +22,11 @@ class Rows(NamedTuple):
     index: Array
     count: Array
 
+    @classmethod
+    def put(cls, index: Any, count: Any) -> Rows:
+        """From numbers on the host; `jnp.asarray` would compile a program for every shape."""
+        return cls(*jax.device_put((index, count)))
+
 
 def as_rows(data: Any) -> dict[str, Array]:
     """Rows {"x" [N, *D], "y" [N]?} on the device, from such a dict or from x alone.
@@ -34,9 +40,9 @@ def as_rows(data: Any) -> dict[str, Array]:
     if "y" in data and jnp.shape(data["y"]) != jnp.shape(data["x"])[:1]:
         shapes = jnp.shape(data["y"]), jnp.shape(data["x"])
         raise UserError(f"labels have shape {shapes[0]} but rows {shapes[1]}: give one label a row")
-    if "y" in data and not jnp.issubdtype(jnp.asarray(data["y"]).dtype, jnp.integer):
-        raise UserError(f"labels are {jnp.asarray(data['y']).dtype}: give integers 0, 1, 2 and so on")
-    return {name: jnp.asarray(value) for name, value in data.items()}
+    if "y" in data and not jnp.issubdtype(np.asarray(data["y"]).dtype, np.integer):
+        raise UserError(f"labels are {np.asarray(data['y']).dtype}: give integers 0, 1, 2 and so on")
+    return {name: jax.device_put(v if isinstance(v, jax.Array) else np.asarray(v)) for name, v in data.items()}
 
 
 def split_rows(data: dict[str, Array], held_out: float) -> dict[str, Any]:
@@ -54,11 +60,8 @@ def split_rows(data: dict[str, Array], held_out: float) -> dict[str, Any]:
     if len(starts) < 2:
         raise UserError(f"{num} rows have nothing to hold out: give at least two that differ")
     held = int(starts[min(np.searchsorted(starts, max(1, int(held_out * num))), len(starts) - 1)])
-    return {
-        **jax.tree.map(jnp.asarray, data),
-        "train": Rows(jnp.asarray(order[held:]), jnp.asarray(num - held)),
-        "held": Rows(jnp.asarray(order[:held]), jnp.asarray(held)),
-    }
+    parts = {"train": Rows.put(order[held:], num - held), "held": Rows.put(order[:held], held)}
+    return {**jax.device_put(data), **parts}
 
 
 def _shuffled(groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +73,12 @@ def _shuffled(groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def all_rows(num: int) -> Rows:
     """Every one of `num` rows."""
     return Rows(jnp.arange(num), jnp.asarray(num))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def repeated(tree: Any, times: int) -> Any:
+    """Leaves [K, ...] so many times in a row, [times * K, ...]: what the folds of every candidate have."""
+    return jax.tree.map(lambda a: jnp.tile(a, (times,) + (1,) * (a.ndim - 1)), tree)
 
 
 def draw_rows(key: Array, rows: Rows, num: int) -> Array:
@@ -131,7 +140,7 @@ def fold_rows(groups: np.ndarray, folds: int, seed: int) -> tuple[Rows, Rows]:
     def pack(parts: list[np.ndarray]) -> Rows:
         capacity = max(len(p) for p in parts)
         index = np.stack([np.resize(p, capacity) for p in parts])
-        return Rows(jnp.asarray(index), jnp.asarray([len(p) for p in parts]))
+        return Rows.put(index, np.array([len(p) for p in parts]))
 
     return pack(train), pack(held)
 

@@ -26,7 +26,7 @@ from tgdp_jax.errors import named_or_own
 from tgdp_jax.nets import ClassifierMLP, readout
 from tgdp_jax.nets.protocols import check_call, data_std, first_labels, num_classes, sees_labels
 from tgdp_jax.runtime.parallel import in_chunks
-from tgdp_jax.train.batches import Rows, as_rows, draw_rows, fold_rows, mean_weights, num_folds
+from tgdp_jax.train.batches import Rows, as_rows, draw_rows, fold_rows, mean_weights, num_folds, repeated
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.fit import Task, candidate_weights, fit
 from tgdp_jax.train.optimiser import OptimiserConfig, as_config
@@ -161,22 +161,15 @@ def fit_log_ratio(
     folds = len(target_held.count)
     optimiser = as_config(optimiser, OPTIMISER)
     candidates = [named_or_own("regulariser", given, REGULARISERS, Regulariser) for given in regularisers]
-
-    def tile(tree: Any) -> Any:
-        return jax.tree.map(lambda a: jnp.tile(a, (len(candidates),) + (1,) * (a.ndim - 1)), tree)
-
-    members = {
-        "target_train": tile(target_train),
-        "target_held": tile(target_held),
-        "source_train": tile(source_train),
-        "source_held": tile(Rows(source_held.index[:, :2000], jnp.minimum(source_held.count, 2000))),
-    }
+    few = Rows(source_held.index[:, :2000], jnp.minimum(source_held.count, 2000))
+    rows = {"target_train": target_train, "target_held": target_held, "source_train": source_train, "source_held": few}
+    members = repeated(rows, len(candidates))
     columns = {
         "weight_decay": [c.weight_decay for c in candidates],
         "noise": [c.noise for c in candidates],
         "mixup_shares": [_mixup_shares(c.mixup) for c in candidates],
     }
-    members |= {name: jnp.repeat(jnp.asarray(np.array(c), jnp.float32), folds, axis=0) for name, c in columns.items()}
+    members |= jax.device_put({name: np.repeat(np.array(c, np.float32), folds, 0) for name, c in columns.items()})
     task = classifier_task(net, optimiser.batch_size, tuple(source["x"].shape[1:]), augmentation, "y" in source)
     data = {"source": source, "target": target, "noise_scale": jnp.asarray(data_std(net))}
     initial = None if known is None else carried_over(known, jax.jit(task.init)(jax.random.fold_in(key, 1)))

@@ -31,7 +31,7 @@ from tgdp_jax.nets.protocols import check_call, first_labels
 from tgdp_jax.prediction import as_score
 from tgdp_jax.registry import GUIDANCE_LOSSES
 from tgdp_jax.sde import SDE
-from tgdp_jax.train.batches import Rows, as_rows, cross_validation_rows, draw_rows, stratified_times
+from tgdp_jax.train.batches import Rows, as_rows, cross_validation_rows, draw_rows, repeated, stratified_times
 from tgdp_jax.train.denoising import held_out_rows, noised_rows
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.fit import Task, candidate_weights, fit
@@ -236,13 +236,13 @@ def fit_guidance(
     split = cross_validation_rows(target["x"], folds)
     folds = len(split[0].index)
     count = len(consistency) * folds
-    train, held = jax.tree.map(lambda a: jnp.tile(a, (len(consistency),) + (1,) * (a.ndim - 1)), split)
+    train, held = repeated(split, len(consistency))
     members = {
         "target_train": train,
         "target_held": held,
-        "source_train": Rows(jnp.broadcast_to(jnp.arange(m), (count, m)), jnp.full((count,), m)),
-        "eta2": jnp.repeat(jnp.array(consistency, jnp.float32), folds),
-        "eta1": jnp.full((count,), cycle, jnp.float32),
+        "source_train": Rows.put(np.tile(np.arange(m), (count, 1)), np.full(count, m)),
+        "eta2": jax.device_put(np.repeat(np.array(consistency, np.float32), folds)),
+        "eta1": jax.device_put(np.full(count, cycle, np.float32)),
     }
 
     given = (source_log_r, m), (target_log_r, n)

@@ -53,17 +53,33 @@ def hidden_parts(key: Array, num: int, dim: tuple[int, ...], *, share: float, pa
     Raises:
       UserError: rows of one patch.
     """
-    sides = dim if len(dim) == 1 else dim[:-1]
-    cuts = dim if len(dim) == 1 else tuple(min(patches, side) for side in sides)
+    sides, cuts = _cuts(dim, patches)
     total = math.prod(cuts)
-    if total < 2:
-        raise UserError(f"rows of shape {dim} have nothing to hide: use the contrastive objective")
     count = min(max(round(share * total), 1), total - 1)
     draws = jax.random.uniform(key, (num, total))
     chosen = draws < jnp.sort(draws, -1)[:, count][:, None]
     axes = [np.arange(side) * cut // side for side, cut in zip(sides, cuts, strict=True)]
     patch = np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), cuts)
     return jnp.broadcast_to(chosen[:, patch] if len(dim) == 1 else chosen[:, patch][..., None], (num, *dim))
+
+
+def check_hidden(dim: tuple[int, ...], settings: RepresentationConfig) -> None:
+    """Says where an objective hides parts of rows that have none.
+
+    Raises:
+      UserError: it does.
+    """
+    if settings.objective == "masked":
+        _cuts(dim, settings.patches)
+
+
+def _cuts(dim: tuple[int, ...], patches: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Length of every axis that is cut, and the number of patches along it."""
+    sides = dim if len(dim) == 1 else dim[:-1]
+    cuts = dim if len(dim) == 1 else tuple(min(patches, side) for side in sides)
+    if math.prod(cuts) < 2:
+        raise UserError(f"rows of shape {dim} have nothing to hide: use the contrastive objective")
+    return sides, cuts
 
 
 @functools.cache

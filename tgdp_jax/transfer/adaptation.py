@@ -131,7 +131,7 @@ def adapt(
         key,
         how.task() if task is None else task,
         settings.optimiser,
-        data=jax.tree.map(jnp.asarray, {**rows, **(data or {})}),
+        data=jax.device_put({**rows, **(data or {})}),
         learning_rates=settings.learning_rates,
         folds=settings.folds,
         members=members,
@@ -166,7 +166,7 @@ def out_of_fold(ways: Sequence[Adaptation], folds: Sequence[Any], trees: Trees) 
     return held_out_changes(
         first.source_score(trees),
         scores,
-        jax.tree.map(jnp.asarray, problem.target.arrays(problem.conditional)),
+        jax.device_put(problem.target.arrays(problem.conditional)),
         held_rows(first),
         forward_process(first.config),
         num=settings.optimiser.validation_rows,
@@ -183,9 +183,9 @@ def adaptation_stage(name: str, how: Adaptation, uses: Mapping[str, Any] | None 
     """The stage of an adaptation that learns from target rows alone; `uses` are settings beside those of all.
 
     Raises:
-      UserError: the network does not fit the rows.
+      UserError: the network does not fit the rows, or has nothing of what is to be trained.
     """
-    check_denoiser(how.config, how.problem, new_token=how.new_token)
+    check_denoiser(how.config, how.problem, new_token=how.new_token, reparam=how.reparam)
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
         return adapt(key, how, trees, session)

@@ -23,6 +23,7 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.coverage import expected_coverage
 from tgdp_jax.nets.gan import LAYER, DiscriminatorConv, DiscriminatorMLP, GeneratorConv, GeneratorMLP
+from tgdp_jax.nets.registry import check_network
 from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.sampling.loop import checked_ids
 from tgdp_jax.settings.run import TrainingConfig
@@ -35,7 +36,7 @@ from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.artefacts import Network, params_of
 from tgdp_jax.transfer.base import Stage, StageResult, Trees
-from tgdp_jax.transfer.networks import check_rows, is_dense
+from tgdp_jax.transfer.networks import is_dense
 
 Array = jax.Array
 SOURCE, TARGET = "gan_source", "gan_target"
@@ -51,7 +52,7 @@ def gan_players(config: TrainingConfig, problem: Problem) -> Players:
     """
     gan, common = config.gan, (problem.num_classes, problem.data_std, config.dtype)
     if config.pretrained is None and not is_dense(config):
-        check_rows(config, problem)
+        check_network(config.network.kind, problem.kind, problem.shape)
     if is_dense(config) or problem.kind != "images":
         generator: Any = GeneratorMLP(problem.shape, gan.latent, gan.features, *common)
         discriminator: Any = DiscriminatorMLP(gan.features, *common)
@@ -87,7 +88,12 @@ def _reach(stage: str, players: Players, params: Any, data: dict[str, Any]) -> d
 
 
 def gan_source_stage(config: TrainingConfig, problem: Problem) -> Stage:
-    """Trains both players on the source rows, stopped on a held-out part."""
+    """Trains both players on the source rows, stopped on a held-out part.
+
+    Raises:
+      UserError: see `gan_players`.
+    """
+    players = gan_players(config, problem)
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
         settings = config.gan
@@ -100,7 +106,7 @@ def gan_source_stage(config: TrainingConfig, problem: Problem) -> Stage:
         info = {
             "best_step": int(fitted.best_step[0]),
             "held_out_energy_score": float(fitted.best_value[0]),
-            **_reach(SOURCE, gan_players(config, problem), fitted.params, data),
+            **_reach(SOURCE, players, fitted.params, data),
         }
         return StageResult(Network(fitted.params), fitted.history, info)
 
@@ -112,12 +118,15 @@ def gan_source_stage(config: TrainingConfig, problem: Problem) -> Stage:
 
 
 def gan_target_stage(config: TrainingConfig, problem: Problem) -> Stage:
-    """Trains both players on the target rows, from where the source left them."""
-    settings = config.gan
+    """Trains both players on the target rows, from where the source left them.
+
+    Raises:
+      UserError: see `gan_players`.
+    """
+    settings, players = config.gan, gan_players(config, problem)
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
-        players = gan_players(config, problem)
-        data = jax.tree.map(jnp.asarray, problem.target.arrays(problem.conditional))
+        data = jax.device_put(problem.target.arrays(problem.conditional))
         data["shown"] = shown_rows(len(problem.target))
         initial, frozen = None, {}
         if not settings.from_scratch:

@@ -8,13 +8,12 @@ from typing import Any
 import jax
 
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.errors import UserError
 from tgdp_jax.nets.protocols import HasToken, require
-from tgdp_jax.nets.registry import NETWORKS, DenoiserSpec
+from tgdp_jax.nets.registry import NETWORKS, DenoiserSpec, check_network
 from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.train.denoising import fresh_params
-from tgdp_jax.train.reparam import carried_over
+from tgdp_jax.train.reparam import Reparam, carried_over
 from tgdp_jax.transfer.pretrained import forward_process, prediction, pretrained_model, pretrained_net
 
 
@@ -34,7 +33,7 @@ def _denoiser(config: TrainingConfig, problem: Problem, new_token: bool) -> Any:
     model = pretrained_model(config)
     if model is not None:
         return pretrained_net(model, config.dtype, problem, new_token)
-    check_rows(config, problem)
+    check_network(config.network.kind, problem.kind, problem.shape)
     return NETWORKS[config.network.kind].build(
         DenoiserSpec(
             sde=forward_process(config),
@@ -51,34 +50,24 @@ def _denoiser(config: TrainingConfig, problem: Problem, new_token: bool) -> Any:
     )
 
 
-def check_denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = False) -> None:
+def check_denoiser(
+    config: TrainingConfig, problem: Problem, *, new_token: bool = False, reparam: Reparam | None = None
+) -> None:
     """Says what keeps the denoiser from taking the problem's rows, before anything is trained or written.
 
     Raises:
-      UserError: see `denoiser`; also rows whose sides a network can not divide.
+      UserError: see `denoiser`; also rows whose sides a network can not divide, or a `reparam` that finds nothing to
+        train in it.
     """
-    _shapes(denoiser(config, problem, new_token=new_token), problem.shape, problem.conditional)
+    shapes = _shapes(denoiser(config, problem, new_token=new_token), problem.shape, problem.conditional)
+    if reparam is not None:
+        jax.eval_shape(reparam.init, jax.random.key(0), shapes)
 
 
 @functools.cache
 def _shapes(net: Any, shape: tuple[int, ...], labelled: bool) -> Any:
     """The parameters' shapes."""
     return jax.eval_shape(lambda key: fresh_params(key, net, shape, labelled=labelled), jax.random.key(0))
-
-
-def check_rows(config: TrainingConfig, problem: Problem) -> None:
-    """Says where the kind of network is for other rows than the problem's.
-
-    Raises:
-      UserError: it is.
-    """
-    kind = config.network.kind
-    wanted = NETWORKS[kind].rows
-    if wanted is not None and wanted != problem.kind:
-        forms = {"series": "series [L, C]", "images": "images [H, W, C]", "vectors": "vectors [D]"}
-        raise UserError(
-            f"network {kind} is for {forms[wanted]} but a row has shape {problem.shape}: use --network.kind mlp"
-        )
 
 
 def is_dense(config: TrainingConfig) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from tgdp_jax.data.mixture import ExactLogRatio
 from tgdp_jax.data.problem import Problem
@@ -45,9 +44,7 @@ Array = jax.Array
 
 def domain_rows(problem: Problem) -> tuple[dict[str, Array], dict[str, Array]]:
     """Source and target rows on the device, with labels in a conditional problem."""
-    return jax.tree.map(
-        jnp.asarray, (problem.source.arrays(problem.conditional), problem.target.arrays(problem.conditional))
-    )
+    return jax.device_put((problem.source.arrays(problem.conditional), problem.target.arrays(problem.conditional)))
 
 
 def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:

@@ -15,6 +15,7 @@ from tgdp_jax.train.denoising import denoising_task
 from tgdp_jax.train.fit import Task
 from tgdp_jax.train.optimiser import OptimiserConfig
 from tgdp_jax.train.reparam import Reparam
+from tgdp_jax.train.representation import check_hidden
 from tgdp_jax.train.session import Session
 from tgdp_jax.transfer.artefacts import Network, params_of
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, Trees
@@ -54,9 +55,11 @@ def source_stage(config: TrainingConfig, problem: Problem, *, name: str = "sourc
     With `source.self_supervised` the network learns a representation beside; what is left is a plain network too.
 
     Raises:
-      UserError: the network does not fit the rows.
+      UserError: the network does not fit the rows, or an objective would hide parts of rows that have none.
     """
     check_denoiser(config, problem)
+    if config.source.self_supervised:
+        check_hidden(problem.shape, config.representation)
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
         model = pretrained_model(config)

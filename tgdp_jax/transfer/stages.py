@@ -143,7 +143,7 @@ def train_method(
         )
         run = functools.partial(stage.run, named_key(own_seed, stage.name), trees)
         finished = run_stage(stage.name, run, fingerprints[stage.name], store, watch, log=log, only_load=only_load)
-        trees[stage.name] = jax.tree.map(jax.numpy.asarray, finished.tree)
+        trees[stage.name] = jax.device_put(finished.tree)
         reports[stage.name], costs[stage.name] = finished.report, finished.cost
     on_target = tuple(stage.name for stage in stages if stage.uses_target)
     return Trained(METHODS[method].generator(config, problem, trees), trees, reports, costs, on_target, fingerprints)

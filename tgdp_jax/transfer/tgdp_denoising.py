@@ -43,7 +43,7 @@ def denoising_stage(config: TrainingConfig, problem: Problem) -> Stage:
     """Trains adapters on target rows and reweighted source rows.
 
     Raises:
-      UserError: the ratio has other folds than the adapters.
+      UserError: the ratio has other folds than the adapters, or the network nothing that they adapt.
     """
     how, settings = lora(config, problem), config.tgdp_denoising
     if config.classifier.folds != config.rival.folds:
@@ -51,7 +51,7 @@ def denoising_stage(config: TrainingConfig, problem: Problem) -> Stage:
             f"--classifier.folds is {config.classifier.folds} and --rival.folds {config.rival.folds}: tgdp_denoising "
             "needs the same for both, so that no held-out row is judged by a ratio that has seen it"
         )
-    check_denoiser(config, problem)
+    check_denoiser(config, problem, reparam=how.reparam)
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
         source, _ = domain_rows(problem)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -32,6 +32,7 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import ProblemConfig, load_problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.evidence import Evidence
+from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.registry import measure
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.runtime.files import write_json
@@ -55,7 +56,11 @@ from tgdp_jax.transfer.stages import Trained, named_key, train_method
 Study = Literal["digits", "mnist-usps"]
 FOLDS = 3  # six with ten rows
 MAIN = "lora"
-SHARES = (0.25, 0.5, 0.75)
+SHARES = {f"share {share}": share for share in (0.25, 0.5, 0.75)}
+ROWS = ("source", MAIN, "lora, soup", "tgdp_denoising, soup", "stacked", *SHARES)
+ENDS = ("tgdp_denoising, soup", "lora, soup")  # shares 0 and 1
+TITLES = {"frechet": "Frechet distance", "nats": "held-out denoising loss in nats"}
+EVEN_AT = (3.0, 6.0, 12.0, 25.0, 50.0, 100.0, 200.0, 400.0)
 METRICS = ("frechet", "precision", "recall")
 NOISED = 2048  # held-out rows behind the denoising loss
 
@@ -87,9 +92,9 @@ def scores(bed: Bed, trees: dict[str, Any], steps: int) -> Iterator[tuple[str, C
     yield "lora, soup", lambda: of("lora")
     yield "tgdp_denoising, soup", lambda: of("tgdp_denoising")
     yield "stacked", lambda: of("stacked")
-    for share in SHARES:
+    for name, share in SHARES.items():
         weights = Stack(jnp.asarray([[share], [1 - share]]))
-        yield f"share {share}", lambda weights=weights: of("stacked", stacked=weights)
+        yield name, lambda weights=weights: of("stacked", stacked=weights)
 
 
 def refit(bed: Bed, trees: dict[str, Any], steps: int) -> Any:
@@ -141,6 +146,7 @@ class Bed(NamedTuple):
     seed: int
     store: Store
     display: Display
+    features: Features | None
 
     def trained(self, method: str) -> Trained:
         """The method after its stages, which are kept."""
@@ -150,11 +156,10 @@ class Bed(NamedTuple):
         """Metrics of samples of a score, and its denoising loss."""
         problem, config, reference = self.problem, self.config, self.problem.reference
         assert reference is not None
-        features = image_features(problem, self.identity, self.store, self.display)
         generator = score_generator(config, problem, score)
         x, _ = draw_samples(generator, problem, self.seed, config.sampling.num, self.display)
         evidence = Evidence(
-            samples=x, reference=reference.x, train=problem.target.x, features=features, seed=self.seed
+            samples=x, reference=reference.x, train=problem.target.x, features=self.features, seed=self.seed
         )  # fmt: skip
         rows = reference.x[np.random.default_rng(5).permutation(len(reference))[:NOISED]]
         nats = denoising_loss(score, rows, forward_process(config)).mean()
@@ -182,7 +187,6 @@ def measured(bed: Bed, rows: tuple[str, ...], folder: Path) -> dict[str, dict[st
     write_json(path, found)
     for name, score in scores(bed, trained.trees, info["lora"]["steps"]):
         if name not in found and (not rows or name in rows):
-            bed.display.prefix = f"n={len(bed.problem.target)} seed={bed.seed} {name}: "
             found[name] = bed.judged(score())
             write_json(path, found)
     return found
@@ -219,7 +223,7 @@ def main(
     if study == "digits":
         problem: ProblemConfig = DigitsConfig(shift=shift)
     elif data_dir is None:
-        raise UserError("mnist-usps needs --data-dir, see the text at the top of images.py for what it holds")
+        raise UserError("mnist-usps needs --data-dir: the text at the top of images.py says what it holds")
     else:
         problem = data(data_dir, out)
     folder = out / f"stacked-{f'digits-{shift}' if study == 'digits' else study}-{size}"
@@ -228,27 +232,36 @@ def main(
 
         def bed(n: int, seed: int) -> Bed:
             loaded = load_problem(problem, n_target=n, seed=seed, source_seed=0)
-            return Bed(config, loaded, identity, seed, store, display)
+            display.prefix = f"n={n} seed={seed}: "
+            features = image_features(loaded, identity, store, display)
+            return Bed(config, loaded, identity, seed, store, display, features)
 
         found = {(n, seed): measured(bed(n, seed), rows, folder) for seed in range(seeds) for n in n_targets}
-    names = [name for name in found[n_targets[0], 0] if name != "training"]
+    names = [name for name in ROWS if all(name in cell for cell in found.values())]
 
-    def table(title: str, metric: str, less: str | None = None) -> None:
+    def table(title: str, rows: Iterable[str], of: Callable[[str, int, int], float]) -> None:
         columns = [Column(str(n), f"n={n}", "lower") for n in n_targets]
-        cells = {}
-        for name in names:
-            for n in n_targets:
-                each = [found[n, seed][name][metric] for seed in range(seeds)]
-                if less is not None:
-                    each = [a - found[n, seed][less][metric] for seed, a in enumerate(each)]
-                cells.setdefault(name, {})[str(n)] = _cell(each)
-        print_table([Row(name, cells[name]) for name in names], columns, title=title)
+        cells = {
+            name: {str(n): _cell([of(name, n, seed) for seed in range(seeds)]) for n in n_targets} for name in rows
+        }
+        print_table([Row(name, cells[name]) for name in cells], columns, title=title)
 
-    table(f"Frechet distance, mean and standard error of {seeds} seeds", "frechet")
-    table("held-out denoising loss in nats", "nats")
-    if MAIN in names:
-        table(f"Frechet distance less that of {MAIN}, paired by seed", "frechet", MAIN)
-        table(f"nats less those of {MAIN}, paired by seed", "nats", MAIN)
+    def value(metric: str) -> Callable[[str, int, int], float]:
+        return lambda name, n, seed: found[n, seed][name][metric]
+
+    for metric, title in TITLES.items():
+        of = value(metric)
+        table(f"{title}, mean and standard error of {seeds} seeds", names, of)
+        if MAIN in names:
+            table(f"{title} less that of {MAIN}, paired by seed", names, lambda *at, of=of: of(*at) - of(MAIN, *at[1:]))
+    if {*SHARES, *ENDS} <= {*names}:
+        curves = {at: [cell[name]["frechet"] for name in (ENDS[0], *SHARES, ENDS[1])] for at, cell in found.items()}
+        at_shares = [0.0, *SHARES.values(), 1.0]
+        table(
+            "Frechet distance by even_at, between the shares that were measured",
+            map(str, EVEN_AT),
+            lambda even, n, seed: float(np.interp(n / (n + float(even)), at_shares, curves[n, seed])),
+        )
 
 
 if __name__ == "__main__":

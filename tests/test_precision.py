@@ -20,6 +20,7 @@ from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.train import fit
 from tgdp_jax.train.batches import all_rows
 from tgdp_jax.train.denoising import denoising_task
+from tgdp_jax.train.optimiser import course
 from tgdp_jax.transfer.stages import silent, train_method
 
 X, T = jnp.asarray(np.random.default_rng(0).normal(size=(6, 2)), jnp.float32), jnp.linspace(0.1, 0.9, 6)
@@ -75,9 +76,11 @@ def test_optimiser_and_averages_stay_float32():
     data = {"x": X, "train": all_rows(6), "held": all_rows(6)}
     task = denoising_task(net, VP(), "eps", 8, (2,))
     static = {"task": task, "config": tiny.OPTIMISER}
-    carry = fit.start(jax.random.key(0), None, None, **static, count=1, groups=1)
+    carry = fit.start(jax.random.key(0), None, None, course(tiny.OPTIMISER), **static, count=1, groups=1)
     new, terms = jax.eval_shape(
-        lambda carry, data, held, key: fit.launch(carry, None, data, held, None, key, **static, steps=2),
+        lambda carry, data, held, key: fit.launch(
+            carry, None, data, held, None, key, course(tiny.OPTIMISER), **static, steps=2
+        ),
         *(carry, data, fit.hold_out(data, None, task=task), jax.random.key(1)),
     )
     assert {leaf.dtype.name for leaf in jax.tree.leaves((new, terms))} == {"float32", "int32"}

@@ -30,7 +30,7 @@ from tgdp_jax.train.denoising import denoising_task
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.gan import Game, Players, gan_task, shown_rows
 from tgdp_jax.train.guidance import GuidanceLoss, guidance_task
-from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.optimiser import OptimiserConfig, course, form
 
 COUNTS = (1, 3, 8)
 # Programs of rows are compiled for every device: fewer of them where all eight would only repeat it.
@@ -42,6 +42,7 @@ SOURCE, TARGET = paper_pair()
 # A low rate: Adam makes steps of its size from gradients that are nothing but rounding, such as that of a constant in
 # the softmax of "cep".
 CONFIG = OptimiserConfig(steps=20, batch_size=32, learning_rate=1e-5, clip_norm=1e9)
+COURSE = course(CONFIG)
 STEPS = 3
 
 
@@ -146,16 +147,18 @@ ON_ALL_COUNTS = ("denoiser, labels", "classifier", "guidance")
 @pytest.mark.parametrize("name", TASKS)
 def test_training_is_that_of_one_device(name):
     task, data, frozen, ensemble = TASKS[name]()
-    static = {"task": task, "config": CONFIG}
+    static = {"task": task, "config": form(CONFIG)}
     key = KEY if ensemble is None else jax.random.split(KEY, 2)
-    carry = jax.jit(functools.partial(fit.start, **static, count=2, groups=1))(KEY, ensemble, None)
+    carry = jax.jit(functools.partial(fit.start, **static, count=2, groups=1))(KEY, ensemble, None, COURSE)
     held = jax.jit(functools.partial(fit.hold_out, task=task))(data, ensemble)
-    plain = jax.jit(functools.partial(fit.launch, **static, steps=STEPS))(carry, frozen, data, held, ensemble, key)
+    plain = jax.jit(functools.partial(fit.launch, **static, steps=STEPS))(
+        carry, frozen, data, held, ensemble, key, COURSE
+    )
     assert np.isfinite(plain[1]["loss"]) and plain[1]["loss"] != 0
     for count in COUNTS if name in ON_ALL_COUNTS else COUNTS[-1:]:
         parallel.use_devices(count)
         several = parallel.mapped(
-            fit.launch, carry, frozen, data, held, ensemble, key, static={**static, "steps": STEPS}
+            fit.launch, carry, frozen, data, held, ensemble, key, COURSE, static={**static, "steps": STEPS}
         ).out
         # Everything: the gradients' averages in the optimiser's state would show a gradient of another size.
         chex.assert_trees_all_close(several, plain, rtol=2e-3, atol=5e-5)
@@ -285,16 +288,17 @@ def test_the_command_says_what_is_used(capsys):
 
 def test_launches_are_traced_once():
     task, data, frozen, ensemble = TASKS["guidance"]()
-    static = {"task": task, "config": CONFIG}
+    static = {"task": task, "config": form(CONFIG)}
     keys = jax.random.split(KEY, 2)
     chex.clear_trace_counter()
     launch = chex.assert_max_traces(fit.launch, n=1)
-    carry = parallel.mapped(fit.start, KEY, ensemble, None, static={**static, "count": 2, "groups": 1}).out
+    carry = parallel.mapped(fit.start, KEY, ensemble, None, COURSE, static={**static, "count": 2, "groups": 1}).out
     for i in range(4):
-        # Other weights, data, keys and frozen functions: values alone.
+        # Other weights, data, keys, rates, lengths and frozen functions: values alone.
         moved = {**data, "target": {**data["target"], "x": data["target"]["x"] + i}}
         held = fit.hold_out(moved, ensemble, task=task)
-        shared = parallel.replicate((frozen | {"source": network(0, seed=i)}, moved, held, ensemble, keys))
+        along = COURSE._replace(learning_rate=0.1 * (i + 1), steps=30 + i)
+        shared = parallel.replicate((frozen | {"source": network(0, seed=i)}, moved, held, ensemble, keys, along))
         carry, _ = parallel.mapped(launch, carry, *shared, static={**static, "steps": STEPS}, donate=True).out
     with pytest.raises(AssertionError, match="traced"):
         parallel.mapped(launch, carry, *shared, static={**static, "steps": STEPS + 1}, donate=True)
@@ -314,10 +318,10 @@ def test_chunks_are_traced_once():
 def test_the_memory_of_the_carry_is_given_to_the_next_one(count):
     parallel.use_devices(count)
     task, data, frozen, ensemble = TASKS["guidance"]()
-    static = {"task": task, "config": CONFIG}
+    static = {"task": task, "config": form(CONFIG)}
     keys = jax.random.split(KEY, 2)
-    carry = parallel.mapped(fit.start, KEY, ensemble, None, static={**static, "count": 2, "groups": 1}).out
-    shared = parallel.replicate((frozen, data, fit.hold_out(data, ensemble, task=task), ensemble, keys))
+    carry = parallel.mapped(fit.start, KEY, ensemble, None, COURSE, static={**static, "count": 2, "groups": 1}).out
+    shared = parallel.replicate((frozen, data, fit.hold_out(data, ensemble, task=task), ensemble, keys, COURSE))
     for donate in (False, True):
         new, _ = parallel.mapped(fit.launch, carry, *shared, static={**static, "steps": STEPS}, donate=donate).out
         assert {leaf.is_deleted() for leaf in jax.tree.leaves(carry)} == {donate}

@@ -291,12 +291,23 @@ def test_weights_of_candidates():
     assert candidate_weights(loss, 1000).tolist() == [0.5, 0.5, 0.0, 0.0]
 
 
+def test_another_rate_or_length_compiles_nothing(caplog):
+    one = replaced(steps=20, steps_per_launch=10)
+    first = fit(KEY, RANDOM, one, data={"x": jnp.zeros(3)})
+    with jax.log_compiles():
+        other = fit(
+            KEY, RANDOM, replaced(steps=40, steps_per_launch=10, learning_rate=2 * RATE), data={"x": jnp.zeros(3)}
+        )
+    assert not [record for record in caplog.records if "ompil" in record.getMessage()]
+    assert first.params["w"] != other.params["w"]
+
+
 # Hooks of a task
 
 
-def _plain_gradient(config, weight_decay):
+def _plain_gradient(form, along, weight_decay):
     assert weight_decay is None
-    return optax.sgd(config.learning_rate)
+    return optax.sgd(along.learning_rate)
 
 
 def test_a_tasks_own_optimiser_makes_the_updates():

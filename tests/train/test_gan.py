@@ -16,7 +16,7 @@ from tgdp_jax.registry import ADVERSARIAL_LOSSES
 from tgdp_jax.train.batches import Rows, all_rows
 from tgdp_jax.train.fit import fit
 from tgdp_jax.train.gan import Game, Players, gan_task, shown_rows, shown_samples, spread
-from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.optimiser import OptimiserConfig, course
 
 KEY = jax.random.key(0)
 STD = 0.5
@@ -258,4 +258,4 @@ def test_samples_to_watch_have_the_rows_labels():
 
 def test_fewer_steps_of_the_generator_leave_room_for_its_warm_up():
     config = dataclasses.replace(CONFIG, steps=4, warmup=3, schedule="cosine")
-    gan_task(players(), Game(discriminator_steps=5), 8, (2,)).optimiser(config, None)
+    gan_task(players(), Game(discriminator_steps=5), 8, (2,)).optimiser(config, course(config), None)

@@ -1,11 +1,13 @@
 """The optimiser's parts, and settings that are refused."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.train.optimiser import OptimiserConfig, make_optimiser
+from tgdp_jax.train.optimiser import OptimiserConfig, course, form, make_optimiser
 
 
 def updates(config: OptimiserConfig, gradients, *, params=None) -> np.ndarray:
@@ -35,6 +37,27 @@ def test_warm_up_rises_from_zero_to_the_peak(schedule):
     config = OptimiserConfig(steps=10, learning_rate=0.5, schedule=schedule, warmup=4)
     rates = -updates(config, np.ones(5))
     np.testing.assert_allclose(rates, 0.5 * np.arange(5) / 4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("schedule", "warmup"), [("constant", 0), ("constant", 7), ("cosine", 0), ("cosine", 7)])
+def test_rates_are_those_of_optax(schedule, warmup):
+    config = OptimiserConfig(steps=40, learning_rate=3e-3, schedule=schedule, warmup=warmup)
+    first = 0.0 if warmup else 3e-3
+    theirs = {
+        "constant": optax.linear_schedule(first, 3e-3, max(warmup, 1)),
+        "cosine": optax.warmup_cosine_decay_schedule(first, 3e-3, warmup, 40),
+    }[schedule]
+    steps = jnp.arange(60)  # a course may be left behind: its rate stays where it ended
+    ours = jax.jit(lambda along: along.rate(steps, schedule))(course(config))
+    np.testing.assert_allclose(ours, theirs(steps) * jnp.ones(60), rtol=1e-6, atol=1e-9)
+
+
+def test_programs_are_compiled_for_what_is_no_number():
+    config = OptimiserConfig()
+    faster = OptimiserConfig(steps=7, learning_rate=0.5, warmup=3, batch_size=9, patience=2, steps_per_launch=5)
+    assert form(config) == form(faster) and course(config) != course(faster)
+    for other in ({"schedule": "constant"}, {"clip_norm": 2.0}, {"ema": 0.5}, {"weight_decay": 0.1}):
+        assert form(config) != form(OptimiserConfig(**other))
 
 
 def test_a_shorter_course_warms_up_within_its_steps():

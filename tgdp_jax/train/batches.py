@@ -72,7 +72,7 @@ def _shuffled(groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def all_rows(num: int) -> Rows:
     """Every one of `num` rows."""
-    return Rows(jnp.arange(num), jnp.asarray(num))
+    return Rows.put(np.arange(num), num)
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -52,8 +53,8 @@ class EnsembleLogRatio:
 
     def of_fold(self, fold: int, folds: int) -> EnsembleLogRatio:
         """The members of one of `folds` folds alone, with as much weight together as all have."""
-        params = jax.tree.map(lambda leaf: leaf[fold::folds], self.params)
-        return dataclasses.replace(self, params=params, weights=folds * self.weights[fold::folds])
+        params, weights = _every(fold, folds, (self.params, self.weights))
+        return dataclasses.replace(self, params=params, weights=folds * weights)
 
     def _apply(self, params: Any, *args: Any) -> Array:
         return self.net.apply({**params, **self.variables}, *args)
@@ -62,3 +63,9 @@ class EnsembleLogRatio:
         if isinstance(self.net, FeatureReadout):  # all but a product is the same for all members, and computed once
             return jax.vmap(fn)(self.params)
         return over_members(fn, (0,))(self.params)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _every(start: Any, step: int, tree: Any) -> Any:
+    """Leaves at start, start + step and so on; their number is a multiple of the step."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, step, *leaf.shape[1:])[:, start], tree)

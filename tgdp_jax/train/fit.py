@@ -23,7 +23,7 @@ from tgdp_jax.data.memory import check_fits
 from tgdp_jax.errors import UserError
 from tgdp_jax.runtime import parallel, preemption
 from tgdp_jax.runtime.parallel import ALONE, Shard
-from tgdp_jax.train.optimiser import OptimiserConfig, make_optimiser
+from tgdp_jax.train.optimiser import Course, OptimiserConfig, course, form, make_optimiser
 from tgdp_jax.train.session import QUIET, Session
 
 Array = jax.Array
@@ -31,8 +31,8 @@ Tree = Any
 Parts = dict[str, Array]
 
 
-def _adam(config: OptimiserConfig, weight_decay: Array | None) -> optax.GradientTransformation:
-    return make_optimiser(config, weight_decay=weight_decay)
+def _adam(config: OptimiserConfig, along: Course, weight_decay: Array | None) -> optax.GradientTransformation:
+    return make_optimiser(config, along, weight_decay=weight_decay)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,9 @@ class Task:
       loss: (trainable, frozen, batch, step, member) -> named terms, each [U]; the loss is the mean of their sum.
       held_out: (data, member) -> (batch, weights [V]): what is held out, the same at every call; weights sum to one.
       evaluate: (trainable, frozen, held-out batch) -> [V]; lower is better.
-      optimiser: (config, weight decay or None) -> what makes updates of gradients. One with a part for each of several
-        players, whose losses hold one another's weights constant, plays a game in place of descending a loss.
+      optimiser: (form, course, weight decay or None) -> what makes updates of gradients; see `train.optimiser`. One
+        with a part for each of several players, whose losses hold one another's weights constant, plays a game in place
+        of descending a loss.
       monitor: (averaged trainable, frozen, data, held-out batch with weights) -> further numbers by name, added to the
         curves after each launch; every device computes them whole.
     """
@@ -56,7 +57,7 @@ class Task:
     loss: Callable[[Tree, Tree, Tree, Array, Tree], Parts]
     held_out: Callable[[Tree, Tree], tuple[Tree, Array]]
     evaluate: Callable[[Tree, Tree, Tree], Array]
-    optimiser: Callable[[OptimiserConfig, Array | None], optax.GradientTransformation] = _adam
+    optimiser: Callable[[OptimiserConfig, Course, Array | None], optax.GradientTransformation] = _adam
     monitor: Callable[[Tree, Tree, Tree, tuple[Tree, Array]], Parts] | None = None
 
 
@@ -108,6 +109,7 @@ def _step(
     data: Tree,
     member: Tree,
     key: Array,
+    along: Course,
     task: Task,
     config: OptimiserConfig,
     shard: Shard,
@@ -124,7 +126,7 @@ def _step(
     (value, terms), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
     value, terms, grads = parallel.total((value, terms, grads), shard)
     decay = None if member is None else member.get("weight_decay")
-    updates, opt_state = task.optimiser(config, decay).update(grads, state.opt_state, state.params)
+    updates, opt_state = task.optimiser(config, along, decay).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     # A running average that forgets its start: short runs are not averages over random weights.
     rate = jnp.minimum(config.ema, (1.0 + state.step) / (10.0 + state.step))
@@ -141,6 +143,7 @@ def start(
     key: Array,
     members: Tree,
     initial: Tree,
+    along: Course,
     *,
     task: Task,
     config: OptimiserConfig,
@@ -153,7 +156,7 @@ def start(
     def one(key: Array, params: Tree, member: Tree) -> TrainState:
         params = task.init(key) if params is None else params
         decay = None if member is None else member.get("weight_decay")
-        opt_state = task.optimiser(config, decay).init(params)
+        opt_state = task.optimiser(config, along, decay).init(params)
         return TrainState(params, params, opt_state, jnp.zeros((), jnp.int32))
 
     if members is None:
@@ -179,6 +182,7 @@ def launch(
     held: tuple[Tree, Array],
     members: Tree,
     keys: Array,
+    along: Course,
     *,
     task: Task,
     config: OptimiserConfig,
@@ -189,7 +193,7 @@ def launch(
 
     def one(state: TrainState, frozen: Tree, data: Tree, held: tuple[Tree, Array], member: Tree, key: Array):
         def body(state: TrainState, _: None):
-            return _step(state, frozen, data, member, key, task, config, shard)
+            return _step(state, frozen, data, member, key, along, task, config, shard)
 
         state, terms = jax.lax.scan(body, state, None, length=steps)
         value = _validation(task, state.ema, frozen, held, shard)
@@ -272,16 +276,16 @@ def fit(
     count = 1 if members is None else jax.tree.leaves(members)[0].shape[0]
     init_key, run_key = jax.random.split(key)
     keys = run_key if members is None else jax.random.split(run_key, count)
-    static = {"task": task, "config": config}
+    static, along = {"task": task, "config": form(config)}, course(config)
     begun = {**static, "count": count, "groups": groups}
-    _check_memory(init_key, members, initial, data, **begun)
-    carry: Carry = parallel.mapped(start, init_key, members, initial, static=begun).out
+    _check_memory(config.batch_size, init_key, members, initial, data, along, **begun)
+    carry: Carry = parallel.mapped(start, init_key, members, initial, along, static=begun).out
     history: dict[str, list[float]] = {}
     found = session.restore(carry, key)
     if found is not None:
         carry, history = parallel.replicate(found[0]), found[1]
     step = int(history["step"][-1]) if history else 0
-    frozen, data, members, keys = parallel.replicate((frozen, data, members, keys))
+    frozen, data, members, keys, along = parallel.replicate((frozen, data, members, keys, along))
     held = parallel.mapped(hold_out, data, members, static={"task": task}).out
     if judge_start and not history:
         carry = parallel.mapped(judge, carry, frozen, held, members, static={"task": task}).out
@@ -297,6 +301,7 @@ def fit(
                 held,
                 members,
                 keys,
+                along,
                 static={**static, "steps": length},
                 donate=True,
                 stop=session.stop_asked,
@@ -318,7 +323,9 @@ def fit(
     return Fitted(jax.tree.map(np.asarray, best), np.asarray(best_step), np.asarray(carry.best_value), curves)
 
 
-def _check_memory(key: Array, members: Tree, initial: Tree, data: Tree, **begun: Any) -> None:
+def _check_memory(
+    batch_size: int, key: Array, members: Tree, initial: Tree, data: Tree, along: Course, **begun: Any
+) -> None:
     """Refuses a CPU's training that does not fit into memory, which the system would kill; other devices say so.
 
     Raises:
@@ -330,10 +337,10 @@ def _check_memory(key: Array, members: Tree, initial: Tree, data: Tree, **begun:
     def size(tree: Tree) -> int:
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
-    state = size(_START.eval_shape(key, members, initial, **begun))
+    state = size(_START.eval_shape(key, members, initial, along, **begun))
     check_fits(state, "training, which keeps weights several times over,", "choose smaller networks or fewer folds")
     batch = begun["count"] * size(_BATCH.eval_shape(key, data, members, task=begun["task"]))
-    check_fits(batch, f"a batch of {begun['config'].batch_size:,} rows", "choose a smaller batch-size")
+    check_fits(batch, f"a batch of {batch_size:,} rows", "choose a smaller batch-size")
     held = size(_HELD.eval_shape(data, members, task=begun["task"]))
     check_fits(held, "what training is judged by", "choose fewer validation-rows")
 

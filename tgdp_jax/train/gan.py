@@ -33,7 +33,7 @@ from tgdp_jax.nets.protocols import HasClasses, HasLatent, data_std, first_label
 from tgdp_jax.registry import ADVERSARIAL_LOSSES
 from tgdp_jax.train.batches import Rows, draw_rows, mean_weights
 from tgdp_jax.train.fit import Task
-from tgdp_jax.train.optimiser import OptimiserConfig, make_optimiser
+from tgdp_jax.train.optimiser import Course, OptimiserConfig, make_optimiser
 
 Array = jax.Array
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
@@ -68,6 +68,7 @@ class Spread(NamedTuple):
     coverage: Array
 
 
+@jax.jit
 def spread(x: Array, fake: Array) -> Spread:
     """Of samples [M, *D], beside rows x [R, *D], R >= 2."""
 
@@ -104,9 +105,10 @@ def _reached(x: Array, fake: Array) -> Array:
 def shown_rows(num: int) -> Array:
     """Numbers of the rows that samples are watched beside, at most `SHOWN` of `num`."""
     chosen = np.random.default_rng(0).permutation(num)[:SHOWN]
-    return jnp.asarray(chosen)
+    return jax.device_put(chosen)
 
 
+@functools.partial(jax.jit, static_argnames="players")
 def shown_samples(players: Players, params: Any, data: Any) -> tuple[Array, Array | None]:
     """(samples [M, *D], labels) to stand beside the R rows data["shown"], with labels as these have; M >= 2 R."""
     shown = data["shown"]
@@ -218,15 +220,15 @@ def gan_task(
             **spread(data["x"][shown], fake)._asdict(),
         }
 
-    def optimiser(config: OptimiserConfig, weight_decay: Array | None) -> optax.GradientTransformation:
+    def optimiser(config: OptimiserConfig, along: Course, weight_decay: Array | None) -> optax.GradientTransformation:
         every = game.discriminator_steps
         # Without Adam's first average: the other player moves, and old gradients mislead.
-        own = functools.partial(make_optimiser, weight_decay=weight_decay, b1=0.0, b2=0.99)
-        generator = own(config.shortened(max(1, config.steps // every)))
+        own = functools.partial(make_optimiser, config, weight_decay=weight_decay, b1=0.0, b2=0.99)
+        generator = own(along.shortened(jnp.maximum(1, along.steps // every)))
         if every > 1:
             generator = optax.conditionally_mask(generator, lambda step, **_: jnp.asarray(step) % every == every - 1)
         names = {GENERATOR: GENERATOR, DISCRIMINATOR: DISCRIMINATOR}
-        return optax.partition({GENERATOR: generator, DISCRIMINATOR: own(config)}, names)
+        return optax.partition({GENERATOR: generator, DISCRIMINATOR: own(along)}, names)
 
     return Task(
         init=init, draw=draw, loss=loss, held_out=held_out, evaluate=evaluate, optimiser=optimiser, monitor=monitor

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from tgdp_jax.errors import UserError
@@ -25,13 +29,51 @@ def as_config(given: Any, default: OptimiserConfig) -> OptimiserConfig:
     raise UserError(f"optimiser is {given!r}: give an OptimiserConfig or an optax optimiser such as optax.sgd(0.1)")
 
 
+class Course(NamedTuple):
+    """How far and how fast a training goes. As arrays they may be others without compiling anew."""
+
+    learning_rate: Any
+    steps: Any
+    warmup: Any
+
+    def shortened(self, steps: Any) -> Course:
+        """The same for so many steps, with a warm-up that ends within them."""
+        return self._replace(steps=steps, warmup=jnp.minimum(self.warmup, steps - 1))
+
+    def rate(self, step: Any, schedule: str) -> jax.Array:
+        """Learning rate at a step. optax has these schedules too, of lengths that can not be arrays."""
+        peak = jnp.asarray(self.learning_rate, jnp.float32)
+        late = peak
+        if schedule == "cosine":
+            passed = jnp.minimum(step - self.warmup, self.steps - self.warmup)
+            late = peak * (0.5 * (1.0 + jnp.cos(math.pi * passed / (self.steps - self.warmup))))
+        return jnp.where(step < self.warmup, peak * step / jnp.maximum(self.warmup, 1), late)
+
+
+def course(config: OptimiserConfig) -> Course:
+    """What of an optimiser's settings a program takes as arrays."""
+    return Course(config.learning_rate, config.steps, config.warmup)
+
+
+def form(config: OptimiserConfig) -> OptimiserConfig:
+    """What of an optimiser's settings a program is compiled for; the rest has a value of no meaning."""
+    rest = {"batch_size": 1, "steps_per_launch": 1, "patience": 0, "validation_rows": 1}
+    return dataclasses.replace(config, learning_rate=1.0, steps=1, warmup=0, **rest)
+
+
 def make_optimiser(
-    config: OptimiserConfig, *, weight_decay: jax.Array | None = None, b1: float = 0.9, b2: float = 0.999
+    config: OptimiserConfig,
+    along: Course | None = None,
+    *,
+    weight_decay: jax.Array | None = None,
+    b1: float = 0.9,
+    b2: float = 0.999,
 ) -> optax.GradientTransformation:
     """clip -> Adam -> decoupled weight decay -> learning rate.
 
     Args:
       config: settings.
+      along: overrides the configured learning rate and lengths; may be traced.
       weight_decay: overrides the configured one; may be traced, so that the members of an ensemble differ in it.
       b1: Adam's decay of the gradients' average.
       b2: Adam's decay of the squared gradients' average.
@@ -44,14 +86,8 @@ def make_optimiser(
         return own.transform if without else optax.chain(decayed, own.transform)
     if own is not None and own.rate is not None:
         rate = own.rate
-    elif config.schedule == "cosine":
-        rate = optax.warmup_cosine_decay_schedule(
-            0.0 if config.warmup else config.learning_rate, config.learning_rate, config.warmup, config.steps
-        )
     else:
-        rate = optax.linear_schedule(
-            0.0 if config.warmup else config.learning_rate, config.learning_rate, max(config.warmup, 1)
-        )
+        rate = functools.partial((along or course(config)).rate, schedule=config.schedule)
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.scale_by_adam(b1, b2),

@@ -37,6 +37,7 @@ KNOTS = 6
 SMOOTHNESS = 0.05
 # Near t = 1 a row is known so badly that a few draws would decide for all.
 MOST_WEIGHT = 1e3
+_hats = jax.jit(hat_functions, static_argnums=1)
 
 
 class HeldOut(NamedTuple):
@@ -76,20 +77,26 @@ def held_out_changes(
       num: noised rows a fold, at least.
       data_std: standard deviation of the data, for W.
     """
-    parts, of_fold = [], held.count / jnp.sum(held.count)  # every row counts alike, however large its fold
-    for fold in range(len(held.count)):
-        (x, t, eps, labels), share = held_out_rows(data, Rows(held.index[fold], held.count[fold]), sde, num)
-        base = _noise(as_score(source), x, t, labels, sde=sde)
-        root = jnp.sqrt(jnp.minimum(residual_weight(x, t, sde, jnp.asarray(data_std)), MOST_WEIGHT))
-        changes = [root * (_noise(as_score(folds[fold]), x, t, labels, sde=sde) - base) for folds in members]
-        parts.append(HeldOut(*map(np.asarray, (jnp.stack(changes), root * (eps - base), t, of_fold[fold] * share))))
-    changes, *others = zip(*parts, strict=True)
+    first = as_score(source)
+    parts = [
+        _of_fold(first, [as_score(folds[fold]) for folds in members], data, held, fold, data_std, sde=sde, num=num)
+        for fold in range(len(held.count))
+    ]
+    changes, *others = zip(*jax.device_get(parts), strict=True)
     return HeldOut(np.concatenate(changes, 1), *map(np.concatenate, others))
 
 
-@functools.partial(jax.jit, static_argnames="sde")
-def _noise(score: Any, x: Array, t: Array, labels: Array | None, *, sde: SDE) -> Array:
-    return -expand(sde.sigma(t), x) * score(x, t, labels)
+@functools.partial(jax.jit, static_argnames=("sde", "num"))
+def _of_fold(
+    source: Any, members: list[Any], data: dict[str, Any], held: Rows, fold: Array, data_std: Any, *, sde: SDE, num: int
+) -> tuple[Array, Array, Array, Array]:
+    (x, t, eps, labels), share = held_out_rows(data, Rows(held.index[fold], held.count[fold]), sde, num)
+    sigma = expand(sde.sigma(t), x)
+    root = jnp.sqrt(jnp.minimum(residual_weight(x, t, sde, jnp.asarray(data_std)), MOST_WEIGHT))
+    base = -sigma * source(x, t, labels)
+    changes = jnp.stack([root * (-sigma * member(x, t, labels) - base) for member in members])
+    # Every row counts alike, however large its fold.
+    return changes, root * (eps - base), t, held.count[fold] / jnp.sum(held.count) * share
 
 
 def stacking_weights(found: HeldOut, *, knots: int = KNOTS, smoothness: float = SMOOTHNESS) -> np.ndarray:
@@ -101,7 +108,7 @@ def stacking_weights(found: HeldOut, *, knots: int = KNOTS, smoothness: float = 
       smoothness: how much neighbouring weights hold together.
     """
     members, size = len(found.changes), len(found.changes) * knots
-    hats = np.asarray(hat_functions(jnp.asarray(found.t), knots), np.float64)
+    hats = np.asarray(_hats(found.t, knots), np.float64)
     weighted = found.share[:, None] * hats
     d = found.changes.reshape(members, len(hats), -1).astype(np.float64)
     r = found.residual.reshape(len(hats), -1).astype(np.float64)
@@ -126,7 +133,7 @@ def _gram(weighted: np.ndarray, hats: np.ndarray, d: np.ndarray) -> np.ndarray:
 
 def held_out_gain(found: HeldOut, weights: np.ndarray) -> float:
     """How much of the source's error at the held-out rows, weighted by W, a stack takes away: at most 1, 0 is none."""
-    at_rows = np.asarray(hat_functions(jnp.asarray(found.t), weights.shape[1])) @ weights.T
+    at_rows = np.asarray(_hats(found.t, weights.shape[1])) @ weights.T
     left = found.residual - np.einsum("nj,jn...->n...", at_rows, found.changes)
     error, before = (found.share @ (a.reshape(len(found.t), -1) ** 2).sum(1) for a in (left, found.residual))
     return float(1 - error / before)

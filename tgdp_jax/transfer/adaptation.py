@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.guidance import shrunk
@@ -160,7 +159,7 @@ def out_of_fold(ways: Sequence[Adaptation], folds: Sequence[Any], trees: Trees) 
     first, scores = ways[0], []
     for how, members in zip(ways, folds, strict=True):
         base, parts = how.base(trees), len(jax.tree.leaves(members)[0])
-        each = [jax.tree.map(lambda leaf, k=k: jnp.asarray(leaf[k]), members) for k in range(parts)]
+        each = [jax.device_put(jax.tree.map(lambda leaf, k=k: leaf[k], members)) for k in range(parts)]
         scores.append([how.score(base, trained) for trained in each])
     problem, settings = first.problem, first.settings
     return held_out_changes(

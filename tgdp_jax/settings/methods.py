@@ -129,8 +129,8 @@ class StackedConfig:
       knots: noise levels, equally spaced in sqrt(t), at which vectors have a weight for each member.
       smoothness: how much the weights of neighbouring noise levels hold together.
       even_at: images and series: target rows at which members trained on them alone weigh as much as tgdp_denoising;
-        more with more. The default is the largest that loses less than a standard error on `digits`, where source and
-        target do not overlap and tgdp_denoising has least to say.
+        more with more. The default was chosen on `digits`, where source and target do not overlap and
+        tgdp_denoising has least to say: the largest that is level with the best there.
     """
 
     members: tuple[str, ...] = MEMBERS

@@ -12,6 +12,8 @@ from tgdp_jax.train.settings import OptimiserConfig
 
 # How a cross-validated training ends.
 FINISHES = ("refit", "soup")
+# How the ratio of clean rows is learned; `transfer.ratio` says what each is.
+CLASSIFIERS = ("network", "ridge")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,8 @@ class ClassifierConfig:
     """The clean domain classifier, an ensemble over folds and regularisers.
 
     Attributes:
+      kind: network, which is trained, or ridge, a regression on what the source's network sees of a row: held-out loss
+        chooses its strength, and folds alone count of the options below.
       features: widths of the hidden layers.
       folds: folds of the cross-validation; twice as many up to 20 target rows.
       regularisers: candidates, trained side by side and averaged with weights by their held-out loss.
@@ -102,6 +106,7 @@ class ClassifierConfig:
       optimiser: optimiser and greatest length.
     """
 
+    kind: str = "network"
     features: tuple[int, ...] = (64, 64)
     folds: int = 5
     regularisers: tuple[str, ...] = tuple(REGULARISERS)
@@ -112,6 +117,7 @@ class ClassifierConfig:
     )
 
     def __post_init__(self):
+        choose("classifier kind", self.kind, CLASSIFIERS)
         check_network(self.features)
         check_folds(self.folds, self.optimiser.batch_size)
         if not self.regularisers:

@@ -17,6 +17,7 @@ from tgdp_jax.data.ecg.folders import EcgConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.data.images import ImagesConfig
 from tgdp_jax.data.registry import PROBLEMS
+from tgdp_jax.data.text_images import TextImagesConfig
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig
 
 
@@ -39,6 +40,7 @@ PROBLEM = {
     "arrays": ArraysConfig(**FILES, reference=Path("r.npz"), conditional=True),
     "images": ImagesConfig(**FILES),
     "ecg": EcgConfig(**FILES, seconds=2.5),
+    "text-images": TextImagesConfig(target=Path("a folder"), prompt="a photo of sks dog", class_prompt="a dog"),
 }
 
 
@@ -88,6 +90,7 @@ def test_versions_name_what_results_depend_on():
 def test_titles_name_the_users_files():
     assert titled("tgdp", PROBLEM["arrays"]) == "tgdp: t.npz from my source.npz"
     assert titled("gan", GaussiansConfig()) == "gan on gaussians"
+    assert titled("lora", PROBLEM["text-images"]) == "lora: a folder"
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,8 @@ def problem_config(name, folder):
     return PROBLEMS[name].config(**files, **OPTIONS.get(name, {}))
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+# Rows of the last are made by a pretrained pipeline alone: `tests/e2e/test_text_images.py` samples from its facts.
+@pytest.mark.parametrize("name", [name for name in PROBLEMS if name != "text-images"])
 def test_a_problem_without_its_rows_gives_the_same_samples(name, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     config = config_class(RunConfig, name, PROBLEMS[name])(problem=problem_config(name, tmp_path))

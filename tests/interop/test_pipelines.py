@@ -13,7 +13,7 @@ import safetensors.numpy
 from tests.interop.pipelines import tiny_pipeline
 from tests.interop.texts import tiny_tokenizer
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop.embeddings import write_embedding
+from tgdp_jax.interop.embeddings import read_embedding, write_embedding
 from tgdp_jax.interop.lora import METADATA, merge, read_lora, write_lora
 from tgdp_jax.interop.pipeline_folder import load_pipeline, write_pipeline
 from tgdp_jax.interop.tokenizer import read_tokenizer, write_tokenizer
@@ -367,6 +367,13 @@ def test_adapters_that_are_no_file_of_such_are_refused(pipe, tmp_path):
     for path in (tmp_path, tmp_path / "pytorch_lora_weights.bin"):
         with pytest.raises(UserError, match="is a pickle"):
             read_lora(path, pipe.bases)
+
+
+def test_embeddings_of_two_encoders_come_back_with_their_token(tmp_path):
+    rows = {"clip_l": np.full((1, 8), 0.5), "clip_g": np.full((1, 4), 2.0)}
+    token, found = read_embedding(write_embedding(tmp_path, "<toy>", rows), (8, 4))
+    assert token == "<toy>" and found.keys() == {0, 1}
+    np.testing.assert_array_equal(found[1], rows["clip_g"])
 
 
 def test_embeddings_of_another_model_are_refused(pipe, tmp_path):

@@ -25,6 +25,8 @@ from tgdp_jax.train.checkpoint import Store
 TWO_DEVICES = {"XLA_FLAGS": f"{QUICK_COMPILER} --xla_force_host_platform_device_count=2"}
 FOUR_DEVICES = {"XLA_FLAGS": f"{QUICK_COMPILER} --xla_force_host_platform_device_count=4"}
 ALWAYS = ("--checkpoint-seconds", "0")
+# The shortest run: how processes end does not depend on the method.
+SHORT = ("--method", "source")
 
 
 def free_port() -> int:
@@ -119,7 +121,7 @@ def test_two_processes_stop_together_when_one_is_asked_to(nursery, tmp_path, who
     deeds = [None, None]
     # The second process sees no checkpoints under way: its place is the report of a launch as well.
     deeds[who] = Deed("source", 10, "report", "SIGTERM")
-    ends = finish(nursery, start_two(nursery, tmp_path / "run", deeds=tuple(deeds)))
+    ends = finish(nursery, start_two(nursery, tmp_path / "run", *SHORT, deeds=tuple(deeds)))
     assert [code for code, *_ in ends] == [143, 143], ends
     (saved,) = (tmp_path / "run" / "checkpoints").glob(".source-*/fit/*")
     assert int(saved.name) in (10, 20)
@@ -129,21 +131,19 @@ def test_two_processes_stop_together_when_one_is_asked_to(nursery, tmp_path, who
 @pytest.mark.slow
 def test_a_process_that_fails_takes_the_other_with_it(nursery, tmp_path):
     deed = Deed("source", 10, "report", "fail")
-    (code, out, err), other = finish(nursery, start_two(nursery, tmp_path / "run", deeds=(deed, None)))
+    (code, out, err), other = finish(nursery, start_two(nursery, tmp_path / "run", *SHORT, deeds=(deed, None)))
     assert code == 2 and out == "" and "tgdp: this process fails" in err and "Traceback" not in err, err
     assert other == (2, "", f"tgdp: {peers.GONE}\n")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("who", [0, 1])
-@pytest.mark.parametrize(
-    "deed", [Deed("classifier", 10, "report"), Deed("", 0, "sampling")], ids=lambda deed: deed.point
-)
+@pytest.mark.parametrize("deed", [Deed("source", 10, "report"), Deed("", 0, "sampling")], ids=lambda deed: deed.point)
 def test_a_process_that_is_killed_ends_the_other_with_a_sentence(nursery, tmp_path, who, deed):
     """The first process has the service that the other one asks; in training one device waits for another's sums."""
     deeds = [None, None]
     deeds[who] = deed
-    ends = finish(nursery, start_two(nursery, tmp_path / "run", *ALWAYS, deeds=tuple(deeds)))
+    ends = finish(nursery, start_two(nursery, tmp_path / "run", *SHORT, *ALWAYS, deeds=tuple(deeds)))
     assert ends[who][0] == -signal.SIGKILL
     code, out, err = ends[1 - who]
     assert code == 2 and out == "" and err.splitlines()[-1] == f"tgdp: {peers.GONE}", err

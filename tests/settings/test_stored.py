@@ -5,7 +5,7 @@ import json
 from tgdp_jax.app.config_file import read_config
 from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.settings.stored import from_json, rival_uses, to_json
-from tgdp_jax.settings.training import RivalConfig
+from tgdp_jax.settings.training import ClassifierConfig, RivalConfig
 
 
 def before_shrinking():
@@ -30,4 +30,5 @@ def test_runs_of_before_are_neither_shrunk_nor_averaged(tmp_path):
 
 def test_stages_of_before_keep_their_fingerprints():
     assert set(rival_uses(RivalConfig(shrink=False))) == {"learning_rates", "folds", "optimiser"}
+    assert "kind" not in to_json(ClassifierConfig()) and to_json(ClassifierConfig(kind="ridge"))["kind"] == "ridge"
     assert rival_uses(RivalConfig(finish="soup")).items() >= {"shrink": True, "finish": "soup"}.items()

@@ -8,8 +8,10 @@ from scipy import stats
 
 from tests.helpers import density, draw, mixture, plane
 from tgdp_jax.nets import ClassifierMLP
+from tgdp_jax.train import classifier
 from tgdp_jax.train.batches import Rows
 from tgdp_jax.train.classifier import REGULARISERS, _mixup_shares, _out_of_fold, fit_log_ratio
+from tgdp_jax.train.fit import candidate_weights
 from tgdp_jax.train.optimiser import OptimiserConfig
 
 FOLDS = 2
@@ -186,6 +188,19 @@ def test_candidates_share_the_weight_and_folds_shrink_to_the_rows():
     kept = sum(w > 0 for w in fitted.candidate_weights.values())
     assert fitted.log_ratio.weights.shape == (2 * kept,)  # two rows allow two folds
     assert np.isfinite(fitted.target_log_r).all() and fitted.target_log_r.shape == (2,)
+
+
+def test_candidates_count_by_the_likelihood_of_as_many_rows_of_either_kind(monkeypatch):
+    # The held-out loss is half the sum of two means: with n rows of either kind the log-likelihood is -2 n times that.
+    seen = []
+
+    def spy(loss, rows):
+        seen.append(rows)
+        return candidate_weights(loss, rows)
+
+    monkeypatch.setattr(classifier, "candidate_weights", spy)
+    _small()
+    assert seen == [12]  # of six target rows
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.2, 1.0, 5.0])

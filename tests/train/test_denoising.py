@@ -14,6 +14,7 @@ from tests.helpers import PROCESSES
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets import EpsMLP
 from tgdp_jax.settings.training import DenoiserConfig
+from tgdp_jax.train.batches import all_rows
 from tgdp_jax.train.denoising import denoising_task
 
 NUM, DIM = 3000, 4
@@ -40,6 +41,18 @@ def test_losses_at_the_exact_prediction_are_those_of_the_closed_form(name, std):
         for found, exact in zip(measured(jnp.asarray(s * x0), jnp.asarray(eps), t), (left.mean(), 1.0), strict=True):
             error = float(jnp.std(found)) / NUM**0.5
             assert abs(float(found.mean()) - exact) < 4 * error + 1e-4 * exact
+
+
+def test_a_share_of_the_labels_is_left_out_and_nothing_else_changes():
+    net, sde = EpsMLP(PROCESSES["vp"], (8,), num_classes=3), PROCESSES["vp"]
+    whole, part = (denoising_task(net, sde, "eps", 2000, (DIM,), labelled=True, dropout=share) for share in (0.0, 0.25))
+    data = {"x": jnp.ones((5, DIM)), "y": jnp.arange(5) % 3, "train": all_rows(5)}
+    (*told, labels), (*also, some) = (task.draw(jax.random.key(0), data, None) for task in (whole, part))
+    jax.tree.map(np.testing.assert_array_equal, told, also)
+    left = np.asarray(some == net.num_classes)
+    assert abs(left.mean() - 0.25) < 4 * (0.25 * 0.75 / 2000) ** 0.5
+    np.testing.assert_array_equal(np.asarray(labels)[~left], np.asarray(some)[~left])
+    assert {0, 1, 2} == set(np.asarray(labels)[left].tolist())
 
 
 def test_a_weighting_that_is_unknown_or_not_that_of_the_representation_is_refused():

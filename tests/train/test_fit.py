@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from tgdp_jax.errors import UserError
+from tgdp_jax.settings.training import RivalConfig
 from tgdp_jax.train.cross_validation import fit_cross_validated
 from tgdp_jax.train.fit import Task, candidate_weights, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
@@ -361,6 +362,19 @@ def test_the_average_of_folds_takes_the_place_of_training_on_all_rows():
     np.testing.assert_allclose(found.params["w"], 2.0, rtol=1e-5)
     held = [set(index[:count].tolist()) for index, count in zip(*map(np.asarray, found.held), strict=True)]
     assert sorted(row for rows in held for row in rows) == [0, 1, 2, 3]
+
+
+def test_with_one_fold_all_rows_train_for_all_steps():
+    found = fit_cross_validated(
+        KEY, RANDOM, replaced(steps=30), data={"x": jnp.full(4, 2.0)}, learning_rates=(RATE,), folds=1
+    )
+    plain = fit(KEY, RANDOM, replaced(steps=30), data={"x": jnp.full(4, 2.0)}, keep="last")
+    np.testing.assert_array_equal(found.params["w"], plain.params["w"])
+    assert found.info == {"steps": 30, "learning_rate": RATE} and found.folds is None
+    with pytest.raises(UserError, match="with one fold nothing chooses among them: give one"):
+        RivalConfig(folds=1, shrink=False).check_chosen()
+    with pytest.raises(UserError, match="folds is 1, so that no rows are held out"):
+        RivalConfig(folds=1)
 
 
 @pytest.mark.parametrize("members", [None, {"goal": jnp.asarray([1.0, 2.0, 0.2, 0.4])}])

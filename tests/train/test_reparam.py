@@ -16,7 +16,18 @@ from tgdp_jax.sde import VP
 from tgdp_jax.settings.methods import LoraConfig
 from tgdp_jax.train.fit import Task, fit
 from tgdp_jax.train.optimiser import OptimiserConfig
-from tgdp_jax.train.reparam import Chosen, Joint, LowRank, averaged, carried_over, flat, matrix_shape, merged, started
+from tgdp_jax.train.reparam import (
+    Chosen,
+    Joint,
+    LastRow,
+    LowRank,
+    averaged,
+    carried_over,
+    flat,
+    matrix_shape,
+    merged,
+    started,
+)
 
 KEY = jax.random.key(0, impl="rbg")  # compiles in a fraction of the time
 T = jnp.linspace(0.1, 0.9, 2)
@@ -62,6 +73,31 @@ def test_training_starts_at_the_base_and_moves_only_what_it_trains(name, reparam
     trained = {"LowRank": "kernel", "Chosen": "bias", "Joint": ("kernel", "bias")}[type(reparam).__name__]
     for path, leaf in flat(params).items():
         assert (moved[path] != leaf).any() == path.endswith(trained), path
+
+
+def test_of_a_table_only_the_last_row_moves_under_weight_decay():
+    """Decay shrinks whatever an optimiser is given; it is given one row."""
+    table = jnp.arange(12.0).reshape(4, 3)
+    reparam, frozen = LastRow("table$"), {"params": {"table": table, "other": jnp.ones(2)}}
+    task = Task(
+        init=lambda key: None,
+        draw=lambda key, data, member: jnp.zeros(2),
+        loss=lambda row, base, batch, step, member: {
+            "pull": batch + jnp.sum(reparam.merge(base, row)["params"]["table"])
+        },
+        held_out=lambda data, member: (jnp.zeros(1), jnp.ones(1)),
+        evaluate=lambda row, base, batch: batch,
+    )
+    config = OptimiserConfig(steps=5, steps_per_launch=5, weight_decay=0.5, learning_rate=0.1, schedule="constant")
+    start = reparam.init(KEY, frozen)
+    np.testing.assert_array_equal(start["params"]["table"]["row"], table[-1])
+    found = fit(KEY, task, config, data={}, frozen=frozen, initial=start, keep="last").params
+    params = merged(reparam, frozen, jax.tree.map(jnp.asarray, found))["params"]
+    np.testing.assert_array_equal(params["table"][:-1], table[:-1])
+    np.testing.assert_array_equal(params["other"], 1.0)
+    assert (params["table"][-1] < table[-1] - 0.1).all()
+    both = reparam.average(jax.tree.map(lambda row: jnp.stack([row, row + 2]), start))
+    np.testing.assert_allclose(both["params"]["table"]["row"], table[-1] + 1)
 
 
 def test_unmerging_gives_the_base_back():

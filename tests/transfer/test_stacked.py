@@ -34,7 +34,7 @@ PICTURES = Problem("pictures", BLACK, BLACK, None)
 OF_PICTURES = dataclasses.replace(
     tiny.TRAINING,
     network=NetworkConfig(kind="dit", width=8, depth=1, heads=2),
-    stacked=StackedConfig(members=("lora", "tgdp_denoising")),
+    stacked=StackedConfig(members=("lora", "tgdp_denoising"), even_at=25.0),
 )
 
 

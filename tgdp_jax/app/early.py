@@ -8,7 +8,7 @@ from typing import Any
 
 from tgdp_jax.data.registry import problem_entry
 from tgdp_jax.errors import FileError, UserError
-from tgdp_jax.interop.files import readable, unet_config
+from tgdp_jax.interop.files import is_pipeline, readable, unet_config
 from tgdp_jax.nets.registry import check_network
 from tgdp_jax.runtime.files import check_place, nearest_there
 
@@ -29,7 +29,8 @@ def check_named_paths(config: Any, out: Path | None) -> None:
             check_exists(path)
     if config.pretrained is not None and config.pretrained.suffix != ".safetensors":
         with readable(config.pretrained):
-            unet_config(config.pretrained)
+            if not is_pipeline(config.pretrained):
+                unet_config(config.pretrained)
     rows = problem_entry(config.problem).rows
     if config.pretrained is None and rows is not None:
         check_network(config.network.kind, rows)

@@ -24,7 +24,7 @@ from tgdp_jax.app.logs import check_trackers
 from tgdp_jax.app.names import RUNS, compare_folder, probe_folder, run_folder
 from tgdp_jax.app.subcommands import Engine, problem_command
 from tgdp_jax.runtime.files import check_place
-from tgdp_jax.runtime.settings import EngineConfig
+from tgdp_jax.runtime.settings import EngineConfig, RunEngineConfig
 from tgdp_jax.settings.checks import check_sample_number, check_seed
 from tgdp_jax.settings.generation import GenerationConfig
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig
@@ -43,8 +43,14 @@ def _run(config: RunConfig, out: Path | None, engine: EngineConfig) -> None:
     config = dataclasses.replace(config, method=method_name(config.method))
     check_named_paths(config, out)
     check_trackers(engine.log)
-    from tgdp_jax.app.commands.run import run
     from tgdp_jax.runtime.engine import running
+
+    if isinstance(engine, RunEngineConfig) and engine.dry_run:
+        from tgdp_jax.app.commands.dry_run import dry_run
+
+        with running(engine, stopped="stopped"):
+            return dry_run(config)
+    from tgdp_jax.app.commands.run import run
 
     with running(engine):
         run(config, out or run_folder(config), engine)

@@ -26,16 +26,19 @@ from tgdp_jax.transfer.base import Generator, StageResult
 from tgdp_jax.transfer.pretrained import forward_process
 from tgdp_jax.transfer.stages import Watch, named_key, rows_done, run_stage
 
+_REMEDY = "more --sampling.steps, a smaller --guidance.scale, or --sampling.clip"
+_TEXT_REMEDY = "more --sampling.steps, a smaller --text.scale, or a smaller learning rate"
+
 
 def image_features(
     problem: Problem, identity: dict[str, Any], store: Store, watch: Watch, *, log: Callable[[str], Log] | None = None
 ) -> Features | None:
     """What metrics of images and series compare: features of a classifier of the source's classes, one for all methods
     and numbers of target rows, and for all seeds that have the same source rows. None for other problems, and for rows
-    without labels.
+    without labels or with captions.
     """
     source = problem.source
-    if problem.kind == "vectors" or source.y is None:
+    if problem.kind == "vectors" or source.y is None or problem.captions is not None:
         return None
     num_classes = int(source.y.max()) + 1
 
@@ -63,7 +66,7 @@ def draw_samples(
     labels = problem.target_labels(named_key(seed, "labels"), ids)
     progress = rows_done(watch, "sampling", num)
     x = generator.draw(named_key(seed, "sample"), ids, labels, progress=progress)
-    check_drawn(x, "more --sampling.steps, a smaller --guidance.scale, or --sampling.clip")
+    check_drawn(x, _REMEDY if problem.captions is None else _TEXT_REMEDY)
     return x, labels
 
 

@@ -21,9 +21,16 @@ from tgdp_jax.settings.stored import to_json, upgraded
 
 
 def write_samples(path: Path, problem: Problem, x: np.ndarray, labels: np.ndarray | None) -> None:
-    """Writes `x` (user's units) and, where there are labels, `y` to an .npz file, atomically."""
-    content: dict[str, Any] = {"x": problem.scaler.to_user(x)} | ({} if labels is None else {"y": labels})
-    write_npz(path, content)
+    """Writes `x` (user's units) and what `labelled` says to an .npz file, atomically."""
+    write_npz(path, {"x": problem.scaler.to_user(x)} | labelled(problem, labels))
+
+
+def labelled(problem: Problem, labels: np.ndarray | None) -> dict[str, np.ndarray]:
+    """What files of samples say of their labels: `y` where there are any, and the captions themselves as `text`."""
+    if labels is None:
+        return {}
+    texts = {} if problem.captions is None else {"text": np.array([problem.classes[label] for label in labels])}
+    return {"y": labels} | texts
 
 
 @contextlib.contextmanager
@@ -223,3 +230,4 @@ def check_not_own(path: Path) -> None:
 OWN = ("config.json", COMPLETE, "metrics.json", "samples.npz", "model.npz", "report.html", "train.jsonl", ".lock")
 OWN += ("probe.json", "probe.png", "checkpoints", "cells", "samples", "pictures", "tensorboard")
 OWN += ("samples.csv", "samples.parquet", "log.jsonl", ".trackers.json", "wandb")
+OWN += ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors", "pipeline")

@@ -15,6 +15,7 @@ from tgdp_jax.registry import ADVERSARIAL_LOSSES, GUIDANCE_LOSSES, PREDICTIONS, 
 from tgdp_jax.sampling.registry import GRIDS, SOLVERS
 from tgdp_jax.settings.methods import MEMBERS
 from tgdp_jax.settings.networks import HEADS
+from tgdp_jax.settings.presets.text import TextTrainingConfig
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig
 from tgdp_jax.settings.training import FINISHES
 from tgdp_jax.train.registry import OBJECTIVES, REGULARISERS, WEIGHTINGS
@@ -79,6 +80,8 @@ def _unused(config: type, words: Sequence[str]) -> set[str]:
     kind = (_said(words, "--network.kind") or (defaults["network"].kind,))[0]
     process = (_said(words, "--process.kind") or (defaults["process"].kind,))[0]
     hidden = set(sections() - used)
+    if not issubclass(config, TextTrainingConfig):
+        hidden.add("text")
     for section, settings, mine in (
         ("network", {name for k in NETWORKS.values() for name in k.settings}, NETWORKS.get(kind)),
         ("process", {name for p in PROCESSES.values() for name in p.settings}, PROCESSES.get(process)),

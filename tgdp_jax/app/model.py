@@ -13,6 +13,7 @@ from tgdp_jax.app.report import plots
 from tgdp_jax.errors import FileError, UserError
 from tgdp_jax.runtime.files import read_json
 from tgdp_jax.settings.run import RunConfig
+from tgdp_jax.transfer.latents import in_pictures
 from tgdp_jax.transfer.model import TrainedModel
 from tgdp_jax.transfer.pretrained import model_digest
 from tgdp_jax.transfer.registry import METHODS
@@ -62,7 +63,8 @@ class RunModel(TrainedModel):
         drawn = self.sample(num, **sampling)
         if self.problem.ecg_rate is not None:
             return Plot(plots.ecg_sheets({"samples": drawn.x[:1]}, rate=self.problem.ecg_rate).png())
-        x = {"samples": self.problem.scaler.to_model(drawn.x) if self.problem.kind == "images" else drawn.x}
+        pixels = self.problem.kind == "images" and self.problem.captions is None
+        x = {"samples": self.problem.scaler.to_model(drawn.x) if pixels else drawn.x}
         return Plot(plots.samples(x, labels=None if drawn.y is None else {"samples": drawn.y}).png())
 
 
@@ -87,7 +89,8 @@ def load(folder: str | Path) -> RunModel:
             f"{folder / 'config.json'} is of {config.method} but the run was of {found.method}: put back what it was"
         )
     _check_pretrained(folder, config)
-    return RunModel(config.method, config, found.problem, stored_trees(folder, found.fingerprints), config.seed, folder)
+    problem = in_pictures(config, found.problem)
+    return RunModel(config.method, config, problem, stored_trees(folder, found.fingerprints), config.seed, folder)
 
 
 def _check_pretrained(folder: Path, config: RunConfig) -> None:

@@ -20,7 +20,7 @@ from tgdp_jax.app.config_file import read_config
 from tgdp_jax.app.help import annotated
 from tgdp_jax.data.registry import PROBLEMS, Entry, problem_name
 from tgdp_jax.errors import UserError
-from tgdp_jax.runtime.settings import EngineConfig
+from tgdp_jax.runtime.settings import EngineConfig, RunEngineConfig
 from tgdp_jax.settings.presets import PRESETS
 from tgdp_jax.settings.run import RunConfig, TrainingConfig
 
@@ -117,19 +117,21 @@ def config_class(kind: type, name: str, entry: Entry) -> type:
 
 
 def _function(config: type, kind: type, entry: Entry, act: Callable[..., None], given: Any) -> Callable[..., None]:
-    def command(config: Any, out: Any = None, engine: Any = EngineConfig()) -> None:
+    how = RunEngineConfig if kind is RunConfig else EngineConfig
+
+    def command(config: Any, out: Any = None, engine: Any = how()) -> None:
         act(kind(**{field.name: getattr(config, field.name) for field in dataclasses.fields(kind)}), out, engine)
 
     if given is not None:
         command.__defaults__ = (
             config(**{f.name: getattr(given, f.name) for f in dataclasses.fields(given)}),
             None,
-            EngineConfig(),
+            how(),
         )
     command.__annotations__ = {
         "config": Annotated[config, tyro.conf.arg(name="")],
         "out": Out,
-        "engine": Engine,
+        "engine": Annotated[how, tyro.conf.arg(name="")],
         "return": None,
     }
     command.__doc__ = (entry.help if kind is RunConfig else entry.help.partition("\n\n")[0]) + _MORE

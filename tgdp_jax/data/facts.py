@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tgdp_jax.data.modalities import Modalities, Modality
-from tgdp_jax.data.problem import Data, Problem, Scaler
+from tgdp_jax.data.problem import Captions, Data, Problem, Scaler
 from tgdp_jax.data.tables.columns import columns_of_json
 
 # Names of the arrays that hold them.
@@ -57,6 +57,8 @@ def problem_facts(problem: Problem) -> dict[str, np.ndarray]:
         "columns": None if problem.columns is None else problem.columns.to_json(),
         "modalities": [] if problem.modalities is None else [dataclasses.asdict(m) for m in problem.modalities.parts],
     }
+    if problem.captions is not None:
+        facts["captions"] = dataclasses.asdict(problem.captions)
     arrays = {"facts": np.array(json.dumps(facts)), "shift": problem.scaler.shift, "scale": problem.scaler.scale}
     return arrays if problem.target.y is None else {**arrays, "target_labels": problem.target.y}
 
@@ -71,7 +73,7 @@ def problem_of_facts(arrays: dict[str, np.ndarray]) -> ProblemWithoutRows:
     shape, num_target = tuple(int(n) for n in facts["shape"]), int(facts["num_target"])
     y = arrays.get("target_labels")
     none = np.empty((0, *shape), np.float32)
-    columns = facts.get("columns")  # earlier versions knew none
+    columns, captions = facts.get("columns"), facts.get("captions")  # earlier versions knew none
     parts = tuple(Modality(m["name"], tuple(m["shape"]), m["alphabet"]) for m in facts["modalities"])
     return ProblemWithoutRows(
         str(facts["name"]),
@@ -84,6 +86,7 @@ def problem_of_facts(arrays: dict[str, np.ndarray]) -> ProblemWithoutRows:
         ecg_rate=facts["ecg_rate"],
         classes=tuple(facts["classes"]),
         columns=None if columns is None else columns_of_json(columns),
+        captions=None if captions is None else Captions(**captions),
         row_shape=shape,
         std=float(facts["data_std"]),
         labels=int(facts["num_labels"]),

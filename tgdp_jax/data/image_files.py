@@ -88,6 +88,13 @@ def _check(images: Images, path: Path) -> Images:
         )
     if height != width:
         raise UserError(f"{path} has images of {height} x {width} pixels: crop or pad them to squares")
+    check_values(x, path)
+    return images._replace(x=x)
+
+
+def check_values(x: np.ndarray, path: Path) -> None:
+    """Raises:
+    UserError: values are neither integers in 0..255 nor floats in [0, 1]."""
     # NaN is the least and the greatest of whatever it is among.
     low, high = x.min(), x.max()
     if not np.isfinite(low) or not np.isfinite(high):
@@ -100,7 +107,6 @@ def _check(images: Images, path: Path) -> Images:
         raise UserError(f"{path} has integers from {low} to {high}: they must lie in 0..255, rescale them")
     if x.dtype.kind in "iu" and high <= 1:
         raise UserError(f"{path} has integers up to {high}, and white is 255: save images of 0 and 1 as booleans")
-    return images._replace(x=x)
 
 
 def _read_npz(path: Path) -> Images:

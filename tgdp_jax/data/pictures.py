@@ -40,32 +40,61 @@ def read_picture(path: Path, background: str | None = None) -> np.ndarray:
     Raises:
       UserError: no such picture, of another format, of several frames, damaged, too large, or transparent.
     """
-    stored = check_regular_file(path)
+    check_regular_file(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{path} can not be read as a picture ({reason}): replace or remove it") from error
+    return decode_picture(content, str(path), background)
+
+
+def decode_picture(content: bytes, what: str, background: str | None = None) -> np.ndarray:
+    """Pixels [H, W, C], uint8, of what a picture's file holds.
+
+    Args:
+      content: the bytes.
+      what: the file's name, for messages.
+      background: see `read_picture`.
+
+    Raises:
+      UserError: see `read_picture`.
+    """
     try:
         # From memory, where a read of as much as a damaged header says gets no more than there is.
-        with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.mode not in MODES | TRANSPARENT_MODES:
-                raise UserError(f"{path} has pixels of kind {image.mode}: save it as 8-bit grey or RGB")
+                raise UserError(f"{what} has pixels of kind {image.mode}: save it as 8-bit grey or RGB")
             # Phones put a thumbnail behind a JPEG, which is then of format MPO.
             if image.format in FORMATS and getattr(image, "n_frames", 1) > 1:
-                raise UserError(f"{path} holds more than one picture: save each to a file of its own")
-            check_unpacked(image.width * image.height * len(image.getbands()), stored, str(path))
+                raise UserError(f"{what} holds more than one picture: save each to a file of its own")
+            check_unpacked(image.width * image.height * len(image.getbands()), len(content), what)
             ImageOps.exif_transpose(image, in_place=True)
-            pixels = np.asarray(_opaque(image, path, background))
+            pixels = np.asarray(_opaque(image, what, background))
     except UserError:
         raise
     except UnidentifiedImageError as error:
         raise UserError(
-            f"{path} can not be read as a picture (it is none of {', '.join(FORMATS)}): replace or remove it"
+            f"{what} can not be read as a picture (it is none of {', '.join(FORMATS)}): replace or remove it"
         ) from error
     # Decoders of damaged bytes raise whatever they stumble over.
     except Exception as error:
         reason = str(error) or type(error).__name__
-        raise UserError(f"{path} can not be read as a picture ({reason}): replace or remove it") from error
+        raise UserError(f"{what} can not be read as a picture ({reason}): replace or remove it") from error
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _opaque(image: Image.Image, path: Path, background: str | None) -> Image.Image:
+def fitted(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The middle of a picture [h, w, 1 or 3] in the format and size of (height, width), float32 [H, W, 3] in [0, 1].
+
+    Pixels are integers in 0..255.
+    """
+    image = Image.fromarray(np.repeat(pixels, 3, -1) if pixels.shape[-1] == 1 else pixels)
+    brought = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
+    return np.asarray(brought, np.float32) / 255.0
+
+
+def _opaque(image: Image.Image, what: str, background: str | None) -> Image.Image:
     """Without transparency, be it a channel or one colour that stands for it."""
     if image.mode in MODES and "transparency" not in image.info:
         return image.convert(MODES[image.mode])
@@ -74,7 +103,7 @@ def _opaque(image: Image.Image, path: Path, background: str | None) -> Image.Ima
     if whole.getchannel("A").getextrema() == (255, 255):
         return whole.convert("RGB").convert(plain)
     if background is None:
-        raise UserError(f"{path} has transparent pixels: give --background, {BACKGROUNDS}, to lay them over")
+        raise UserError(f"{what} has transparent pixels: give --background, {BACKGROUNDS}, to lay them over")
     colour = ImageColor.getrgb(background)
     if len(set(colour)) > 1:
         plain = "RGB"

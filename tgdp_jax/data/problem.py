@@ -98,6 +98,23 @@ class Exact:
 
 
 @dataclasses.dataclass(frozen=True)
+class Captions:
+    """What there is to say of captions, where rows are latents of pictures and a label is the number of a caption.
+
+    Attributes:
+      dropout: share of the draws that see no caption.
+      class_prompt: the class of which the source's own rows are kept.
+      token: new word that captions name.
+      initial: the word that it starts from.
+    """
+
+    dropout: float = 0.0
+    class_prompt: str | None = None
+    token: str | None = None
+    initial: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Problem:
     """A transfer problem, in the models' units.
 
@@ -117,6 +134,8 @@ class Problem:
       classes: names of the labels, where they have any.
       notes: what a reader of the data left out, for the user.
       columns: what the numbers of a row are, where rows come from a table.
+      captions: of latents of pictures, whose classes are captions: what else there is to say of these. The scaler then
+        decodes latents.
     """
 
     name: str
@@ -131,6 +150,7 @@ class Problem:
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     columns: Columns | None = None
+    captions: Captions | None = None
 
     @property
     def conditional(self) -> bool:
@@ -151,9 +171,10 @@ class Problem:
     def data_std(self) -> float:
         """Scale of the source data, for preconditioning: one number, so that no coordinate is singled out.
 
-        Two digits are enough for that, and let draws of one source share their compiled programs.
+        Two digits are enough for that, and let draws of one source share their compiled programs. A pretrained source
+        without rows has 1.
         """
-        return float(f"{self.source.x.std():.2g}")
+        return 1.0 if not len(self.source) else float(f"{self.source.x.std():.2g}")
 
     @property
     def num_labels(self) -> int:
@@ -169,6 +190,12 @@ class Problem:
 
         rows = np.asarray(choose_rows(key, np.asarray(ids, np.uint32), len(self.target)))
         return None if self.target.y is None else self.target.y[rows]
+
+    def prior_labels(self, key: Any, ids: np.ndarray) -> np.ndarray | None:
+        """Labels [N] of the source's own rows that are to be kept: the class prompt's, or drawn as the target's."""
+        if self.captions is None or self.captions.class_prompt is None:
+            return self.target_labels(key, ids)
+        return np.full(len(ids), self.classes.index(self.captions.class_prompt), np.int32)
 
 
 def check_rows(x: np.ndarray, what: str) -> np.ndarray:

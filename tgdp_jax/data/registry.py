@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from tgdp_jax.data import arrays, digit_pairs, digits, gaussians, images
+from tgdp_jax.data import arrays, digit_pairs, digits, gaussians, images, text_images
 from tgdp_jax.data.ecg import folders as ecg_folders
 from tgdp_jax.data.ecg import sim as ecg_sim
 from tgdp_jax.data.image_files import files_of
@@ -49,7 +49,7 @@ class Entry(NamedTuple):
       load: makes the `Problem`.
       help: what `tgdp run PROBLEM --help` says; the first paragraph stands in lists.
       preset: name in `settings.presets.PRESETS` of the defaults for its kind of data.
-      rows: what its rows are; None: its files say it.
+      rows: what its rows are; None: its files say it, or a pretrained model.
       files: config -> option -> the files behind it, which identify the data by their contents.
     """
 
@@ -113,6 +113,19 @@ PROBLEMS: dict[str, Entry] = {
         """,
         preset="images",
         rows="images",
+    ),
+    "text-images": Entry(
+        text_images.TextImagesConfig,
+        text_images.load,
+        """Your own pictures with captions, for a text-to-image pipeline of diffusers (--pretrained FOLDER).
+
+        Captions are those of metadata.jsonl or metadata.csv (file_name, text), of a .txt file beside every picture, of
+        a .npz (x, text) or .parquet (image, text) file, or one --prompt for all. The run folder gets what diffusers and
+        `tgdp generate` read: pytorch_lora_weights.safetensors (lora), learned_embeds.safetensors (textual_inversion) or
+        a whole pipeline (finetune, dreambooth). Needs the extra `text`.
+        """,
+        preset="text",
+        files=text_images.TextImagesConfig.data_files,
     ),
     "ecg-sim": Entry(
         ecg_sim.EcgSimConfig,

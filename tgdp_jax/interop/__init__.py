@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tgdp_jax.interop.latent_unet import latent_score, read_unet, write_unet
     from tgdp_jax.interop.lora import read_lora, write_lora
     from tgdp_jax.interop.pipeline import LabelPipeline, Pipeline, TextPipeline
-    from tgdp_jax.interop.pipeline_folder import load_pipeline, write_pipeline
+    from tgdp_jax.interop.pipeline_folder import load_pipeline, pipeline_files, write_pipeline
     from tgdp_jax.interop.schedulers import read_scheduler
     from tgdp_jax.interop.sssd import SSSDModel, load_sssd
     from tgdp_jax.interop.tokenizer import read_tokenizer, write_tokenizer
@@ -30,6 +30,7 @@ __all__ = [
     "load_pipeline",
     "load_sssd",
     "load_unet",
+    "pipeline_files",
     "read_autoencoder",
     "read_dit",
     "read_embedding",
@@ -96,6 +97,7 @@ __getattr__ = public(
         ),
         "pipeline_folder": (
             "load_pipeline",
+            "pipeline_files",
             "write_pipeline",
         ),
         "schedulers": ("read_scheduler",),

@@ -7,6 +7,7 @@ token is the file's name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import numpy as np
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop.files import PICKLES, pickled
-from tgdp_jax.interop.tensors import finite, read_tensors
+from tgdp_jax.interop.tensors import finite, read_metadata, read_tensors
 from tgdp_jax.interop.weights import write_tensors
 
 NAME = "learned_embeds.safetensors"
+TOKEN = "token"  # in the metadata, where no tensor has its name
 _NAMELESS = {"emb_params": None, "clip_l": 0, "clip_g": 1}
 
 
@@ -44,7 +46,7 @@ def read_embedding(path: str | Path, widths: tuple[int, ...]) -> tuple[str, dict
             f"{path} holds {len(tensors)} tensors, where an embedding is one: give one file for every token"
         )
     out: dict[int, np.ndarray] = {}
-    token = path.stem
+    token = read_metadata(path).get(TOKEN, path.stem)
     for name, value in tensors.items():
         if name not in _NAMELESS:
             token = name
@@ -69,7 +71,8 @@ def write_embedding(path: str | Path, token: str, vectors: Any) -> Path:
     Args:
       path: a .safetensors file, or a folder, where it gets diffusers' name.
       token: what prompts name it by.
-      vectors: [K, D].
+      vectors: [K, D], or a dict of them for the two text encoders of Stable Diffusion XL, "clip_l" and "clip_g", beside
+        which the file's metadata say the token.
 
     Returns:
       The file.
@@ -77,12 +80,14 @@ def write_embedding(path: str | Path, token: str, vectors: Any) -> Path:
     Raises:
       UserError: vectors of another shape, or a place that can not be written.
     """
-    vectors = np.ascontiguousarray(vectors, np.float32)
-    if vectors.ndim != 2 or not vectors.size:
-        raise UserError(
-            f"the embedding of {token} has shape {list(vectors.shape)}: give [K, D], a row for every vector"
-        )
+    named = vectors if isinstance(vectors, Mapping) else {token: vectors}
+    tensors = {name: np.ascontiguousarray(rows, np.float32) for name, rows in named.items()}
+    for rows in tensors.values():
+        if rows.ndim != 2 or not rows.size:
+            raise UserError(
+                f"the embedding of {token} has shape {list(rows.shape)}: give [K, D], a row for every vector"
+            )
     path = Path(path)
     path = path if path.suffix == ".safetensors" else path / NAME
-    write_tensors(path, {token: vectors}, {"format": "pt"})
+    write_tensors(path, tensors, {"format": "pt"} | ({} if token in tensors else {TOKEN: token}))
     return path

@@ -17,6 +17,9 @@ from tgdp_jax.data.files import check_regular_file
 from tgdp_jax.errors import FileError, UserError
 
 CONFIG, WEIGHTS, SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"
+# Of a pipeline's folder, and the classes that it may be of.
+INDEX = "model_index.json"
+PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "DiTPipeline")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _NAME = re.compile(r"[\w-][\w.-]{0,150}")
 _PART = re.compile(r"-\d+-of-\d+$")
@@ -88,6 +91,15 @@ def unet_config(folder: Path) -> tuple[Path, dict[str, Any]]:
     values = read_json(home / CONFIG)
     check_class(values, str(home / CONFIG), "UNet2DModel")
     return home, values
+
+
+def is_pipeline(folder: Path) -> bool:
+    """Whether a folder is that of a pipeline of latents, and not of a `UNet2DModel` alone or in its own pipeline.
+
+    Raises:
+      UserError: its index can not be read.
+    """
+    return (folder / INDEX).is_file() and read_json(folder / INDEX).get("_class_name") in PIPELINES
 
 
 @contextmanager

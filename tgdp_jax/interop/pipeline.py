@@ -27,7 +27,7 @@ import numpy as np
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import ClassifierFreeScore
 from tgdp_jax.interop.embeddings import read_embedding
-from tgdp_jax.interop.files import named
+from tgdp_jax.interop.files import PIPELINES, named
 from tgdp_jax.interop.latent_unet import latent_score
 from tgdp_jax.interop.lora import merge, read_lora
 from tgdp_jax.interop.lora_names import PARTS, UNET
@@ -41,7 +41,7 @@ from tgdp_jax.sde import DiscreteVP
 from tgdp_jax.train.reparam import flat, nested
 
 Array = jax.Array
-PLAIN, XL, LABELS = "StableDiffusionPipeline", "StableDiffusionXLPipeline", "DiTPipeline"
+PLAIN, XL, LABELS = PIPELINES
 _TOKENS = "params/embeddings/token_embedding/embedding"
 
 
@@ -178,7 +178,7 @@ class Pipeline(abc.ABC):
             raise UserError(f"latents have shape {latents.shape}: give [N, h, w, {self.vae.latents}]")
         if not len(latents):
             return np.empty((0, *self.size, self.vae.out_channels), np.float32)
-        return in_chunks(_decoded, latents, self.vae_params, chunk=chunk, static={"net": self.vae})
+        return in_chunks(decoded, latents, self.vae_params, chunk=chunk, static={"net": self.vae})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -332,8 +332,12 @@ class TextPipeline(Pipeline):
         ids = jnp.tile(jnp.asarray([height, width, 0, 0, height, width], jnp.float32), (len(prompts), 1))
         return Text(tokens, jnp.stack([row[-1].pooled for row in rows]), ids)
 
-    def _features(self, prompt: str, skip: int, norm: bool) -> list[TextFeatures]:
-        """Of one prompt, by every encoder."""
+    def check_tokens(self, prompt: str) -> None:
+        """Refuses a prompt that names a token, such as <toy>, that there is not.
+
+        Raises:
+          UserError: it does.
+        """
         unknown = set.intersection(*(set(encoder.tokenizer.unknown(prompt)) for encoder in self.encoders))
         if unknown:
             have = ", ".join(dict.fromkeys(token for one in self.encoders for token in one.tokenizer.added)) or "none"
@@ -341,6 +345,10 @@ class TextPipeline(Pipeline):
                 f"a prompt names {min(unknown)}, an unknown token (embeddings: {have}): give the file of its "
                 "embedding, or leave it out"
             )
+
+    def _features(self, prompt: str, skip: int, norm: bool) -> list[TextFeatures]:
+        """Of one prompt, by every encoder."""
+        self.check_tokens(prompt)
         out = []
         for encoder in self.encoders:
             ids, (cut,) = encoder.tokenizer([prompt])
@@ -371,6 +379,7 @@ def _encoded(rows: tuple[Array, Array], params: Any, key: Array, *, net: Any, dr
     return to_denoiser(net, mean)
 
 
-def _decoded(latents: Array, params: Any, *, net: Any) -> Array:
+def decoded(latents: Array, params: Any, *, net: Any) -> Array:
+    """Images [B, H, W, C] in [0, 1] of latents [B, h, w, c]; a pure function of its arguments."""
     images = net.apply(params, from_denoiser(net, latents), method="decode")
     return jnp.clip(0.5 * images + 0.5, 0.0, 1.0)

@@ -13,8 +13,19 @@ import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop.autoencoder import read_autoencoder, write_autoencoder
+from tgdp_jax.interop.clip_text import WEIGHTS as TEXT_WEIGHTS
 from tgdp_jax.interop.clip_text import read_text_encoder, write_text_encoder
-from tgdp_jax.interop.files import SCHEDULER, check_class, named, read_json, readable, shown
+from tgdp_jax.interop.files import (
+    INDEX,
+    SCHEDULER,
+    WEIGHTS,
+    check_class,
+    named,
+    read_json,
+    readable,
+    shown,
+    weight_files,
+)
 from tgdp_jax.interop.latent_dit import read_dit, write_dit
 from tgdp_jax.interop.latent_unet import read_unet, write_unet
 from tgdp_jax.interop.pipeline import LABELS, PLAIN, XL, LabelPipeline, Pipeline, TextEncoder, TextPipeline
@@ -23,7 +34,6 @@ from tgdp_jax.interop.tokenizer import read_tokenizer, write_tokenizer
 from tgdp_jax.interop.weights import new_folder, write_json
 from tgdp_jax.runtime.parallel import is_primary
 
-INDEX = "model_index.json"
 # Classes that parts may be of.
 _CLASSES: dict[str, tuple[str, ...]] = {
     "unet": ("UNet2DConditionModel",),
@@ -81,6 +91,24 @@ def load_pipeline(folder: str | Path, *, dtype: Any = jnp.float32) -> Pipeline:
         if wrong:
             raise UserError(f"{folder} holds parts that make no {kind} ({words}): use the parts of one model")
     return made
+
+
+def pipeline_files(folder: str | Path) -> dict[str, Path]:
+    """The files of a pipeline's folder that `load_pipeline` reads, by their places in it.
+
+    Raises:
+      UserError: the folder can not be read, lacks a part, or has no weights or several to choose from.
+    """
+    folder = Path(folder)
+    with readable(folder):
+        kind, _ = _index(folder)
+        files = [folder / INDEX]
+        for part in _PARTS[kind]:
+            if part != "scheduler" and not part.startswith("tokenizer"):
+                files += weight_files(folder / part, TEXT_WEIGHTS if part.startswith(_OF_TEXT) else WEIGHTS)
+            # Configs and the tokenizer's files.
+            files += sorted(file for file in (folder / part).iterdir() if file.suffix in (".json", ".txt"))
+        return {file.relative_to(folder).as_posix(): file for file in files}
 
 
 def _encoders(folder: Path, kind: str, dtype: Any) -> tuple[TextEncoder, ...]:

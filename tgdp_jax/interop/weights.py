@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import json
 import os
@@ -22,6 +23,23 @@ from tgdp_jax.interop.files import CONFIG, WEIGHTS, check_home, read_json, reada
 from tgdp_jax.interop.sizes import Shapes
 from tgdp_jax.runtime.files import write_atomic
 from tgdp_jax.runtime.parallel import is_primary
+
+_HEADERS_ALONE = contextvars.ContextVar("headers_alone", default=False)
+
+
+@contextmanager
+def headers_alone() -> Iterator[None]:
+    """Within it `read_weights` checks the headers of files and gives the shapes of parameters in their place."""
+    token = _HEADERS_ALONE.set(True)
+    try:
+        yield
+    finally:
+        _HEADERS_ALONE.reset(token)
+
+
+def reads_headers_alone() -> bool:
+    """Whether weights are read as shapes here, see `headers_alone`."""
+    return _HEADERS_ALONE.get()
 
 
 def read_part(
@@ -118,6 +136,8 @@ def read_weights(
     check(shapes)
     wanted = expected()
     tensors.check_fit(shapes, wanted, where)
+    if reads_headers_alone():
+        return wanted
     return jax.tree.map(jnp.asarray, tensors.from_tensors(read(tensors.read_tensors), wanted, where))
 
 

@@ -62,6 +62,18 @@ class EngineConfig:
             raise UserError(f"process-id is {self.process_id}: it must lie in 0..{self.num_processes - 1}")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunEngineConfig(EngineConfig):
+    """Where and how a run is carried out, or whether it is at all.
+
+    Attributes:
+      dry_run: say how many parameters, operations and bytes a step of training and a sample take, by the compiler's own
+        analysis, and do nothing else. Weights are not loaded.
+    """
+
+    dry_run: bool = False
+
+
 def _is_address(text: str) -> bool:
     host, _, port = text.rpartition(":")
     return bool(host) and port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 2**16

@@ -39,6 +39,8 @@ def check_network(features: tuple[int, ...], embedding: str = EMBEDDINGS[0]) -> 
 
 
 def check_folds(folds: int, batch_size: int) -> None:
+    """Raises:
+    UserError: too few folds or rows in a batch."""
     if folds < 2:
         raise UserError(f"folds is {folds}: at least 2 are needed to hold rows out")
     if batch_size < 2:

@@ -85,6 +85,25 @@ class TextualInversionConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """Captions of text-to-image pipelines.
+
+    Attributes:
+      scale: weight of classifier-free guidance when samples are drawn; 1 is none. Changing it trains nothing anew but
+        dreambooth, whose prior is drawn with it.
+      num_source: tgdp and discriminator_guidance: samples of the pipeline, drawn once without such guidance, that the
+        target's pictures are compared with.
+    """
+
+    scale: float = 7.5
+    num_source: int = 200
+
+    def __post_init__(self):
+        if self.num_source < 100:
+            raise UserError(f"num-source is {self.num_source}: at least 100 are needed to tell two densities apart")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DomainGuidanceConfig:
     """Extrapolation from the source's score past the fine-tuned one.
 
@@ -129,13 +148,14 @@ class StackedConfig:
       knots: noise levels, equally spaced in sqrt(t), at which vectors have a weight for each member.
       smoothness: how much the weights of neighbouring noise levels hold together.
       even_at: images and series: target rows at which members trained on them alone weigh as much as tgdp_denoising;
-        more with more.
+        more with more. The default was chosen on `digits`, where source and target do not overlap and
+        tgdp_denoising has least to say: the largest that is level with the best there.
     """
 
     members: tuple[str, ...] = MEMBERS
     knots: int = 6
     smoothness: float = 0.05
-    even_at: float = 25.0
+    even_at: float = 12.0
 
     def __post_init__(self):
         if not self.members or len(set(self.members)) < len(self.members):

@@ -19,6 +19,7 @@ from tgdp_jax.settings.methods import (
     GanConfig,
     LoraConfig,
     StackedConfig,
+    TextConfig,
     TextualInversionConfig,
     TgdpDenoisingConfig,
 )
@@ -54,15 +55,17 @@ class TrainingConfig:
       classifier: domain classifier.
       guidance: guidance network.
       gan: generative adversarial network, a rival.
+      text: captions of text-to-image pipelines.
       sampling: sampler.
       precision: what networks compute in: float32 or bfloat16. Parameters, times, log-ratios, optimiser and sampler
         states are float32 in both.
       augment: none, shift (images: by up to a pixel in 8) or shift_flip (mirrored too); of all rows that train.
       source_seed: of training on source rows alone, and of source rows that are drawn; default the run's. One for all
         seeds makes them share one source model.
-      pretrained: folder of a U-Net that diffusers' `save_pretrained` wrote, with its scheduler; or .safetensors file of
-        SSSD-ECG (`interop.sssd`). It is the source model: nothing is trained on source rows, and it says what process,
-        network and prediction are. For problems that leave rows in its units.
+      pretrained: folder of a U-Net that diffusers' `save_pretrained` wrote, with its scheduler; that of a text-to-image
+        pipeline, for text-images; or .safetensors file of SSSD-ECG (`interop.sssd`). It is the source model: nothing is
+        trained on source rows, and it says what process, network and prediction are. For problems that leave rows in
+        its units.
     """
 
     process: ProcessConfig = ProcessConfig()
@@ -80,6 +83,7 @@ class TrainingConfig:
     classifier: ClassifierConfig = ClassifierConfig()
     guidance: GuidanceConfig = GuidanceConfig()
     gan: GanConfig = GanConfig()
+    text: TextConfig = TextConfig()
     sampling: SamplingConfig = SamplingConfig()
     precision: str = "float32"
     augment: str = "none"
@@ -113,8 +117,8 @@ class RunConfig(TrainingConfig):
       problem: the data.
       method: tgdp, tgdp_denoising, stacked, discriminator_guidance, finetune, lora, dreambooth, textual_inversion,
         domain_guidance, self_supervised, multimodal, scratch, source, gan, kde or sir.
-      n_target: target rows to learn from. Default: 100 for gaussians, 50 for digits, digit-pairs and ecg-sim; four
-        fifths of other data.
+      n_target: target rows to learn from. Default: 100 for gaussians, 50 for digits, digit-pairs and ecg-sim; all
+        pictures with captions; four fifths of other data.
       seed: fixes data, training and samples.
     """
 

@@ -66,7 +66,7 @@ class SamplingChange:
       solver: integrator of the reverse process. Default: the run's.
       steps: steps of the solver. Default: the run's, or what suits another solver.
       grid: time grid. Default: the run's, or what suits another solver.
-      scale: weight of the guidance: of the learned log-ratio, or of domain guidance. Default: the run's.
+      scale: weight of the guidance: of the learned log-ratio, of domain guidance, or by captions. Default: the run's.
       clip: clip the predicted clean data to [-clip, clip]. Default: the run's.
       seed: of the samples. Default: the run's, whose own samples come first then.
     """

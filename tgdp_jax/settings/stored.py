@@ -16,8 +16,8 @@ from tgdp_jax.data.images import ImagesConfig
 from tgdp_jax.data.registry import PROBLEMS, ProblemConfig
 from tgdp_jax.errors import UserError
 from tgdp_jax.settings.methods import StackedConfig, TgdpDenoisingConfig
-from tgdp_jax.settings.run import TrainingConfig
-from tgdp_jax.settings.training import RivalConfig
+from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig, TrainingConfig
+from tgdp_jax.settings.training import ClassifierConfig, RivalConfig
 
 # Stored stages know these widths as settings of the source model, and these of guidance as the sampler's.
 _OF_SOURCE = ("features", "embedding")
@@ -27,12 +27,21 @@ _BEFORE = {"rival": {"finish": "refit", "shrink": False}, "guidance": {"shrink":
 _converter = make_converter(forbid_extra_keys=True)
 _converter.register_structure_hook(Path, lambda value, _: Path(value))
 _converter.register_unstructure_hook(Path, str)
-# Options that are named only where they are given: settings that were stored before there were any stay what they are.
-for _config, _options in ((ImagesConfig, ("background",)), (ArraysConfig, ("columns", "label"))):
-    _given: dict[str, Any] = {option: override(omit_if_default=True) for option in _options}
-    _converter.register_unstructure_hook(_config, make_dict_unstructure_fn(_config, _converter, **_given))
 _NAMES = {entry.config: name for name, entry in PROBLEMS.items()}
+
+
+def _name_where_given(config: type, *options: str) -> None:
+    """Options that are named only where they are given: settings stored before there were any stay what they are."""
+    given: dict[str, Any] = {option: override(omit_if_default=True) for option in options}
+    _converter.register_unstructure_hook(config, make_dict_unstructure_fn(config, _converter, **given))
+
+
+_name_where_given(ImagesConfig, "background")
+_name_where_given(ArraysConfig, "columns", "label")
+_name_where_given(ClassifierConfig, "kind")
 configure_tagged_union(ProblemConfig, _converter, tag_name="problem", tag_generator=lambda kind: _NAMES[kind])
+for _kind in (TrainingConfig, RunConfig, CompareConfig, ProbeConfig):
+    _name_where_given(_kind, "text")
 
 
 def to_json(config: Any) -> Any:

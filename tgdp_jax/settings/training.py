@@ -12,6 +12,8 @@ from tgdp_jax.train.settings import OptimiserConfig
 
 # How a cross-validated training ends.
 FINISHES = ("refit", "soup")
+# How the ratio of clean rows is learned; `transfer.ratio` says what each is.
+CLASSIFIERS = ("network", "ridge")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,8 @@ class RivalConfig:
 
     Attributes:
       learning_rates: candidates; cross-validation chooses.
-      folds: folds of the cross-validation on the target rows; twice as many up to 20 rows.
+      folds: folds of the cross-validation on the target rows; twice as many up to 20 rows. 1: none; all rows train for
+        all steps at the one learning rate.
       finish: refit, training on all rows for the chosen number of steps, or soup, the mean of the folds' weights,
         which saves that training.
       shrink: adaptations of the source: weigh what they change of its score by what held-out rows say, noise level by
@@ -68,9 +71,23 @@ class RivalConfig:
     )
 
     def __post_init__(self):
-        check_folds(self.folds, self.optimiser.batch_size)
+        if self.folds != 1:
+            check_folds(self.folds, self.optimiser.batch_size)
+        elif self.finish == "soup" or self.shrink:
+            raise UserError("folds is 1, so that no rows are held out: leave out finish soup and shrink, or give more")
         check_rates(self.learning_rates)
         choose("finish", self.finish, FINISHES)
+
+    def check_chosen(self) -> None:
+        """Refuses several learning rates where nothing chooses among them.
+
+        Raises:
+          UserError: there are several, and one fold.
+        """
+        if self.folds == 1 and len(self.learning_rates) > 1:
+            raise UserError(
+                f"learning-rates is {self.learning_rates}, and with one fold nothing chooses among them: give one"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +95,8 @@ class ClassifierConfig:
     """The clean domain classifier, an ensemble over folds and regularisers.
 
     Attributes:
+      kind: network, which is trained, or ridge, a regression on what the source's network sees of a row: held-out loss
+        chooses its strength, and folds alone count of the options below.
       features: widths of the hidden layers.
       folds: folds of the cross-validation; twice as many up to 20 target rows.
       regularisers: candidates, trained side by side and averaged with weights by their held-out loss.
@@ -87,6 +106,7 @@ class ClassifierConfig:
       optimiser: optimiser and greatest length.
     """
 
+    kind: str = "network"
     features: tuple[int, ...] = (64, 64)
     folds: int = 5
     regularisers: tuple[str, ...] = tuple(REGULARISERS)
@@ -97,6 +117,7 @@ class ClassifierConfig:
     )
 
     def __post_init__(self):
+        choose("classifier kind", self.kind, CLASSIFIERS)
         check_network(self.features)
         check_folds(self.folds, self.optimiser.batch_size)
         if not self.regularisers:

@@ -23,7 +23,7 @@ from tgdp_jax.data.augment import Augmentation, augment
 from tgdp_jax.data.copies import copy_groups
 from tgdp_jax.density_ratio import Calibration, calibrate, shrinkage
 from tgdp_jax.errors import named_or_own
-from tgdp_jax.nets import ClassifierMLP
+from tgdp_jax.nets import ClassifierMLP, readout
 from tgdp_jax.nets.protocols import check_call, data_std, first_labels, num_classes, sees_labels
 from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.train.batches import Rows, as_rows, draw_rows, fold_rows, mean_weights, num_folds, repeated
@@ -157,13 +157,10 @@ def fit_log_ratio(
       UserError: fewer than two rows on either side, or training that diverged.
     """
     source, target = as_rows(source), as_rows(target)
-    n = len(target["x"])
-    target_groups, source_groups = (_groups(np.asarray(part["x"])) for part in (target, source))
-    folds = num_folds(folds, min(len(np.unique(groups)) for groups in (target_groups, source_groups)))
+    (source_train, source_held), (target_train, target_held) = folds_of(source, target, folds)
+    folds = len(target_held.count)
     optimiser = as_config(optimiser, OPTIMISER)
     candidates = [named_or_own("regulariser", given, REGULARISERS, Regulariser) for given in regularisers]
-    target_train, target_held = fold_rows(target_groups, folds, seed=0)
-    source_train, source_held = fold_rows(source_groups, folds, seed=1)
     few = Rows(source_held.index[:, :2000], jnp.minimum(source_held.count, 2000))
     rows = {"target_train": target_train, "target_held": target_held, "source_train": source_train, "source_held": few}
     members = repeated(rows, len(candidates))
@@ -187,12 +184,49 @@ def fit_log_ratio(
         initial=initial,
         session=session,
     )
-    weights = candidate_weights(fitted.best_value, n)
+    # The loss is the mean of two means: of n rows of either kind the log-likelihood is -2 n times that.
+    weights = candidate_weights(fitted.best_value, 2 * len(target["x"]))
     kept = np.flatnonzero(np.repeat(weights, folds))
     member_weights = jnp.asarray(np.repeat(weights, folds)[kept] / folds, jnp.float32)
     ratio = EnsembleLogRatio(jax.tree.map(lambda a: a[kept], fitted.params), member_weights, net, variables or {})
-    source_logits, target_logits = member_logits(ratio, source), member_logits(ratio, target)
     fold_of = np.tile(np.arange(folds), len(candidates))[kept]
+    named = {str(given): float(w) for given, w in zip(regularisers, weights, strict=True)}
+    return judged(ratio, source, target, fold_of, source_held, target_held, named, fitted.history)
+
+
+def folds_of(
+    source: dict[str, Array], target: dict[str, Array], folds: int
+) -> tuple[tuple[Rows, Rows], tuple[Rows, Rows]]:
+    """(training, held-out) rows of every fold of the source and of the target, see `num_folds`."""
+    groups = [_groups(np.asarray(part["x"])) for part in (source, target)]
+    folds = num_folds(folds, min(len(np.unique(each)) for each in groups))
+    return fold_rows(groups[0], folds, seed=1), fold_rows(groups[1], folds, seed=0)
+
+
+def judged(
+    ratio: EnsembleLogRatio,
+    source: dict[str, Array],
+    target: dict[str, Array],
+    fold_of: np.ndarray,
+    source_held: Rows,
+    target_held: Rows,
+    candidates: dict[str, float],
+    history: dict[str, np.ndarray],
+) -> FittedRatio:
+    """An ensemble's values at the rows, its logits shrunk as far as rows out of fold say.
+
+    Args:
+      ratio: the ensemble, its weights summing to one.
+      source: source rows {"x" [m, *D], "y"?}.
+      target: target rows {"x" [n, *D], "y"?}.
+      fold_of: each member's fold [M].
+      source_held: source rows that each fold did not see.
+      target_held: target rows that each fold did not see.
+      candidates: weights, for the record.
+      history: curves, for the record.
+    """
+    member_weights = ratio.weights
+    source_logits, target_logits = member_logits(ratio, source), member_logits(ratio, target)
     # Judged on rows out of fold; used on rows of both kinds as the whole ensemble sees them. (Out-of-fold values at the
     # target rows would tell the guidance network that a row far from the others belongs to the source.)
     held_target = _out_of_fold(target_logits, member_weights, fold_of, target_held)
@@ -203,17 +237,18 @@ def fit_log_ratio(
         ratio,
         calibrate(share * held_target, share * held_source),
         share,
-        {str(given): float(w) for given, w in zip(regularisers, weights, strict=True)},
+        candidates,
         ratio.weights @ source_logits,
         ratio.weights @ target_logits,
-        fitted.history,
+        history,
     )
 
 
 def member_logits(ratio: EnsembleLogRatio, data: dict[str, Any]) -> np.ndarray:
     """[M, N]: what each member says of rows {"x" [N, *D], "y" [N]?}."""
     labels = data.get("y") if sees_labels(ratio.net, "y" in data) else None
-    return in_chunks(_member_logits, (data["x"], labels), ratio, chunk=CHUNK, static={}).T
+    chunk = readout.CHUNK if isinstance(ratio.net, readout.FeatureReadout) else CHUNK
+    return in_chunks(_member_logits, (data["x"], labels), ratio, chunk=chunk, static={}).T
 
 
 def _member_logits(rows: tuple[Array, Any], ratio: EnsembleLogRatio) -> Array:

@@ -24,15 +24,15 @@ class CrossValidated(NamedTuple):
 
     Attributes:
       params: averaged weights after `steps` on all rows, or what `average` makes of the folds'.
-      folds: the folds' weights at the chosen step, leading axis K.
-      held: the rows that each fold did not train on, leading axis K.
-      history: curves of the chosen rate's folds, averaged.
-      info: "steps", "learning_rate" and the "held_out_loss" that chose them.
+      folds: the folds' weights at the chosen step, leading axis K; None where nothing was chosen.
+      held: the rows that each fold did not train on, leading axis K; likewise.
+      history: curves of the chosen rate's folds, averaged; where nothing was chosen, those of the one training.
+      info: "steps", "learning_rate" and the "held_out_loss" that chose them, if one did.
     """
 
     params: Tree
     folds: Tree
-    held: Rows
+    held: Rows | None
     history: dict[str, np.ndarray]
     info: dict[str, Any]
 
@@ -60,7 +60,8 @@ def fit_cross_validated(
         beginning of a longer one otherwise.
       data: {"x" [n, *D], ...}.
       learning_rates: candidates.
-      folds: see `num_folds`; copies of one row are in one fold.
+      folds: see `num_folds`; copies of one row are in one fold. 1: nothing is chosen, and all rows train for all steps
+        at the one rate that there is.
       members: what the folds have of their own beside their rows, each with leading axis K.
       frozen: tree that the loss sees and no gradient touches.
       initial: starting weights; None: the task's own, of each fold.
@@ -69,6 +70,22 @@ def fit_cross_validated(
       session: what training reports to and continues from.
     """
     num = len(data["x"])
+    if folds == 1:
+        (rate,) = learning_rates
+        plain = dataclasses.replace(optimiser, learning_rate=rate, patience=0)
+        # A few rows show how the loss falls; nothing hangs on them.
+        shown = all_rows(min(num, optimiser.validation_rows))
+        whole = fit(
+            key,
+            task,
+            plain,
+            data={**data, "train": all_rows(num), "held": shown},
+            frozen=frozen,
+            initial=initial,
+            keep="last",
+            session=session,
+        )
+        return CrossValidated(whole.params, None, None, whole.history, {"steps": plain.steps, "learning_rate": rate})
     train, held = cross_validation_rows(data["x"], folds)
     parts = len(learning_rates) + (average is None)
     best: tuple[float, float, Fitted] | None = None

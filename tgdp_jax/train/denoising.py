@@ -126,6 +126,7 @@ def denoising_task(
     weighting: str | Weighting = "eps",
     labelled: bool = False,
     loss: Callable[[Array, Array], Array] | None = None,
+    dropout: float = 0.0,
 ) -> Task:
     """Trains `net` on data {"x", "y"?, "train": Rows, "held": Rows}; a member's own "train"/"held" take precedence.
 
@@ -133,6 +134,8 @@ def denoising_task(
     starts from what `reparam.init` makes of that. A net with an attribute `modalities` is trained with a time for each.
     `weighting` is a name in `WEIGHTINGS` or such a function, and `labelled` says whether there is a "y". The loss is
     `losses.denoising`, or one's own (eps_hat [B, *D], eps [B, *D]) -> [B], of which a row counts by its mean weight.
+    With a `dropout` above 0 that share of the rows that are drawn has the label `net.num_classes`, which stands for
+    none (Ho & Salimans 2022): what classifier-free guidance guides away from is trained too.
     """
     check_call(net, "a denoising network", "(x, t, cond)")
     weigh = named_or_own("weighting", weighting, WEIGHTINGS, "(x, t, sde, data_std)")
@@ -149,7 +152,11 @@ def denoising_task(
     def draw(key: Array, data: Any, member: Any) -> Any:
         row_key, noise_key = jax.random.split(key)
         drawn = draw_rows(row_key, rows(data, member, "train"), batch_size)
-        return noised_rows(noise_key, data, drawn, sde, augmentation=augmentation, modalities=modalities)
+        batch = noised_rows(noise_key, data, drawn, sde, augmentation=augmentation, modalities=modalities)
+        if not dropout:
+            return batch
+        dropped = jax.random.bernoulli(jax.random.fold_in(noise_key, 3), dropout, drawn.shape)
+        return *batch[:3], jnp.where(dropped, net.num_classes, jnp.asarray(batch[3]))
 
     def terms(params: Any, frozen: Any, batch: Any, step: Array, member: Any) -> dict[str, Array]:
         return {"denoising": evaluate(params, frozen, batch)}

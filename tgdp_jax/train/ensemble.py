@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.guidance import grad_log_ratio
+from tgdp_jax.nets.readout import FeatureReadout
 from tgdp_jax.runtime.parallel import over_members
 
 Array = jax.Array
@@ -59,6 +60,8 @@ class EnsembleLogRatio:
         return self.net.apply({**params, **self.variables}, *args)
 
     def _each(self, fn: Callable[[Any], Array]) -> Array:
+        if isinstance(self.net, FeatureReadout):  # all but a product is the same for all members, and computed once
+            return jax.vmap(fn)(self.params)
         return over_members(fn, (0,))(self.params)
 
 

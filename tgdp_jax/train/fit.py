@@ -103,7 +103,7 @@ class Fitted(NamedTuple):
     history: dict[str, np.ndarray]
 
 
-def _step(
+def train_step(
     state: TrainState,
     frozen: Tree,
     data: Tree,
@@ -112,8 +112,9 @@ def _step(
     along: Course,
     task: Task,
     config: OptimiserConfig,
-    shard: Shard,
+    shard: Shard = ALONE,
 ) -> tuple[TrainState, Parts]:
+    """One optimiser step and the terms of its loss; a per-device function, see `Shard`."""
     batch = task.draw(jax.random.fold_in(key, state.step), data, member)
     num = jax.tree.leaves(batch)[0].shape[0]
     own, real = parallel.own_rows(batch, shard)
@@ -193,7 +194,7 @@ def launch(
 
     def one(state: TrainState, frozen: Tree, data: Tree, held: tuple[Tree, Array], member: Tree, key: Array):
         def body(state: TrainState, _: None):
-            return _step(state, frozen, data, member, key, along, task, config, shard)
+            return train_step(state, frozen, data, member, key, along, task, config, shard)
 
         state, terms = jax.lax.scan(body, state, None, length=steps)
         value = _validation(task, state.ema, frozen, held, shard)

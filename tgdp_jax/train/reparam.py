@@ -127,6 +127,31 @@ class Chosen:
 
 
 @dataclasses.dataclass(frozen=True)
+class LastRow:
+    """The last row of some leaves is trained, such as a new token's embedding below those of all others.
+
+    Leaves are those whose path has the regular expression `pattern` in it; a trainable tree has, in the place of each,
+    {"row": [...]}.
+    """
+
+    pattern: str
+
+    def init(self, key: Array, base: Tree) -> Tree:
+        leaves = flat(base)
+        return nested({f"{path}/row": leaves[path][-1] for path in _chosen(self.pattern, leaves)})
+
+    def merge(self, base: Tree, trainable: Tree) -> Tree:
+        leaves = flat(base)
+        for name, row in flat(trainable).items():
+            path = name.removesuffix("/row")
+            leaves[path] = leaves[path].at[-1].set(row)
+        return nested(leaves)
+
+    def average(self, members: Tree) -> Tree:
+        return _mean(members)
+
+
+@dataclasses.dataclass(frozen=True)
 class LowRank:
     """Low-rank adapters beside kernels of dense, convolutional and attention layers.
 

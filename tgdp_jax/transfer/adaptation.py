@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 from tgdp_jax.data.problem import Problem
+from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import shrunk
 from tgdp_jax.nets.protocols import data_std
 from tgdp_jax.prediction import ScoreFn
@@ -25,7 +26,7 @@ from tgdp_jax.settings.training import RivalConfig
 from tgdp_jax.train.batches import Rows, cross_validation_rows
 from tgdp_jax.train.cross_validation import fit_cross_validated
 from tgdp_jax.train.fit import Task
-from tgdp_jax.train.reparam import Reparam, averaged, merged, started
+from tgdp_jax.train.reparam import Chosen, Reparam, averaged, merged, started
 from tgdp_jax.train.session import Session
 from tgdp_jax.train.stacking import HeldOut, held_out_changes, held_out_gain, stacking_weights
 from tgdp_jax.transfer.artefacts import Adapted, params_of
@@ -35,6 +36,8 @@ from tgdp_jax.transfer.pretrained import forward_process
 from tgdp_jax.transfer.source import denoising, score_generator
 
 Array = jax.Array
+# Weights of a network that knows captions (`nets.captioned`) without what it knows of these.
+DENOISER = Chosen("^params/net/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +59,11 @@ class Adaptation:
     reparam: Reparam | None = None
     new_token: bool = False
     source: str | None = "source"
+
+    def __post_init__(self):
+        self.settings.check_chosen()
+        if self.settings.shrink and self.problem.captions is not None:
+            raise UserError("what is shrunk has no file that diffusers reads: leave out --rival.shrink")
 
     def task(self) -> Task:
         """Denoising of target rows."""
@@ -212,5 +220,6 @@ def adapted_generator(
 
 
 def all_weights(config: TrainingConfig, problem: Problem, *, source: str = "source") -> Adaptation:
-    """All weights of the network that a stage left."""
-    return Adaptation(config, problem, config.rival, source=source)
+    """All weights of the network that a stage left; of a pipeline those of its denoiser."""
+    reparam = None if problem.captions is None else DENOISER
+    return Adaptation(config, problem, config.rival, reparam, source=source)

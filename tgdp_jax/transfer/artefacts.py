@@ -82,6 +82,14 @@ class Prior(Artefact):
 
 
 @dataclasses.dataclass(frozen=True)
+class Encoded(Artefact):
+    """Pictures as latents [N, h, w, c]: those to learn from, and those to judge by where there are any."""
+
+    target: Any
+    reference: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Bandwidth(Artefact):
     """The bandwidth of a kernel density estimate, in the models' units; of a conditional problem one a class."""
 

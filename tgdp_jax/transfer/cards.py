@@ -73,6 +73,7 @@ class TransferMethod:
       stages: (config, problem) -> its training stages in order.
       generator: (config, problem, trees) -> the trained method.
       draws_rows: whether samples are made of the problem's rows themselves, so that they are needed to draw any.
+      captions: whether it adapts a text-to-image pipeline to pictures with captions.
     """
 
     name: str
@@ -81,3 +82,4 @@ class TransferMethod:
     stages: Callable[[TrainingConfig, Problem], tuple[Stage, ...]]
     generator: Callable[[TrainingConfig, Problem, Trees], Generator]
     draws_rows: bool = False
+    captions: bool = False

@@ -9,6 +9,7 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.nets import ClassifierHead, ClassifierMLP, GuidanceHead, GuidanceMLP, LabelHead
 from tgdp_jax.nets.heads import frozen
 from tgdp_jax.nets.protocols import HasFeatures
+from tgdp_jax.nets.readout import FeatureReadout
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.transfer.artefacts import CleanRatio, NoisedRatio, params_of
@@ -53,6 +54,8 @@ def classifier_net(config: TrainingConfig, problem: Problem) -> Any:
       UserError: it can not stand on what is asked for.
     """
     features = config.classifier.features
+    if config.classifier.kind == "ridge":
+        return FeatureReadout(_source_net(config, problem), forward_process(config), problem.num_classes)
     if is_dense(config) and config.head.on == "own":
         return ClassifierMLP(features, problem.num_classes, problem.data_std, config.dtype)
     return ClassifierHead(
@@ -85,7 +88,7 @@ def label_net(config: TrainingConfig, problem: Problem) -> LabelHead:
 
 def pretrains(config: TrainingConfig, problem: Problem) -> bool:
     """Whether the domain classifier starts from the classifier of the source's labels."""
-    own = config.head.on == "own" and not is_dense(config)
+    own = config.classifier.kind == "network" and config.head.on == "own" and not is_dense(config)
     return config.classifier.pretrain and own and problem.num_labels > 0
 
 
@@ -96,16 +99,27 @@ def shared_variables(config: TrainingConfig, trees: Trees) -> dict[str, Any]:
     return frozen(params_of(trees, HEAD_STAGE[config.head.on]))
 
 
+def classifier_variables(config: TrainingConfig, trees: Trees) -> dict[str, Any]:
+    """What the clean domain classifier takes from a frozen network; empty where it stands on its own."""
+    if config.classifier.kind == "ridge":
+        return frozen(params_of(trees, "source"))
+    return shared_variables(config, trees)
+
+
+def _source_net(config: TrainingConfig, problem: Problem) -> Any:
+    net = denoiser(config, problem)
+    if not isinstance(net, HasFeatures):
+        raise UserError(
+            f"a network of kind {config.network.kind} has no features for heads to stand on: use --head.on own and "
+            "--classifier.kind network, or give it a method encode (nets.protocols.HasFeatures)"
+        )
+    return net
+
+
 def _shared(config: TrainingConfig, problem: Problem) -> Any:
     match config.head.on:
         case "source":
-            net = denoiser(config, problem)
-            if not isinstance(net, HasFeatures):
-                raise UserError(
-                    f"a network of kind {config.network.kind} has no features for heads to stand on: use --head.on own "
-                    "or give it a method encode (nets.protocols.HasFeatures)"
-                )
-            return net
+            return _source_net(config, problem)
         case "labels":
             return label_net(config, problem)
         case "own":
@@ -118,7 +132,7 @@ def clean_log_ratio(config: TrainingConfig, problem: Problem, trees: Trees) -> E
     """The learned log q/p as a function (x [B, *D], cond) -> [B]."""
     ratio = CleanRatio.from_tree(trees["classifier"])
     return EnsembleLogRatio(
-        ratio.params, ratio.weights, classifier_net(config, problem), shared_variables(config, trees)
+        ratio.params, ratio.weights, classifier_net(config, problem), classifier_variables(config, trees)
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.tables.columns import plain_columns
 from tgdp_jax.data.tables.files import check_packages
+from tgdp_jax.data.text_images import TextImagesConfig
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sampling import log_likelihood
@@ -45,15 +46,18 @@ def resampled(config: Config, method: str, change: SamplingChange) -> Config:
     config = dataclasses.replace(config, sampling=change.of_sampler(config.sampling))
     if change.scale is None:
         return config
-    section = _guidance_section(method)
+    section = _guidance_section(config, method)
     if section is None:
         raise UserError(f"{method} has no guidance to weigh: leave out scale")
     return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), scale=change.scale)})
 
 
-def _guidance_section(method: str) -> str | None:
+def _guidance_section(config: TrainingConfig, method: str) -> str | None:
     """The section of the settings that holds the weight of a method's guidance, if it has any."""
-    return next((name for name in ("guidance", "domain_guidance") if name in METHODS[method].settings), None)
+    sections = [name for name in ("guidance", "domain_guidance") if name in METHODS[method].settings]
+    # Of captions that is classifier-free guidance, by whatever method.
+    sections += ["text"] if isinstance(getattr(config, "problem", None), TextImagesConfig) else []
+    return next(iter(sections), None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +144,7 @@ class TrainedModel:
     @property
     def sampling(self) -> dict[str, Any]:
         """How it is sampled: the values of what `with_sampling` changes, by name."""
-        own, section = self.config.sampling.suited, _guidance_section(self.method)
+        own, section = self.config.sampling.suited, _guidance_section(self.config, self.method)
         values = {name: getattr(own, name) for name in ("solver", "steps", "grid", "clip")}
         scale = {} if section is None else {"scale": getattr(self.config, section).scale}
         return {**values, **scale, "seed": self.seed}

@@ -6,15 +6,23 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from tgdp_jax.data.problem import Problem
+from tgdp_jax.guidance import classifier_free
 from tgdp_jax.nets.protocols import HasToken, require
 from tgdp_jax.nets.registry import NETWORKS, DenoiserSpec, check_network
 from tgdp_jax.prediction import ScoreFn, network_score
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.train.denoising import fresh_params
 from tgdp_jax.train.reparam import Reparam, carried_over
-from tgdp_jax.transfer.pretrained import forward_process, prediction, pretrained_model, pretrained_net
+from tgdp_jax.transfer.pretrained import (
+    forward_process,
+    prediction,
+    pretrained_model,
+    pretrained_net,
+    pretrained_with_token,
+)
 
 
 def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = False) -> Any:
@@ -32,7 +40,7 @@ def denoiser(config: TrainingConfig, problem: Problem, *, new_token: bool = Fals
 def _denoiser(config: TrainingConfig, problem: Problem, new_token: bool) -> Any:
     model = pretrained_model(config)
     if model is not None:
-        return pretrained_net(model, config.dtype, problem, new_token)
+        return pretrained_net(model, config, problem, new_token)
     check_network(config.network.kind, problem.kind, problem.shape)
     return NETWORKS[config.network.kind].build(
         DenoiserSpec(
@@ -59,9 +67,18 @@ def check_denoiser(
       UserError: see `denoiser`; also rows whose sides a network can not divide, or a `reparam` that finds nothing to
         train in it.
     """
-    shapes = _shapes(denoiser(config, problem, new_token=new_token), problem.shape, problem.conditional)
+    shapes = denoiser_shapes(config, problem, new_token=new_token)
     if reparam is not None:
         jax.eval_shape(reparam.init, jax.random.key(0), shapes)
+
+
+def denoiser_shapes(config: TrainingConfig, problem: Problem, *, new_token: bool = False) -> Any:
+    """The shapes of the denoiser's variables; nothing is computed.
+
+    Raises:
+      UserError: see `denoiser`; also rows whose sides a network can not divide.
+    """
+    return _shapes(denoiser(config, problem, new_token=new_token), problem.shape, problem.conditional)
 
 
 @functools.cache
@@ -75,13 +92,30 @@ def is_dense(config: TrainingConfig) -> bool:
     return config.pretrained is None and NETWORKS[config.network.kind].dense
 
 
-def denoiser_score(config: TrainingConfig, problem: Problem, params: Any, *, new_token: bool = False) -> ScoreFn:
-    """Score function of a trained `denoiser`; one with a new token answers for that."""
-    net = denoiser(config, problem, new_token=new_token)
-    return network_score(net, params, forward_process(config), prediction=prediction(config))
+def denoiser_score(
+    config: TrainingConfig, problem: Problem, params: Any, *, new_token: bool = False, guided: bool = True
+) -> ScoreFn:
+    """Score function of a trained `denoiser`; one with a new token answers for that.
+
+    Of captions it has classifier-free guidance, as the settings say; or, where it is not to be `guided`, is that of the
+    density that the network was trained on.
+    """
+    net, sde, kind = denoiser(config, problem, new_token=new_token), forward_process(config), prediction(config)
+    if problem.captions is None or not guided:
+        return network_score(net, params, sde, prediction=kind)
+    # One label more than there are captions stands for none.
+    none = None if config.text.scale == 1 else jnp.full(1, problem.num_classes, jnp.int32)
+    return classifier_free(net, params, sde, prediction=kind, uncond=none, scale=config.text.scale)
 
 
 def with_token(config: TrainingConfig, problem: Problem, params: Any) -> Any:
-    """Parameters of the `denoiser` with a new token, whose embedding is zero, from those of the one without."""
+    """Parameters of the `denoiser` with a new token from those of the one without.
+
+    Its embedding is zero, where a row with the token is as good as one without; of one that captions name, that of the
+    word that it starts from.
+    """
+    known = pretrained_with_token(pretrained_model(config), problem, params)
+    if known is not None:
+        return known
     net = denoiser(config, problem, new_token=True)
     return carried_over(params, _shapes(net, problem.shape, problem.conditional))

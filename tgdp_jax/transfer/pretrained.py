@@ -12,27 +12,54 @@ import numpy as np
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop import DiffusersUNet, SSSDModel, load_sssd, load_unet, unet_files
+from tgdp_jax.interop import (
+    DiffusersUNet,
+    SSSDModel,
+    TextPipeline,
+    load_pipeline,
+    load_sssd,
+    load_unet,
+    pipeline_files,
+    unet_files,
+)
+from tgdp_jax.interop.files import is_pipeline, readable
+from tgdp_jax.interop.weights import reads_headers_alone
+from tgdp_jax.nets.captioned import Captioned
 from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.sde import SDE
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import fingerprint
+from tgdp_jax.transfer.captions import captioned_net, captioned_variables, with_new_token
+
+Model = DiffusersUNet | SSSDModel | TextPipeline
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(place: Path, state: tuple[tuple[str, int, int], ...]) -> DiffusersUNet | SSSDModel:
-    return load_sssd(place) if place.suffix == ".safetensors" else load_unet(place)
+def _loaded(place: Path, state: tuple[tuple[str, int, int], ...], shapes: bool) -> Model:
+    if place.suffix == ".safetensors":
+        return load_sssd(place)
+    if not _holds_pipeline(place):
+        return load_unet(place)
+    pipe = load_pipeline(place)
+    if not isinstance(pipe, TextPipeline):
+        raise UserError(f"{place} holds a {pipe.kind}, which reads no captions: give the folder of one that does")
+    return pipe
 
 
-def pretrained_model(config: TrainingConfig) -> DiffusersUNet | SSSDModel | None:
-    """The pretrained model, if the settings name one.
+def _holds_pipeline(place: Path) -> bool:
+    with readable(place):
+        return is_pipeline(place)
+
+
+def pretrained_model(config: TrainingConfig) -> Model | None:
+    """The pretrained model, if the settings name one; with shapes for weights within `interop.weights.headers_alone`.
 
     Raises:
-      UserError: it can not be loaded, see `load_unet` and `load_sssd`.
+      UserError: it can not be loaded, see `load_unet`, `load_sssd` and `load_pipeline`.
     """
     if config.pretrained is None:
         return None
-    return _loaded(config.pretrained, _state(config.pretrained))
+    return _loaded(config.pretrained, _state(config.pretrained), reads_headers_alone())
 
 
 def _state(place: Path) -> tuple[tuple[str, int, int], ...]:
@@ -45,7 +72,9 @@ def _state(place: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 def _files(place: Path) -> Mapping[str, Path]:
-    return unet_files(place) if place.is_dir() else {place.name: place}
+    if not place.is_dir():
+        return {place.name: place}
+    return pipeline_files(place) if _holds_pipeline(place) else unet_files(place)
 
 
 def forward_process(config: TrainingConfig) -> SDE:
@@ -70,16 +99,36 @@ def model_digest(config: TrainingConfig) -> dict[str, str]:
 
 def files_digest(files: Mapping[str, Path]) -> str:
     """Hash of a file's contents; of several files that belong together, with their names."""
-    parts = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
+    parts = {name: _digest(file) for name, file in files.items()}
     return fingerprint(parts) if len(parts) > 1 else next(iter(parts.values()))
 
 
-def pretrained_net(model: DiffusersUNet | SSSDModel, dtype: Any, problem: Problem, new_token: bool) -> DiscreteTime:
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def pretrained_variables(model: Model, problem: Problem) -> Any:
+    """The variables of `pretrained_net`."""
+    return captioned_variables(model, problem) if isinstance(model, TextPipeline) else model.variables
+
+
+def pretrained_with_token(model: Model | None, problem: Problem, params: Any) -> Any:
+    """Those with a new token of a model that reads captions; None: of any other, whose new token is zero."""
+    return with_new_token(model, problem, params) if isinstance(model, TextPipeline) else None
+
+
+def pretrained_net(model: Model, config: TrainingConfig, problem: Problem, new_token: bool) -> DiscreteTime | Captioned:
     """The network of a pretrained model, for a problem's rows and labels.
 
     Raises:
       UserError: rows or labels are not what the model was trained on.
     """
+    if isinstance(model, TextPipeline):
+        remat = config.network.remat
+        return captioned_net(model, problem, dtype=config.dtype, remat=remat, new_token=new_token)
+    if problem.captions is not None:
+        raise UserError("the pretrained model reads no captions: give the folder of a text-to-image pipeline")
     size = tuple("any" if side is None else side for side in model.shape)
     if len(problem.shape) != len(size) or any(n not in ("any", m) for n, m in zip(size, problem.shape, strict=True)):
         kind, axes, remedy = "images", "(height, width, channels)", "bring images to its size with --size, or take"
@@ -102,4 +151,4 @@ def pretrained_net(model: DiffusersUNet | SSSDModel, dtype: Any, problem: Proble
             f"labels reach {problem.num_classes - 1} but the pretrained model "
             + (f"has {classes} classes: merge some" if classes else "takes no labels: leave out --conditional")
         )
-    return model.net.clone(net=model.net.net.clone(dtype=dtype, new_token=new_token))
+    return model.net.clone(net=model.net.net.clone(dtype=config.dtype, new_token=new_token))

@@ -19,9 +19,10 @@ from tgdp_jax.nets.protocols import data_std
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import guidance_uses, network_uses, to_json
 from tgdp_jax.train.batches import cross_validation_rows
-from tgdp_jax.train.classifier import fit_log_ratio
+from tgdp_jax.train.classifier import FittedRatio, fit_log_ratio
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.guidance import FittedGuidance, GuidanceLoss, fit_guidance
+from tgdp_jax.train.ridge_ratio import fit_ridge_ratio
 from tgdp_jax.train.session import Session
 from tgdp_jax.train.stacking import HeldOut, held_out_changes, held_out_gain, stacking_weights
 from tgdp_jax.transfer.artefacts import CleanRatio, NoisedRatio, params_of
@@ -29,6 +30,7 @@ from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, Trees
 from tgdp_jax.transfer.heads import (
     HEAD_STAGE,
     classifier_net,
+    classifier_variables,
     guidance_net,
     noised_log_ratio,
     pretrains,
@@ -51,7 +53,7 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
     Raises:
       UserError: the closed-form ratio is asked for where there is none, or a network that does not fit.
     """
-    settings, starts_from_labels = config.classifier, pretrains(config, problem)
+    settings = config.classifier
     known = problem.exact
     if settings.exact and known is None:
         raise UserError(f"problem {problem.name} has no closed-form ratio: run without --classifier.exact")
@@ -63,19 +65,7 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
             exact = ExactLogRatio(known.source, known.target, forward_process(config))
             values = [exact.clean(part["x"], part.get("y")) for part in (source, target)]
             return StageResult(CleanRatio(values[0], values[1]), {}, {"exact": True})
-        fitted = fit_log_ratio(
-            key,
-            source,
-            target,
-            net=net,
-            variables=shared_variables(config, trees),
-            known=params_of(trees, "label_classifier") if starts_from_labels else None,
-            augmentation=config.augment,
-            folds=settings.folds,
-            regularisers=settings.regularisers,
-            optimiser=settings.optimiser,
-            session=session,
-        )
+        fitted = _fitted(key, config, problem, trees, net, session)
         ratio = CleanRatio(fitted.source_log_r, fitted.target_log_r, fitted.log_ratio.params, fitted.log_ratio.weights)
         info = {
             "calibration": fitted.calibration._asdict(),
@@ -85,8 +75,34 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
         return StageResult(ratio, fitted.history, info)
 
     uses = {"classifier": to_json(settings), **network_settings(config)}
-    needs = ("label_classifier",) if starts_from_labels else foundation_stages(config)
+    needs = foundation_stages(config)
+    if pretrains(config, problem):
+        needs = ("label_classifier",)
+    elif settings.kind == "ridge":
+        needs, uses = ("source",), {**uses, "process": to_json(config.process)}
     return Stage("classifier", needs, uses, uses_target=True, run=run)
+
+
+def _fitted(
+    key: Array, config: TrainingConfig, problem: Problem, trees: Trees, net: Any, session: Session
+) -> FittedRatio:
+    settings, variables = config.classifier, classifier_variables(config, trees)
+    source, target = domain_rows(problem)
+    if settings.kind == "ridge":
+        return fit_ridge_ratio(source, target, net=net, variables=variables, folds=settings.folds)
+    return fit_log_ratio(
+        key,
+        source,
+        target,
+        net=net,
+        variables=variables,
+        known=params_of(trees, "label_classifier") if pretrains(config, problem) else None,
+        augmentation=config.augment,
+        folds=settings.folds,
+        regularisers=settings.regularisers,
+        optimiser=settings.optimiser,
+        session=session,
+    )
 
 
 def foundation_stages(config: TrainingConfig) -> tuple[str, ...]:
@@ -119,7 +135,7 @@ def _out_of_fold(config: TrainingConfig, problem: Problem, trees: Trees, log_h: 
     settings, target = config.guidance, domain_rows(problem)[1]
     _, held = cross_validation_rows(target["x"], settings.folds)
     folds = len(held.index)
-    source = denoiser_score(config, problem, params_of(trees, "source"))
+    source = denoiser_score(config, problem, params_of(trees, "source"), guided=False)
     return held_out_changes(
         source,
         [[log_ratio_guidance(log_h.of_fold(fold, folds))(source) for fold in range(folds)]],
@@ -141,7 +157,7 @@ def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
             key,
             net,
             forward_process(config),
-            denoiser_score(config, problem, params_of(trees, "source")),
+            denoiser_score(config, problem, params_of(trees, "source"), guided=False),
             source,
             target,
             terms=GuidanceLoss(loss="classification", draws=settings.draws),

@@ -30,6 +30,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "head", "classifier", "guidance"),
         late("tgdp_jax.transfer.tgdp:stages"),
         late("tgdp_jax.transfer.tgdp:generator"),
+        captions=True,
     ),
     "tgdp_denoising": TransferMethod(
         "tgdp_denoising",
@@ -85,6 +86,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "head", "guidance"),
         late("tgdp_jax.transfer.discriminator_guidance:stages"),
         late("tgdp_jax.transfer.discriminator_guidance:generator"),
+        captions=True,
     ),
     "finetune": TransferMethod(
         "finetune",
@@ -103,6 +105,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "rival"),
         late("tgdp_jax.transfer.finetune:stages"),
         late("tgdp_jax.transfer.finetune:generator"),
+        captions=True,
     ),
     "lora": TransferMethod(
         "lora",
@@ -121,6 +124,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "rival", "lora"),
         late("tgdp_jax.transfer.lora:stages"),
         late("tgdp_jax.transfer.lora:generator"),
+        captions=True,
     ),
     "dreambooth": TransferMethod(
         "dreambooth",
@@ -139,6 +143,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "rival", "dreambooth", "lora"),
         late("tgdp_jax.transfer.dreambooth:stages"),
         late("tgdp_jax.transfer.dreambooth:generator"),
+        captions=True,
     ),
     "textual_inversion": TransferMethod(
         "textual_inversion",
@@ -159,6 +164,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "rival", "textual_inversion"),
         late("tgdp_jax.transfer.textual_inversion:stages"),
         late("tgdp_jax.transfer.textual_inversion:generator"),
+        captions=True,
     ),
     "domain_guidance": TransferMethod(
         "domain_guidance",
@@ -176,6 +182,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "rival", "domain_guidance"),
         late("tgdp_jax.transfer.domain_guidance:stages"),
         late("tgdp_jax.transfer.domain_guidance:generator"),
+        captions=True,
     ),
     "self_supervised": TransferMethod(
         "self_supervised",
@@ -228,6 +235,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source",),
         late("tgdp_jax.transfer.source:stages"),
         late("tgdp_jax.transfer.source:generator"),
+        captions=True,
     ),
     "gan": TransferMethod(
         "gan",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import warnings
 
 import jax
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.settings.run import TrainingConfig
-from tgdp_jax.settings.stored import network_uses, source_uses, to_json
+from tgdp_jax.settings.stored import fingerprint, network_uses, source_uses, to_json
 from tgdp_jax.train.denoiser import fit_denoiser
 from tgdp_jax.train.denoising import denoising_task
 from tgdp_jax.train.fit import Task
@@ -21,7 +22,7 @@ from tgdp_jax.transfer.artefacts import Network, params_of
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, Trees
 from tgdp_jax.transfer.label_classifier import label_stage
 from tgdp_jax.transfer.networks import check_denoiser, denoiser, denoiser_score
-from tgdp_jax.transfer.pretrained import forward_process, prediction, pretrained_model
+from tgdp_jax.transfer.pretrained import forward_process, prediction, pretrained_model, pretrained_variables
 
 Array = jax.Array
 
@@ -46,6 +47,7 @@ def denoising(
         reparam,
         config.source.weighting,
         problem.conditional,
+        dropout=0.0 if problem.captions is None else problem.captions.dropout,
     )
 
 
@@ -64,7 +66,11 @@ def source_stage(config: TrainingConfig, problem: Problem, *, name: str = "sourc
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
         model = pretrained_model(config)
         if model is not None:
-            return StageResult(Network(model.variables), {}, {"pretrained": str(config.pretrained)})
+            with warnings.catch_warnings(record=True) as cut:
+                warnings.simplefilter("always")
+                variables = pretrained_variables(model, problem)
+            said = {"warnings": [str(warning.message) for warning in cut]} if cut else {}
+            return StageResult(Network(variables), {}, {"pretrained": str(config.pretrained), **said})
         settings = config.source
         fitted = fit_denoiser(
             key,
@@ -87,6 +93,8 @@ def source_stage(config: TrainingConfig, problem: Problem, *, name: str = "sourc
         **network_uses(config),
         **source_uses(config),
     }
+    if problem.captions is not None:
+        uses["captions"] = [list(problem.shape), fingerprint(problem.classes)]
     if config.source.self_supervised:
         uses["representation"] = to_json(config.representation)
     return Stage(name, (), uses, uses_target=False, run=run)

@@ -127,6 +127,8 @@ def train_method(
     model = model_digest(config)
     stages = METHODS[method].stages(config, problem)
     for stage in stages:
+        # A pipeline is taken as it is; its samples are made for those stages that compare them with target rows.
+        sees_source = problem.captions is None or stage.uses_target
         own_seed = seed if stage.uses_target or config.source_seed is None else config.source_seed
         fingerprints[stage.name] = fingerprint(
             {
@@ -135,7 +137,7 @@ def train_method(
                 "precision": config.precision,
                 "needs": [fingerprints[name] for name in stage.needs],
                 "problem": identity,
-                "source_rows": problem.source.digest,
+                "source_rows": problem.source.digest if sees_source else None,
                 "seed": own_seed,
                 "n_target": len(problem.target) if stage.uses_target else None,
                 **model,
@@ -244,5 +246,6 @@ def _checked_facts(store: Store, name: str, identity: str, facts: Any) -> _Facts
 
 
 def num_parameters(trees: dict[str, Any]) -> int:
-    """Numbers in the networks of a method."""
-    return int(sum(np.size(leaf) for tree in trees.values() for leaf in jax.tree.leaves(tree.get("params", {}))))
+    """Numbers in the networks of a method: of what a stage left, the parameters, and no other variables."""
+    networks = (tree.get("params", {}) for tree in trees.values())
+    return int(sum(np.size(leaf) for net in networks for leaf in jax.tree.leaves(net.get("params", net))))

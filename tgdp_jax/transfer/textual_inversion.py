@@ -5,6 +5,9 @@ The token is a vector v beside the embeddings of time and label, so that c_new i
 embedding of time alone. In a multilayer perceptron it shifts the first hidden layer, as one more one-hot label would.
 Either way the method asks whether the frozen network can make the target already, conditioned on v: v is as many
 numbers as an embedding has, and can not teach the network what it never learned.
+
+In a text-to-image pipeline the token is a word of the captions: one row of the text encoder's table of embeddings is
+trained, through the encoder, and starts from that of a word that is known.
 """
 
 from __future__ import annotations
@@ -13,18 +16,21 @@ import dataclasses
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.settings.run import TrainingConfig
-from tgdp_jax.train.reparam import Chosen
+from tgdp_jax.train.reparam import Chosen, LastRow
 from tgdp_jax.transfer.adaptation import Adaptation, adaptation_stage, adapted_generator
 from tgdp_jax.transfer.base import Stage
 from tgdp_jax.transfer.source import source_stage
 
 TOKEN = Chosen("(^|/)token/row$")
+# Of the text encoders of a pipeline.
+WORD = LastRow("^params/encoders_[0-9]+/embeddings/token_embedding/embedding$")
 
 
 def inversion(config: TrainingConfig, problem: Problem) -> Adaptation:
     """The embedding of a new token."""
     settings = dataclasses.replace(config.rival, learning_rates=config.textual_inversion.learning_rates)
-    return Adaptation(config, problem, settings, TOKEN, new_token=True)
+    reparam = TOKEN if problem.captions is None else WORD
+    return Adaptation(config, problem, settings, reparam, new_token=True)
 
 
 def inversion_stage(config: TrainingConfig, problem: Problem) -> Stage:

@@ -51,7 +51,7 @@ def guidance_stage(config: TrainingConfig, problem: Problem) -> Stage:
             key,
             net,
             forward_process(config),
-            denoiser_score(config, problem, params_of(trees, "source")),
+            denoiser_score(config, problem, params_of(trees, "source"), guided=False),
             source,
             target,
             source_log_r=jnp.asarray(ratio.source_log_r),

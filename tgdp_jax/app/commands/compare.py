@@ -38,6 +38,7 @@ from tgdp_jax.settings.stored import to_json
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.session import Log
 from tgdp_jax.transfer import METHODS
+from tgdp_jax.transfer.latents import refuse_captions
 from tgdp_jax.transfer.networks import check_denoiser
 from tgdp_jax.transfer.pretrained import pretrained_model
 
@@ -63,6 +64,7 @@ def compare(
     for name in config.methods:
         choose("method", name, METHODS)
     check_trackers(engine.log)
+    refuse_captions(config.problem, "tgdp compare")
     pretrained_model(config)  # a wrong one is said before the data are read
     problems = _problems(config)
     check_denoiser(config, _first(config, problems))  # says what does not fit before anything is written

@@ -11,14 +11,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tgdp_jax import __version__
 from tgdp_jax.app.console import Display
 from tgdp_jax.app.evaluation import check_drawn
 from tgdp_jax.data.files import check_regular_file
-from tgdp_jax.data.pictures import read_picture
+from tgdp_jax.data.pictures import fitted, read_picture
 from tgdp_jax.errors import FileError, UserError
 from tgdp_jax.interop.pipeline import Pipeline, TextPipeline
 from tgdp_jax.interop.pipeline_folder import load_pipeline
@@ -87,7 +87,7 @@ def draw(pipe: Pipeline, config: GenerationConfig, prompts: list[str], progress:
     text = pipe.embed([prompts[i % len(prompts)] for i in range(config.num)], size)
     start: dict[str, Any] = {}
     if config.init is not None:
-        latent = pipe.encode(_fitted(config.init, size)[None])
+        latent = pipe.encode(fitted(read_picture(config.init, "white"), size)[None])
         start = {"init": np.repeat(latent, config.num, 0), "start": config.strength}
     latents = sample(
         jax.random.key(config.seed),
@@ -151,14 +151,6 @@ def in_a_grid(images: np.ndarray) -> np.ndarray:
     full[: len(images)] = images
     cells = full.reshape(rows, columns, height, width, channels)
     return cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
-
-
-def _fitted(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """A picture's middle, in the format and size of (height, width), in [0, 1]."""
-    pixels = read_picture(path, "white")
-    image = Image.fromarray(np.repeat(pixels, 3, -1) if pixels.shape[-1] == 1 else pixels)
-    fitted = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
-    return np.asarray(fitted, np.float32) / 255.0
 
 
 def _settings(folder: Path, pipe: Pipeline, config: GenerationConfig) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from tgdp_jax.transfer.stages import StageReport
 FIELD_TIME = 0.1
 GRID_SIZE = 80
 PANEL_POINTS = 4000
+SHOWN_PICTURES = 16
 RANK = Column(
     "rank", "mean rank", "lower", "Mean of the ranks in the metrics that all methods of the group have.", terminal=True
 )
@@ -53,8 +54,8 @@ COSTS = [
 def subject(problem: Any) -> str:
     """What a problem config is about: the files, for the user's own data, else the problem's name."""
     source, target = (getattr(problem, name, None) for name in ("source", "target"))
-    if isinstance(source, Path) and isinstance(target, Path):
-        return f"{target.name} from {source.name}"
+    if isinstance(target, Path):
+        return f"{target.name} from {source.name}" if isinstance(source, Path) else target.name
     return problem_name(problem)
 
 
@@ -113,6 +114,8 @@ def sample_picture(problem: Problem, samples: Mapping[str, np.ndarray], labels: 
     panels |= {f"samples: {name}": x for name, x in samples.items()}
     if problem.ecg_rate is not None:
         return _ecg_picture(problem, panels, labels)
+    if problem.captions is not None:
+        return _captioned_picture(problem, panels)
     panels = {name: x[:PANEL_POINTS] for name, x in panels.items()}
     planar = problem.kind == "vectors" and problem.shape[0] <= 2
     if problem.modalities is not None and len(problem.shape) == 1 and any(p.is_image for p in problem.modalities.parts):
@@ -139,6 +142,15 @@ def sample_picture(problem: Problem, samples: Mapping[str, np.ndarray], labels: 
     named = {} if problem.columns is None else {"axis_names": problem.columns.names}
     drawing = plots.samples(panels, labels=classes, classes=problem.classes, contours=contours, **named)
     return Picture("Source, target and samples", caption, drawing)
+
+
+def _captioned_picture(problem: Problem, panels: Mapping[str, np.ndarray]) -> Picture:
+    """The first pictures of each set, decoded."""
+    shown = {name: problem.scaler.to_user(x[:SHOWN_PICTURES]) for name, x in panels.items() if len(x)}
+    caption = (
+        f"The first {SHOWN_PICTURES} pictures of each, in the order given; samples.npz says the captions of samples."
+    )
+    return Picture("Target and samples", caption, plots.samples(shown))
 
 
 def _in_users_units(problem: Problem, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

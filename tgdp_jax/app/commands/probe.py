@@ -41,6 +41,7 @@ from tgdp_jax.runtime.parallel import agree, is_primary
 from tgdp_jax.runtime.settings import EngineConfig
 from tgdp_jax.settings.run import ProbeConfig
 from tgdp_jax.settings.stored import to_json
+from tgdp_jax.transfer.latents import refuse_captions
 from tgdp_jax.transfer.networks import check_denoiser, denoiser
 from tgdp_jax.transfer.pretrained import forward_process, pretrained_model
 from tgdp_jax.transfer.stages import Trained, named_key, rows_done, train_method
@@ -95,6 +96,7 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
       UserError: whatever a user can put right, such as rows without labels.
     """
     check_trackers(engine.log)
+    refuse_captions(config.problem, "tgdp probe")
     pretrained_model(config)  # a wrong one is said before the data are read
     problem, sets = labelled_sets(config)
     check_denoiser(config, problem)  # says what does not fit before anything is written

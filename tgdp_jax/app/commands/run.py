@@ -49,6 +49,8 @@ from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.settings.stored import from_json, to_json
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer import METHODS
+from tgdp_jax.transfer.exports import export_names, write_exports
+from tgdp_jax.transfer.latents import encoded, planned
 from tgdp_jax.transfer.networks import denoiser
 from tgdp_jax.transfer.pretrained import pretrained_model
 from tgdp_jax.transfer.stages import Trained, Watch, num_parameters, silent, train_method
@@ -89,12 +91,14 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     pretrained_model(config)  # a wrong one is said before the data are read
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed, source_seed=config.source_seed)
     # These say what does not fit before anything is written.
+    problem = planned(config, problem)
     denoiser(config, problem)
     METHODS[config.method].stages(config, problem)
     digests, of_problem = identity(config)
     home = out, "run", config, digests
     known = check_folder(*home, resume=engine.resume)
-    files = (*FILES, *table_names(problem))
+    exports = export_names(config, problem, config.method)
+    files = (*FILES, *table_names(problem), *exports)
     lost = _lost(config, out, files) if known else None
     if agree(lost == []):
         if is_primary():
@@ -115,6 +119,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
             display.say(note)
         display.say(f"devices: {describe()}")
         store = run_store(out, engine, display)
+        problem = encoded(config, problem, of_problem, store, display, log=journal.stage)
         trained = train_method(
             config, problem, of_problem, config.method, config.seed, store, display, log=journal.stage
         )
@@ -145,7 +150,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         )
         values[config.method]["seconds"] = Value(trained.seconds, float("nan"))
         warnings = stage_warnings(trained, len(problem.target))
-        if problem.reference is None:
+        if problem.reference is None and problem.captions is None:
             warnings.append(
                 "no target rows were left to judge by: give --reference FILE or a smaller --n-target to get metrics"
             )
@@ -171,6 +176,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         ]
         check_still_there(out)
         model_file.write_model(out, config.method, problem, trained)
+        write_exports(out, config, problem, config.method, trained.trees)
         html.write(out / "report.html", _page(config, problem, pictures, metrics))
         drawn = pages.write_pictures(out / "pictures", pictures)
         journal.finish(numbers(metrics["metrics"]), drawn)
@@ -179,6 +185,8 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     if not is_primary():
         return
     show(config, metrics)
+    for name in exports:
+        print(f"for diffusers and tgdp generate: {out / name}")
     print(f"run folder: {out}  (open {out / 'report.html'})")
 
 
@@ -232,6 +240,9 @@ def _page(config: RunConfig, problem: Problem, pictures: list[html.Picture], met
 
 
 def _counts(problem: Problem) -> str:
+    if problem.captions is not None:
+        captions = len(set(problem.target.y.tolist())) if problem.target.y is not None else 0
+        return f"{len(problem.target):,} pictures to learn from; {captions:,} different captions."
     return f"{len(problem.source):,} source rows, {len(problem.target):,} target rows."
 
 
@@ -281,6 +292,7 @@ def load_run(folder: Path, watch: Watch) -> tuple[RunConfig, Problem, Trained]:
     )
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed, source_seed=config.source_seed)
     store, of_problem = Store(folder / "checkpoints"), problem_identity(config.problem)
+    problem = encoded(config, planned(config, problem), of_problem, store, watch, only_load=True)
     return (
         config,
         problem,

@@ -14,7 +14,7 @@ from tgdp_jax.app.commands.modalities import draw_modalities
 from tgdp_jax.app.commands.run import read_run
 from tgdp_jax.app.console import Display
 from tgdp_jax.app.evaluation import check_drawn
-from tgdp_jax.app.folder import check_not_own
+from tgdp_jax.app.folder import check_not_own, labelled
 from tgdp_jax.app.model import load
 from tgdp_jax.app.sample_table import check_table, is_sample_table, write_sample_table
 from tgdp_jax.errors import UserError
@@ -81,7 +81,7 @@ def sample_run(
         else:
             drawn = model.sample(num, cond=cond, progress=rows_done(display, "sampling", num))
             check_drawn(drawn.x, REMEDY)
-            content = {"x": drawn.x} | ({} if drawn.y is None else {"y": drawn.y})
+            content = {"x": drawn.x} | labelled(model.problem, drawn.y)
             what = f"of shape {drawn.x.shape[1:]}"
     if table:
         write_sample_table(out, model.problem, content["x"], content.get("y"))

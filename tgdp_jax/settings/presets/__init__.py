@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from tgdp_jax.settings.networks import NetworkConfig
 from tgdp_jax.settings.presets.ecg import EcgTrainingConfig
 from tgdp_jax.settings.presets.images import ImageTrainingConfig
+from tgdp_jax.settings.presets.text import TextTrainingConfig
 from tgdp_jax.settings.run import CompareConfig, RunConfig, TrainingConfig
 
 
@@ -42,4 +43,5 @@ PRESETS: dict[str, Preset] = {
         {RunConfig: {"method": "multimodal", **_PAIRS}, CompareConfig: {**_IMAGES, **_PAIRS}},
     ),
     "ecg": Preset(EcgTrainingConfig, {CompareConfig: _ECG}),
+    "text": Preset(TextTrainingConfig, {RunConfig: {"method": "lora"}}),
 }

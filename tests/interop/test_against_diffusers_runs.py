@@ -1,0 +1,59 @@
+"""What `tgdp run text-images` leaves, in diffusers: the same pictures from the same noise."""
+
+import numpy as np
+import pytest
+
+from tests.e2e.tools import call
+from tests.interop.test_against_diffusers_pipelines import KEY, assert_same_images, their_noise, their_pipeline
+from tests.interop.theirs import diffusers
+from tgdp_jax.app.model import load
+from tgdp_jax.sampling import sample
+
+SMALL = "--rival.optimiser.steps 10 --rival.optimiser.batch-size 2 --sampling.num 1 --sampling.steps 2 --quiet".split()
+RUNS = {
+    "lora": ("--lora.rank", "3", "--lora.alpha", "5", "--lora.learning-rates", "0.1", "--prompt", "a cat"),
+    "textual_inversion": (
+        *("--prompt", "a <toy>", "--token", "<toy>", "--initial", "cat"),
+        *("--textual-inversion.learning-rates", "0.3"),
+    ),
+    "finetune": ("--prompt", "a pho dog", "--rival.learning-rates", "1e-3"),
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A folder with a pipeline of diffusers, and pictures."""
+    root = tmp_path_factory.mktemp("base")
+    their_pipeline("stable-diffusion-1", root)
+    x = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 3)).astype(np.uint8)
+    np.savez(root / "pictures.npz", x=x)
+    return root
+
+
+def with_result(base, method, out):
+    """diffusers' pipeline with what a run left."""
+    pipe = diffusers.DiffusionPipeline.from_pretrained(out / "pipeline" if method == "finetune" else base / "theirs")
+    pipe.set_progress_bar_config(disable=True)
+    if method == "lora":
+        pipe.load_lora_weights(out)
+    if method == "textual_inversion":
+        pipe.load_textual_inversion(out / "learned_embeds.safetensors")
+    return pipe
+
+
+@pytest.mark.parametrize("method", RUNS)
+def test_diffusers_reads_what_a_run_learned_and_makes_its_pictures(base, tmp_path, method):
+    out = tmp_path / "run"
+    data = "--pretrained", base / "theirs", "--target", base / "pictures.npz"
+    call("run", "text-images", *data, "--method", method, *RUNS[method], *SMALL, "--out", out)
+    run = load(out)
+    options = {"solver": "ddim", "grid": "trailing", "num_steps": 4, "chunk": 2}
+    captions = np.zeros(2, np.int32)
+    latents = sample(KEY, run.score, run.sde, 2, run.shape, cond=captions, **options)
+    ours = run.problem.scaler.to_user(latents)
+    words = {"guidance_scale": 7.5, "num_inference_steps": 4, "output_type": "np"}
+    prompts = [run.classes[0]] * 2
+    theirs = with_result(base, method, out)(prompts, latents=their_noise(run.shape), **words).images
+    assert_same_images(ours, theirs)
+    before = with_result(base, "source", out)(prompts, latents=their_noise(run.shape), **words).images
+    assert np.abs(theirs - before).max() > 0.02

@@ -1,0 +1,111 @@
+"""Captions by their numbers: the network is told what the pipeline tells its denoiser, with and without a new word."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.interop.latents import model
+from tests.interop.pipelines import drawn, tiny_pipeline
+from tgdp_jax.data.problem import Captions, Data, Problem
+from tgdp_jax.errors import UserError
+from tgdp_jax.interop import clip_text
+from tgdp_jax.interop.pipeline import XL, TextEncoder
+from tgdp_jax.nets.clip_text import CLIPText
+from tgdp_jax.nets.embedding import Prompt
+from tgdp_jax.train.reparam import flat, merged
+from tgdp_jax.transfer.captions import captioned_net, captioned_variables, check_captions, with_new_token
+from tgdp_jax.transfer.textual_inversion import WORD
+
+CLASSES = ("a cat", "a dog and a <toy>", "a photo")
+
+
+def xl_pipeline():
+    """With two text encoders, pooled texts and sizes."""
+    one = tiny_pipeline()
+    words = one.encoders[0].tokenizer
+    encoders = []
+    for seed, (width, projection) in enumerate([(8, None), (4, 10)]):
+        net = CLIPText(
+            vocab=words.size, width=width, layers=2, heads=2, hidden=8, positions=words.length, projection=projection
+        )
+        encoders.append(TextEncoder(net=net, params=drawn(clip_text.expected(net), 5 + seed), tokenizer=words))
+    net, params = model("stable-diffusion-xl", block_out_channels=[8, 8], norm_num_groups=4, attention_head_dim=[1, 2])
+    return dataclasses.replace(one, kind=XL, net=net, params=params, encoders=tuple(encoders), zeros=True)
+
+
+PIPELINES = {"one encoder": tiny_pipeline, "two encoders": xl_pipeline}
+
+
+def problem_of(pipe, token="<toy>", initial="cat", classes=CLASSES):
+    shape = pipe.shape()
+    return Problem(
+        "text-images",
+        Data(np.empty((0, *shape), np.float32)),
+        Data(np.zeros((3, *shape), np.float32), np.arange(3)),
+        None,
+        num_classes=len(classes),
+        classes=classes,
+        captions=Captions(token=token, initial=initial),
+    )
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_the_network_is_told_what_the_pipeline_tells_its_denoiser(name):
+    pipe = PIPELINES[name]()
+    problem = problem_of(pipe)
+    plain, worded = (
+        captioned_net(pipe, problem, dtype=jnp.float32, remat=False, new_token=new) for new in (False, True)
+    )
+    variables = captioned_variables(pipe, problem)
+    base = with_new_token(pipe, problem, variables)
+    captions = jnp.asarray([1, 0, 2, 3])
+    told = jax.tree.map(
+        lambda a, b: jnp.concatenate([a, b]), pipe.embed(["a dog and a cat", "a cat", "a photo"]), pipe.negative()
+    )
+
+    text = jax.jit(lambda net, params, cond: net.apply(params, cond, method="text"), static_argnums=0)
+    close = functools.partial(np.testing.assert_allclose, atol=1e-5)
+    jax.tree.map(close, text(plain, variables, captions), told)
+    # The new word starts as the one that it starts from, and captions say themselves which are of the new domain.
+    jax.tree.map(close, text(worded, base, Prompt(captions, captions > 1)), told)
+    rows = WORD.init(jax.random.key(0), base)
+    assert len(flat(rows)) == len(pipe.encoders)
+    moved = merged(WORD, base, jax.tree.map(lambda row: row + np.arange(row.size) % 3, rows))
+    changed = {path for path, leaf in flat(moved).items() if (leaf != flat(base)[path]).any()}
+    assert changed == {path.removesuffix("/row") for path in flat(rows)}
+    differs = np.abs(text(worded, moved, captions).tokens - told.tokens).max((1, 2))
+    assert differs[0] > 0.01 and (differs[1:] < 1e-5).all()  # one caption alone names it
+
+
+def test_a_missing_caption_is_zeros_where_the_pipeline_says_so():
+    pipe = xl_pipeline()
+    table = captioned_variables(pipe, problem_of(pipe))["captions"]
+    assert not table["tokens"][-1].any() and not table["pooled"][-1].any() and table["tokens"][0].any()
+    np.testing.assert_array_equal(table["time_ids"], np.tile([16, 16, 0, 0, 16, 16], (4, 1)))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"token": None, "initial": None}, "names <toy>, an unknown token"),
+        ({"initial": "horse"}, "initial is 'horse', which is 5 tokens: give a word that is one token"),
+        ({"token": "cat</w>"}, r"'cat</w>' is a token already"),
+    ],
+)
+def test_words_that_can_not_be_read_are_named(change, said):
+    pipe = tiny_pipeline()
+    with pytest.raises(UserError, match=said):
+        check_captions(pipe, problem_of(pipe, **change))
+
+
+def test_networks_and_problems_of_different_kinds_are_refused():
+    pipe = tiny_pipeline()
+    other = dataclasses.replace(problem_of(pipe), captions=None)
+    with pytest.raises(UserError, match="makes pictures of captions: use the problem text-images"):
+        captioned_net(pipe, other, dtype=jnp.float32, remat=False, new_token=False)
+    with pytest.raises(UserError, match="needs a new word: give --token and --initial"):
+        captioned_net(pipe, problem_of(pipe, None, None), dtype=jnp.float32, remat=False, new_token=True)

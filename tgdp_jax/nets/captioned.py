@@ -1,0 +1,86 @@
+"""A denoiser of latents that is told the number of a caption, as other networks are told a label.
+
+What the captions say is in variables of the network, in the collection "captions", which no training changes: either
+their embeddings, made once, or their tokens together with the text encoders, where a token's embedding is trained.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tgdp_jax.nets.clip_text import CLIPText
+from tgdp_jax.nets.embedding import Prompt
+from tgdp_jax.nets.latent_unet import LatentUNet, Text
+
+Array = jax.Array
+COLLECTION = "captions"
+
+
+class Captioned(nn.Module):
+    """(x [B, h, w, c], t [B] in [1 / T, 1], captions [B]) -> prediction [B, h, w, c].
+
+    Captions are numbers below `num_classes`; `num_classes` itself stands for none.
+
+    Attributes:
+      net: the denoiser, called with timesteps and texts.
+      num_steps: T, of its chain.
+      num_classes: how many captions there are.
+      length: tokens of a text.
+      encoders: text encoders that read the captions at every call, whose last token is a new one; none: embeddings are
+        made once.
+      skip: see `CLIPText`.
+      norm: likewise.
+    """
+
+    net: LatentUNet
+    num_steps: int
+    num_classes: int
+    length: int
+    encoders: tuple[CLIPText, ...] = ()
+    skip: int = 0
+    norm: bool = True
+
+    @property
+    def new_token(self) -> bool:
+        """Whether a token's embedding can be trained."""
+        return bool(self.encoders)
+
+    def setup(self):
+        def table(name: str, *shape: int, dtype: Any = jnp.float32) -> Any:
+            return self.variable(COLLECTION, name, jnp.zeros, (self.num_classes + 1, *shape), dtype)
+
+        pooled = self.net.pooled_dim
+        if self.encoders:
+            self.ids = [table(f"ids_{i}", self.length, dtype=jnp.int32) for i in range(len(self.encoders))]
+            # Zero where a missing caption is zeros, and not the embedding of the empty one.
+            self.kept = table("kept")
+        else:
+            self.tokens = table("tokens", self.length, self.net.text_dim)
+            self.pooled = None if pooled is None else table("pooled", pooled)
+        self.time_ids = None if pooled is None else table("time_ids", 6)
+
+    def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
+        return self.net(x, t * self.num_steps - 1.0, self.text(cond))
+
+    def encode(self, x: Array, t: Array, cond: Any = None) -> list[Array]:
+        """Feature maps, see `LatentUNet.encode`."""
+        return self.net.encode(x, t * self.num_steps - 1.0, self.text(cond))
+
+    def text(self, cond: Any) -> Text:
+        """What the denoiser is told of captions [B]."""
+        # They say themselves whether they are of the new domain.
+        rows = cond.labels if isinstance(cond, Prompt) else cond
+        ids = None if self.time_ids is None else self.time_ids.value[rows]
+        if not self.encoders:
+            return Text(self.tokens.value[rows], None if self.pooled is None else self.pooled.value[rows], ids)
+        made = [
+            encoder(tokens.value[rows], skip=self.skip, norm=self.norm)
+            for encoder, tokens in zip(self.encoders, self.ids, strict=True)
+        ]
+        kept = self.kept.value[rows]
+        tokens = kept[:, None, None] * jnp.concatenate([one.tokens for one in made], -1)
+        return Text(tokens, None if self.net.pooled_dim is None else kept[:, None] * made[-1].pooled, ids)

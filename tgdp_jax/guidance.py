@@ -15,6 +15,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.prediction import Prediction, ScoreFn, as_score, to_eps, to_x0
@@ -38,6 +40,18 @@ def grad_log_ratio(log_h: LogRatioFn, x: Array, t: Array, cond: Any = None) -> A
     return jax.grad(lambda z: jnp.sum(log_h(z, t, cond)))(x)
 
 
+def changed_where(on: Array, change: Callable[[Array], Array], score: Array) -> Array:
+    """A score [B, *D], changed in the rows that are on [B].
+
+    The change is not evaluated where no row is on: the rows of a sampler share one time, and are on or off together.
+    """
+
+    def some(score: Array) -> Array:
+        return jnp.where(expand(on, score), change(score), score)
+
+    return jax.lax.cond(jnp.any(on), some, lambda score: score, score)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class GuidedScore:
@@ -49,11 +63,14 @@ class GuidedScore:
     interval: tuple[float, float] | None = dataclasses.field(default=None, metadata={"static": True})
 
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
-        guidance = self.scale * grad_log_ratio(self.log_h, x, t, cond)
-        if self.interval is not None:
-            on = (t >= self.interval[0] - ROUNDING) & (t <= self.interval[1] + ROUNDING)
-            guidance = jnp.where(expand(on, x), guidance, 0.0)
-        return self.score(x, t, cond) + guidance
+        def guided(score: Array) -> Array:
+            return score + self.scale * grad_log_ratio(self.log_h, x, t, cond)
+
+        score = self.score(x, t, cond)
+        if self.interval is None:
+            return guided(score)
+        on = (t >= self.interval[0] - ROUNDING) & (t <= self.interval[1] + ROUNDING)
+        return changed_where(on, guided, score)
 
 
 def log_ratio_guidance(
@@ -90,6 +107,8 @@ class CombinedScore:
 
 def combine_scores(first: ScoreFn, second: ScoreFn, *, scale: float) -> ScoreFn:
     """first + scale (second - first): the common form of classifier-free and domain guidance."""
+    if _known(scale) and scale == 0:
+        return as_score(first)  # the other one is not evaluated
     return CombinedScore(as_score(first), as_score(second), scale)
 
 
@@ -109,18 +128,26 @@ def domain_guidance(tuned: ScoreFn, *, scale: float) -> Transform:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class StackedScore:
-    """source + sum_j w_j(t) (member_j - source), with weights [J, B] at knots that are equally spaced in sqrt(t)."""
+    """source + sum_j w_j(t) (member_j - source), with weights [J, B] at knots that are equally spaced in sqrt(t).
+
+    `gaps` says of which members the weight is zero over some interval of times; they are not evaluated there.
+    """
 
     source: Any
     members: tuple[Any, ...]
     weights: Array
+    gaps: tuple[bool, ...] = dataclasses.field(metadata={"static": True})
 
     def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
         base = self.source(x, t, cond)
         out = base
-        for member, at_knots in zip(self.members, self.weights, strict=True):
+        for member, at_knots, gap in zip(self.members, self.weights, self.gaps, strict=True):
             weight = hat_functions(t, self.weights.shape[1]) @ at_knots
-            out = out + expand(weight, x) * (member(x, t, cond) - base)
+
+            def changed(out: Array, member: Any = member, weight: Array = weight) -> Array:
+                return out + expand(weight, x) * (member(x, t, cond) - base)
+
+            out = changed_where(weight != 0, changed, out) if gap else changed(out)
         return out
 
 
@@ -143,7 +170,20 @@ def stacking(members: Sequence[ScoreFn], weights: Any) -> Transform:
       weights: [J, B], at B knots equally spaced in sqrt(t), see `train.stacking`; all zero leaves the score as it is.
     """
     scores = tuple(as_score(member) for member in members)
-    return lambda score: StackedScore(as_score(score), scores, jnp.asarray(weights))
+    gaps = _gaps(weights) if _known(weights) else (False,) * len(scores)
+    return lambda score: StackedScore(as_score(score), scores, jnp.asarray(weights), gaps)
+
+
+def _gaps(weights: Any) -> tuple[bool, ...]:
+    """Of which rows of weights [J, B] at knots two neighbours, or the only one, are zero."""
+    zero = np.asarray(weights) == 0
+    pairs = zero if zero.shape[1] == 1 else zero[:, 1:] & zero[:, :-1]
+    return tuple(pairs.any(1).tolist())
+
+
+def _known(value: Any) -> bool:
+    """Whether it is a value, and not one that is being traced."""
+    return not isinstance(value, Tracer)
 
 
 def shrunk(score: ScoreFn, source: ScoreFn, weights: Any) -> ScoreFn:

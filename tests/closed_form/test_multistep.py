@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from tests.helpers import PROCESSES, scales, single_gaussian
-from tgdp_jax.data.mixture import ExactScore
+from tests.helpers import PROCESSES, mixture_moments, scales, single_gaussian, sliced_w2
+from tgdp_jax.data.mixture import ExactScore, GaussianMixture
 from tgdp_jax.errors import UserError
 from tgdp_jax.sampling import SOLVERS, multistep, sample
 from tgdp_jax.sampling.loop import sample_chunk
@@ -36,11 +37,13 @@ UNITS = {
     "data": lambda t: scales(VP, t)[1],
     "noise": lambda t: scales(VP, t)[0],
     "residual": lambda t: math.hypot(scales(VP, t)[0] * STD, scales(VP, t)[1]),
+    "centre": lambda t: math.hypot(scales(VP, t)[0] * STD, scales(VP, t)[1]),
 }
 CLOCKS = {
     "data": lambda half: math.exp(half),
     "noise": lambda half: math.exp(-half),
     "residual": lambda half: math.atan(math.exp(-half) / STD),
+    "centre": lambda half: 1 / math.hypot(STD, math.exp(-half)),
 }
 VARIABLES = {
     "log_snr": lambda half: half,
@@ -64,7 +67,13 @@ def integral(form, variable, degree, start, end):
 
 @pytest.mark.parametrize(
     ("form", "variable", "order", "corrector"),
-    [("data", "log_snr", 3, 4), ("noise", "time", 3, 0), ("residual", "angle", 2, 3), ("residual", "log_snr", 4, 2)],
+    [
+        ("data", "log_snr", 3, 4),
+        ("noise", "time", 3, 0),
+        ("residual", "angle", 2, 3),
+        ("residual", "log_snr", 4, 2),
+        ("centre", "angle", 3, 3),
+    ],
 )
 def test_a_step_integrates_polynomials_of_its_order_exactly(form, variable, order, corrector):
     solver = multistep(form, order=order, corrector=corrector, variable=variable)
@@ -89,7 +98,7 @@ def test_a_step_integrates_polynomials_of_its_order_exactly(form, variable, orde
                 assert rule.corrector[i + 1, :used] @ past == pytest.approx(exact, rel=1e-7)
 
 
-def end_of_path(solver, score, times, *, shape=(2,), data_std=1.0):
+def end_of_path(solver, score, times, *, shape=(2,), data_std: Any = 1.0):
     """(start, end) of four paths on a grid of our own."""
     draw = functools.partial(
         sample_chunk, (jnp.arange(4), None), jax.random.key(0), score, data_std=jnp.asarray(data_std), sde=VP
@@ -107,21 +116,69 @@ def test_one_output_of_data_or_noise_is_ddim(form):
     np.testing.assert_allclose(ours, ddim, rtol=1e-9)
 
 
-def test_any_step_is_exact_for_a_gaussian_of_the_given_deviation():
+@pytest.mark.parametrize(("name", "mean"), [("residual_2m", 0.0), ("centre_3m", 0.0), ("centre_3m", [0.7, -2.0])])
+def test_any_step_is_exact_for_a_gaussian_of_the_given_deviation(name, mean):
     """Also where every coordinate has its own; the flow map then scales each by its own ratio of deviations."""
-    spread = jnp.array([0.2, 3.0])
+    spread, mean = jnp.array([0.2, 3.0]), jnp.asarray(mean)
 
     def gaussian(x, t, cond):
         alpha, sigma = VP.alpha(t)[:, None], VP.sigma(t)[:, None]
-        return -x / (alpha**2 * spread**2 + sigma**2)
+        return (alpha * mean - x) / (alpha**2 * spread**2 + sigma**2)
 
     times = jnp.array([1.0, 0.6, 0.001])
-    start, end = end_of_path(SOLVERS["residual_2m"], jax.tree_util.Partial(gaussian), times, data_std=spread)
+    start, end = end_of_path(SOLVERS[name], jax.tree_util.Partial(gaussian), times, data_std=spread)
     alpha, sigma = np.array([scales(VP, float(t)) for t in (times[0], times[-1])]).T[..., None]
     std = np.sqrt(alpha**2 * np.asarray(spread) ** 2 + sigma**2)
-    np.testing.assert_allclose(end, start * std[1] / std[0], rtol=1e-10)
-    _, wrong = end_of_path(SOLVERS["residual_2m"], jax.tree_util.Partial(gaussian), times, data_std=1.0)
-    assert np.abs(wrong / end - 1).max() > 0.01
+    exact = alpha[1] * mean + (start - alpha[0] * mean) * std[1] / std[0]
+    np.testing.assert_allclose(end, exact, rtol=1e-10, atol=1e-9)
+    _, wrong = end_of_path(SOLVERS[name], jax.tree_util.Partial(gaussian), times, data_std=1.0)
+    assert np.abs(wrong - end).max() > 0.01
+
+
+def test_the_centre_of_data_without_spread_is_the_data():
+    score = ExactScore(single_gaussian([0.8, 0.8], 0.3), VP)
+    solvers = (multistep(form, order=2, variable="log_snr") for form in ("centre", "data"))
+    (_, centre), (_, data) = (end_of_path(solver, score, TIMES, data_std=1e-5) for solver in solvers)
+    np.testing.assert_allclose(centre, data, rtol=1e-6)
+
+
+RING = 0.8 * np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], -1)
+MIXTURES = {
+    "two modes": GaussianMixture(jnp.array([[0.5, 0.5], [-0.5, -0.5]]), jnp.asarray(0.1), jnp.array([0.5, 0.5])),
+    "unequal modes": GaussianMixture(jnp.asarray(RING), jnp.asarray(0.01), jnp.arange(1, 9) / 36),
+}
+
+
+@pytest.mark.parametrize("name", list(MIXTURES))
+def test_ten_evaluations_do_what_25_did_and_a_deviation_wrong_by_two_is_forgiven(name):
+    """What a solver leaves undone, in sliced W2 to many steps from the same noise."""
+    mixture = MIXTURES[name]
+    score = ExactScore(mixture, VP)
+    std = float(np.sqrt(np.trace(mixture_moments(mixture)[1]) / 2))
+
+    def draw(**how):
+        return sample(jax.random.key(0), score, VP, 2000, (2,), chunk=2000, **how)
+
+    fine = draw(solver="heun", grid="quadratic", num_steps=200)
+
+    def error(**how):
+        return sliced_w2(draw(**how), fine)
+
+    before, coarse = (error(solver="dpmpp_2m", num_steps=steps) for steps in (25, 10))
+    assert error(data_std=std) < before
+    for wrong in (0.5, 2.0):
+        assert error(data_std=wrong * std) < 0.7 * coarse
+
+
+def test_what_a_solver_takes_where_nothing_is_said():
+    score = ExactScore(single_gaussian([0.8, 0.8], 0.3), VP)
+
+    def draw(**how):
+        return sample(jax.random.key(0), score, VP, 4, (2,), chunk=4, **how)
+
+    np.testing.assert_array_equal(draw(), draw(solver="centre_3m", grid="blend", num_steps=10))
+    np.testing.assert_array_equal(draw(solver="dpmpp_2m"), draw(solver="dpmpp_2m", grid="log_snr", num_steps=25))
+    np.testing.assert_array_equal(draw(num_steps=3), draw(grid="blend", num_steps=3))
 
 
 def test_the_deviation_is_the_networks_or_ones_own():
@@ -129,7 +186,7 @@ def test_the_deviation_is_the_networks_or_ones_own():
 
     def draw(data_std):
         return sample(
-            jax.random.key(0), score, VP, 4, (2,), solver="residual_2m", grid="blend", num_steps=5, data_std=data_std
+            jax.random.key(0), score, VP, 4, (2,), solver="centre_3m", grid="blend", num_steps=5, data_std=data_std
         )
 
     np.testing.assert_array_equal(draw(None), draw(1.0))

@@ -41,10 +41,13 @@ DETERMINISTIC = {
     "heun": 2,
     "dpmpp_2m": 2,
     "residual_2m": 3,
+    "centre_3m": 3,
     "dpmpp_3m": 3,
     "unipc": 3,
     "deis": 3,
 }
+# Errors of the one left out fall faster at first and then change their sign, so that two of them say no order.
+OF_PLAIN_ORDER = {name: order for name, order in DETERMINISTIC.items() if name != "centre_3m"}
 STOCHASTIC = {"euler_maruyama": 1, "ancestral": 1, "dpmpp_2m_sde": 2}
 NAMES = pytest.mark.parametrize("name", list(PROCESSES))
 
@@ -88,7 +91,8 @@ def affine_steps(solver, sde, grids):
         first = jnp.arange(len(times) - 1) == 0
         before = jnp.concatenate([times[:1], times[:-2]])
         std = jnp.ones(len(first))
-        return Point(times[:-1], times[1:], before, first, data_std=std, plan=solver.plan(sde, times, jnp.ones(())))
+        plan = jax.jit(solver.plan, static_argnums=0)(sde, times, jnp.ones(()))
+        return Point(times[:-1], times[1:], before, first, data_std=std, plan=plan)
 
     # All grids at once and without jit: the single operations are then compiled once for all solvers and processes.
     joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *[points(times) for times in grids])
@@ -124,19 +128,28 @@ def test_every_solver_has_an_order_test():
     assert set(SOLVERS) == {*DETERMINISTIC, *STOCHASTIC, "predictor_corrector"}
 
 
-@pytest.mark.usefixtures("double_precision")
-@pytest.mark.parametrize(("name", "order"), DETERMINISTIC.items())
-def test_deterministic_solvers_follow_the_flow_map_at_their_order(name, order):
+def off_the_flow_map(name, pairs):
+    """Largest error of four paths over so many pairs of uneven steps."""
     score = ExactScore(single_gaussian([MEAN], VARIANCE), VP)
     start = chunk_of(SOLVERS["ddim"], score, VP, [0.9])
     (mean_t, std_t), (mean_s, std_s) = (law(VP, t) for t in (0.9, 0.3))
     exact = mean_s + std_s / std_t * (start - mean_t)
     assert np.abs(exact - start).max() > 0.1
-    errors = [
-        np.abs(chunk_of(SOLVERS[name], score, VP, uneven_grid(0.9, 0.3, pairs)) - exact).max() for pairs in (20, 40)
-    ]
+    return np.abs(chunk_of(SOLVERS[name], score, VP, uneven_grid(0.9, 0.3, pairs)) - exact).max()
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize(("name", "order"), OF_PLAIN_ORDER.items())
+def test_deterministic_solvers_follow_the_flow_map_at_their_order(name, order):
+    errors = [off_the_flow_map(name, pairs) for pairs in (20, 40)]
     assert measured_order(errors) == pytest.approx(order, abs=0.12)
     assert errors[-1] < (0.02 if order == 1 else 1e-3)
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_the_default_follows_the_flow_map_at_third_order_at_least():
+    few, many = (off_the_flow_map("centre_3m", pairs) for pairs in (10, 160))
+    assert many < few / 16**3 and few < 1e-4
 
 
 @functools.cache
@@ -156,7 +169,7 @@ def step_maps(name, solver):
 
 @pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize("name", ["vp", "subvp"])
-@pytest.mark.parametrize(("solver", "order"), {**DETERMINISTIC, **STOCHASTIC}.items())
+@pytest.mark.parametrize(("solver", "order"), {**OF_PLAIN_ORDER, **STOCHASTIC}.items())
 def test_the_exact_moments_of_every_solver_converge_at_its_order(name, solver, order):
     sde, maps = PROCESSES[name], step_maps(name, solver)
     (mean_t, std_t), (mean_s, std_s) = (law(sde, t) for t in (0.8, 0.3))
@@ -265,18 +278,19 @@ def test_a_step_costs_the_evaluations_it_declares(name):
         return x, x
 
     solver = SOLVERS[name]
-    plan = jax.tree.map(lambda rows: rows[1], solver.plan(VP, jnp.array([0.6, 0.5, 0.4]), jnp.ones(())))
+    plans = jax.jit(solver.plan, static_argnums=0)(VP, jnp.array([0.6, 0.5, 0.4]), jnp.ones(()))
+    plan = jax.tree.map(lambda rows: rows[1], plans)
     t, s, before = jnp.array([0.5, 0.4, 0.6])
     point = Point(t, s, before, jnp.asarray(False), plan=plan)
     solver.step(VP, predict, point, jnp.ones(3), solver.start(jnp.ones(3)), lambda i: jnp.ones(3))
     assert len(calls) == solver.evaluations
 
 
-def half_angle_half_log_snr(sde, t):
+def angle_and_log_snr(sde, t):
     ends = np.array([1.0, sde.t_min])
     kinds = [sde.log_snr, lambda t: np.arctan(np.exp(-0.5 * sde.log_snr(t)))]
     values, edges = (np.array([kind(at) for kind in kinds]) for at in (t, ends))
-    return ((values - edges[:, :1]) / (edges[:, 1:] - edges[:, :1])).sum(0)
+    return np.array([0.25, 0.75]) @ ((values - edges[:, :1]) / (edges[:, 1:] - edges[:, :1]))
 
 
 @NAMES
@@ -286,7 +300,7 @@ def half_angle_half_log_snr(sde, t):
         ("uniform", lambda sde, t: t),
         ("quadratic", lambda sde, t: np.sqrt(t)),
         ("log_snr", lambda sde, t: sde.log_snr(t)),
-        ("blend", half_angle_half_log_snr),
+        ("blend", angle_and_log_snr),
         ("edm", lambda sde, t: jnp.exp(-0.5 * sde.log_snr(t)) ** (1 / 7)),
     ],
 )
@@ -322,7 +336,7 @@ def mean_density_between(first, second):
 
 @functools.cache
 def default_samples(guided):
-    """10,000 samples of the default sampler: 25 steps of DPM-Solver++(2M)."""
+    """10,000 samples of the default sampler."""
     score = guided_score(VP) if guided else ExactScore(paper_pair()[0], VP)
     return sample(KEY, score, VP, np.arange(10_000), (2,))
 
@@ -330,7 +344,7 @@ def default_samples(guided):
 def test_default_guided_samples_have_the_targets_mean_density_and_unguided_the_sources():
     source, target = paper_pair()
     guided, plain = (density(target, default_samples(kind).astype(np.float64)).mean() for kind in (True, False))
-    # 0.4006 and 0.0653; the allowances hold the error of 25 steps as well as that of 10,000 samples.
+    # 0.4006 and 0.0653; the allowances hold the error of ten steps as well as that of 10,000 samples.
     assert guided == pytest.approx(mean_density_between(target, target), abs=0.01)
     assert plain == pytest.approx(mean_density_between(source, target), abs=0.005)
 

@@ -333,14 +333,14 @@ def test_samples_are_drawn_in_another_way_and_the_file_says_so(run_folder, tmp_p
     np.testing.assert_array_equal(read(path)["x"], drawn.x)
     about = json.loads(str(read(path)["about"]))
     assert about["method"] == "tgdp" and about["changed"] == {
-        "solver": {"run": "dpmpp_2m", "here": "heun"},
+        "solver": {"run": "centre_3m", "here": "heun"},
         "steps": {"run": 4, "here": 3},
-        "grid": {"run": "log_snr", "here": "edm"},
+        "grid": {"run": "blend", "here": "edm"},
         "clip": {"run": None, "here": 2.0},
         "scale": {"run": 1.0, "here": 0.5},
         "seed": {"run": 0, "here": 7},
     }
-    assert "solver heun (the run: dpmpp_2m)" in out
+    assert "solver heun (the run: centre_3m)" in out
     # What is given as the run had it is no change.
     call("sample", run_folder, "--num", "10", "--steps", "4", "--seed", "0", "--out", path)
     assert set(read(path)) == {"x"}

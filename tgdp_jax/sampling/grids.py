@@ -63,14 +63,14 @@ def edm(sde: SDE, num_steps: int, *, rho: float = 7.0) -> Array:
 
 
 def blend(sde: SDE, num_steps: int, data_std: Array | float = 1.0) -> Array:
-    """Equal steps in the mean of log-SNR and the angle atan(sigma / (alpha data_std)), both scaled to [0, 1].
+    """Equal steps in 3/4 of the angle atan(sigma / (alpha data_std)) and 1/4 of the log-SNR, both scaled to [0, 1].
 
     The angle crowds steps where data and noise are alike, the log-SNR towards small t; few steps need both.
     """
     half = 0.5 * sde.log_snr(jnp.array([1.0, sde.t_min]))
     fine = jnp.linspace(half[0], half[1], 4001)
     angle = jnp.arctan(jnp.exp(-fine) / data_std)
-    evenly = 0.5 * (fine - fine[0]) / (fine[-1] - fine[0]) + 0.5 * (angle[0] - angle) / (angle[0] - angle[-1])
+    evenly = 0.25 * (fine - fine[0]) / (fine[-1] - fine[0]) + 0.75 * (angle[0] - angle) / (angle[0] - angle[-1])
     grid = sde.t_of_log_snr(2.0 * jnp.interp(jnp.linspace(0.0, 1.0, num_steps + 1), evenly, fine))
     return grid.at[0].set(1.0).at[-1].set(sde.t_min)
 

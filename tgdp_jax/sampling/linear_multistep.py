@@ -8,9 +8,15 @@ v = alpha^2 s^2 + sigma^2,
     data       x / sigma     e^l               x_0
     noise      x / alpha     e^-l              eps
     residual   x / sqrt(v)   atan(e^-l / s)    (eps - sigma x / v) sqrt(v) / (alpha s)
+    centre     x / sqrt(v)   alpha / sqrt(v)   x_0 - alpha s^2 eps / sigma = (x + v score) / alpha
 
 The residual is what a preconditioned network outputs (Karras et al. 2022, section 5). It vanishes for N(0, s^2 I) data,
 so that any step is exact for them; for other data it is bounded and smooth over all times, and few steps suffice.
+
+The centre is the mean m of the Gaussian N(m, s^2 I) whose noised score at x is the one that is seen: Tweedie's formula
+with v in the place of sigma^2. It is constant for any such Gaussian; s = 0 is the data form. It is minus the residual
+times s / sin(angle): where data have a smooth density the residual vanishes as the noise does, which is built in here
+and has to be found out there.
 
 A step replaces m by the polynomial, in some variable, through its last values, and integrates that (Adams-Bashforth).
 A corrector repeats the step before once the output at its end is known (Zhao et al. 2023, UniPC): it raises the order
@@ -56,6 +62,12 @@ def _residual(x: Array, x0: Array, eps: Array, alpha: Array, sigma: Array, std: 
     return (eps - sigma / variance * x) * jnp.sqrt(variance) / (alpha * std)
 
 
+def _centre_rate(half: Array, std: Array) -> Array:
+    noise = jnp.exp(-half)
+    both = jnp.hypot(noise, std)
+    return (noise / both) ** 2 / both  # no power of the noise itself, which may be huge
+
+
 FORMS = {
     "data": Form(
         unit=lambda alpha, sigma, std: sigma,
@@ -71,6 +83,11 @@ FORMS = {
         unit=lambda alpha, sigma, std: jnp.sqrt((alpha * std) ** 2 + sigma**2),
         rate=lambda half, std: -std * jnp.exp(-half) / (std**2 + jnp.exp(-2.0 * half)),
         output=_residual,
+    ),
+    "centre": Form(
+        unit=lambda alpha, sigma, std: jnp.sqrt((alpha * std) ** 2 + sigma**2),
+        rate=_centre_rate,
+        output=lambda x, x0, eps, alpha, sigma, std: x0 - alpha * std**2 / sigma * eps,
     ),
 }
 # What polynomials are in: (sde, half, std) -> variable.
@@ -100,7 +117,7 @@ def multistep(form: str, *, order: int, corrector: int = 0, variable: str) -> So
     """A linear multistep solver of one evaluation a step.
 
     Args:
-      form: "data", "noise" or "residual", see the module.
+      form: "data", "noise", "residual" or "centre", see the module.
       order: outputs that a step uses, at most 4; the first steps use those that there are.
       corrector: outputs with which a step is repeated once the one at its end is known, at most 4; 0 for none.
       variable: what the outputs are polynomials of: "log_snr", "time" or "angle", atan(sigma / (alpha s)).
@@ -198,4 +215,5 @@ def _lagrange(nodes: Array, there: np.ndarray, where: Array, measure: Array) -> 
 DPMPP_3M = multistep("data", order=3, variable="log_snr")
 DEIS = multistep("noise", order=3, variable="time")
 UNIPC = multistep("data", order=2, corrector=3, variable="log_snr")
-RESIDUAL_2M = multistep("residual", order=2, corrector=3, variable="angle")
+RESIDUAL_2M = multistep("residual", order=2, corrector=3, variable="angle")._replace(grid="blend", num_steps=10)
+CENTRE_3M = multistep("centre", order=3, corrector=3, variable="angle")._replace(grid="blend", num_steps=10)

@@ -57,9 +57,9 @@ def sample(
     ids: Any,
     shape: tuple[int, ...],
     *,
-    solver: str | Solver | Step = "dpmpp_2m",
-    grid: str | Grid = "log_snr",
-    num_steps: int = 25,
+    solver: str | Solver | Step = "centre_3m",
+    grid: str | Grid | None = None,
+    num_steps: int | None = None,
     cond: Any = None,
     init: Any = None,
     start: float = 1.0,
@@ -83,8 +83,10 @@ def sample(
         cond[i]) alone, and those of a count are 0, 1, ..., N - 1.
       shape: shape *D of one sample.
       solver: name in `SOLVERS`, a `Solver` such as `ddim(eta=0.5)`, or a step of your own, see `Solver`.
-      grid: name in `GRIDS`, or a function (sde, num_steps) -> times.
-      num_steps: steps; the cost is num_steps * solver.evaluations score evaluations.
+      grid: name in `GRIDS`, or a function (sde, num_steps) -> times. None: the solver's own, "blend" for the default
+        one and "log_snr" for most others.
+      num_steps: steps; the cost is num_steps * solver.evaluations score evaluations. None: the solver's own number, 10
+        for the default one and 25 for most others.
       cond: None, or a tree of arrays with leading axis N, handed to the score.
       init: clean rows [N, *D] that samples are to be variations of: they start from these, noised to the time `start`
         (Meng et al. 2022). None: from noise alone.
@@ -92,7 +94,7 @@ def sample(
         at 1.
       clip: if given, the predicted x_0 is clipped to [-clip, clip].
       data_std: standard deviation of the data, a number or an array that broadcasts against a sample, for solvers that
-        use it (`residual_2m`); wrong by a factor of two costs little. None: as the score's networks say, or 1.
+        use it (`centre_3m`); wrong by a factor of two costs little. None: as the score's networks say, or 1.
       chunk: rows a device takes at a time; memory is bounded by it. Part of what fixes a sample's bits.
       progress: called with the number of samples finished after each chunk.
 
@@ -110,7 +112,9 @@ def sample(
         return np.empty((0, *shape), np.float32)
     score = as_score(score_fn)
     std = _data_std(data_std, score, tuple(shape))
-    times = make_grid(grid, sde, num_steps, std)
+    times = make_grid(
+        solver.grid if grid is None else grid, sde, solver.num_steps if num_steps is None else num_steps, std
+    )
     x = in_chunks(
         sample_chunk,
         (ids, cond) if init is None else (ids, cond, _checked_init(init, (ids.size, *shape))),

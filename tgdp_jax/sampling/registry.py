@@ -17,6 +17,7 @@ SOLVERS: Mapping[str, Solver] = Registry(
     {
         "dpmpp_2m": "tgdp_jax.sampling.steps:DPMPP_2M",
         "dpmpp_2m_sde": "tgdp_jax.sampling.steps:DPMPP_2M_SDE",
+        "centre_3m": "tgdp_jax.sampling.linear_multistep:CENTRE_3M",
         "residual_2m": "tgdp_jax.sampling.linear_multistep:RESIDUAL_2M",
         "dpmpp_3m": "tgdp_jax.sampling.linear_multistep:DPMPP_3M",
         "unipc": "tgdp_jax.sampling.linear_multistep:UNIPC",

@@ -49,9 +49,13 @@ class Solver(NamedTuple):
       evaluations: score evaluations a step.
       start: x -> the first step's memory; zeros of the shape of x unless it says otherwise.
       plan: (sde, times [K + 1], data_std) -> what is computed once for all steps: a tree of arrays [K, ...].
+      grid: name of the time grid that it takes where none is asked for.
+      num_steps: steps that it takes where no number is asked for.
     """
 
     step: Step
     evaluations: int = 1
     start: Callable[[Array], Any] = jnp.zeros_like
     plan: Callable[[SDE, Array, Array], Any] = lambda sde, times, data_std: None
+    grid: str = "log_snr"
+    num_steps: int = 25

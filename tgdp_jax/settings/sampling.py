@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Self
 
 from tgdp_jax.errors import UserError, check_finite, choose
 from tgdp_jax.sampling import GRIDS, SOLVERS
@@ -20,25 +21,26 @@ class SamplingConfig:
     Attributes:
       num: samples drawn at the end of a run.
       solver: integrator of the reverse process.
-      grid: time grid.
-      steps: steps of the solver.
+      grid: time grid. Default: the one that suits the solver.
+      steps: steps of the solver. Default: what suits it, 10 for centre_3m and 25 for most others.
       clip: clip the predicted clean data to [-clip, clip].
       chunk: samples a launch.
     """
 
     num: int = 10_000
-    solver: str = "dpmpp_2m"
-    grid: str = "log_snr"
-    steps: int = 25
+    solver: str = "centre_3m"
+    grid: str | None = None
+    steps: int | None = None
     clip: float | None = None
     chunk: int = 1024
 
     def __post_init__(self):
         choose("solver", self.solver, SOLVERS)
-        choose("time grid", self.grid, GRIDS)
-        if self.num < 1 or self.steps < 1 or self.chunk < 1:
+        if self.grid is not None:
+            choose("time grid", self.grid, GRIDS)
+        if self.num < 1 or (self.steps is not None and self.steps < 1) or self.chunk < 1:
             raise UserError("sampling needs num, steps and chunk of at least 1")
-        if self.steps > MAX_STEPS:
+        if self.steps is not None and self.steps > MAX_STEPS:
             raise UserError(f"sampling.steps is {self.steps}: give at most {MAX_STEPS}")
         if self.num >= 2**32:
             raise UserError(f"sampling.num is {self.num}: give fewer than 2^32 samples, which have an id each")
@@ -49,6 +51,12 @@ class SamplingConfig:
         if self.clip is not None and not self.clip > 0:
             raise UserError(f"clip is {self.clip}: it must be positive")
 
+    @property
+    def suited(self) -> Self:
+        """The same with the grid and the number of steps that are taken where none is asked for."""
+        own = SOLVERS[self.solver]
+        return dataclasses.replace(self, grid=self.grid or own.grid, steps=self.steps or own.num_steps)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplingChange:
@@ -56,8 +64,8 @@ class SamplingChange:
 
     Attributes:
       solver: integrator of the reverse process. Default: the run's.
-      steps: steps of the solver. Default: the run's.
-      grid: time grid. Default: the run's.
+      steps: steps of the solver. Default: the run's, or what suits another solver.
+      grid: time grid. Default: the run's, or what suits another solver.
       scale: weight of the guidance: of the learned log-ratio, of domain guidance, or by captions. Default: the run's.
       clip: clip the predicted clean data to [-clip, clip]. Default: the run's.
       seed: of the samples. Default: the run's, whose own samples come first then.
@@ -84,5 +92,7 @@ class SamplingChange:
         Raises:
           UserError: a setting that there is not.
         """
+        if self.solver not in (None, sampling.solver):  # the run's steps and grid were for its own
+            sampling = dataclasses.replace(sampling, steps=None, grid=None)
         own = {name: getattr(self, name) for name in ("solver", "steps", "grid", "clip")}
         return dataclasses.replace(sampling, **{name: value for name, value in own.items() if value is not None})

@@ -46,7 +46,7 @@ def prior_stage(config: TrainingConfig, problem: Problem) -> Stage:
         generator = score_generator(config, problem, denoiser_score(config, problem, params_of(trees, "source")))
         return StageResult(Prior(generator.draw(sample_key, np.arange(num), labels), labels), {}, {"samples": num})
 
-    sampling = {name: getattr(config.sampling, name) for name in ("solver", "grid", "steps", "clip", "chunk")}
+    sampling = {name: getattr(config.sampling.suited, name) for name in ("solver", "grid", "steps", "clip", "chunk")}
     uses = {"process": to_json(config.process), "sampling": sampling, "num_prior": num}
     if problem.captions is not None:
         if problem.captions.class_prompt is None:

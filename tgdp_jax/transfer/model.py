@@ -123,7 +123,8 @@ class TrainedModel:
         """The same model, sampled in another way; None leaves a setting as it is.
 
         Args:
-          solver: name in `sampling.SOLVERS`.
+          solver: name in `sampling.SOLVERS`. Another one than the run's takes the steps and the grid that suit it,
+            where none are given.
           steps: steps of the solver.
           grid: name in `sampling.GRIDS`.
           scale: weight of the guidance: of the learned log-ratio, or of domain guidance.
@@ -143,7 +144,7 @@ class TrainedModel:
     @property
     def sampling(self) -> dict[str, Any]:
         """How it is sampled: the values of what `with_sampling` changes, by name."""
-        own, section = self.config.sampling, _guidance_section(self.config, self.method)
+        own, section = self.config.sampling.suited, _guidance_section(self.config, self.method)
         values = {name: getattr(own, name) for name in ("solver", "steps", "grid", "clip")}
         scale = {} if section is None else {"scale": getattr(self.config, section).scale}
         return {**values, **scale, "seed": self.seed}

@@ -174,7 +174,7 @@ def of_run(name: str, generator: Any, precision: str, labels: Callable[[int], An
         raise UserError(
             f"{name} samples without a network, so there is nothing to measure: give a run of another method"
         )
-    score, sampling = generator.score, generator.sampling
+    score, sampling, solver = generator.score, generator.sampling, SOLVERS[generator.sampling.solver]
     kernels = [leaf for leaf in jax.tree.leaves(score) if np.ndim(leaf) > 1]
     return Case(
         name,
@@ -184,8 +184,8 @@ def of_run(name: str, generator: Any, precision: str, labels: Callable[[int], An
         score.score if isinstance(score, GuidedScore) else None,
         parameters=_size(score),
         width=max(leaf.shape[-1] for leaf in kernels),
-        solver=SOLVERS[sampling.solver],
-        grid=sampling.grid,
+        solver=solver,
+        grid=sampling.grid or solver.grid,
         clip=sampling.clip,
         precision=precision,
         labels=labels,

@@ -75,7 +75,15 @@ class Effort:
     networks: tuple[str, ...] = ("paper", "small", "unet16", "default32")
     steps: int = 5
     ladder: tuple[int, ...] = (10, 24, 50, 100, 200)
-    solvers: tuple[str, ...] = ("dpmpp_2m", "dpmpp_2m_sde", "heun", "ddim", "euler_maruyama", "dpm_solver_2")
+    solvers: tuple[str, ...] = (
+        "centre_3m",
+        "dpmpp_2m",
+        "dpmpp_2m_sde",
+        "heun",
+        "ddim",
+        "euler_maruyama",
+        "dpm_solver_2",
+    )
     quality_samples: int = 40_000
     cost_dims: tuple[int, ...] = (2, 8, 32)
     cost_batches: tuple[int, ...] = (64, 1024, 8192)

@@ -46,6 +46,7 @@ def _dpm_solver_2(sde, predict, point, x, memory, noise):
 DPM_SOLVER_2 = Solver(_dpm_solver_2, 2)
 # name: (solver, the time grid that suits it best)
 CURVES: dict[str, tuple[Solver, str]] = {
+    "centre_3m": (SOLVERS["centre_3m"], "blend"),
     "dpmpp_2m": (SOLVERS["dpmpp_2m"], "log_snr"),
     "residual_2m": (SOLVERS["residual_2m"], "blend"),
     "dpmpp_2m_sde": (SOLVERS["dpmpp_2m_sde"], "log_snr"),

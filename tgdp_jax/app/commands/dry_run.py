@@ -88,7 +88,8 @@ def estimates(config: RunConfig, problem: Problem) -> dict[str, int | Estimate]:
     score, chunk = denoiser_score(config, problem, base, new_token=stage == "textual_inversion"), config.sampling.chunk
     rows = _like((chunk, *problem.shape)), _like((chunk,)), _like((chunk,), jnp.int32) if problem.conditional else None
     one = _estimate(_evaluation, score, *rows)
-    passes = config.sampling.steps * make_solver(config.sampling.solver).evaluations
+    solver = make_solver(config.sampling.solver)
+    passes = (config.sampling.steps or solver.num_steps) * solver.evaluations
     out[f"a sample, {passes} passes"] = one._replace(flops=one.flops / chunk * passes)
     if isinstance(pipe, TextPipeline):
         decode = functools.partial(decoded, net=pipe.vae)

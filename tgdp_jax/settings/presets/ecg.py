@@ -62,4 +62,5 @@ class EcgTrainingConfig(TrainingConfig):
             validation_rows=128,
         ),
     )
-    sampling: SamplingConfig = SamplingConfig(num=200, steps=20, chunk=100)
+    # Ten steps leave more undone than the 20 of DPM-Solver++(2M) that stood here did; 14 leave less.
+    sampling: SamplingConfig = SamplingConfig(num=200, steps=14, chunk=100)

@@ -81,4 +81,5 @@ class ImageTrainingConfig(TrainingConfig):
             patience=200,
         ),
     )
-    sampling: SamplingConfig = SamplingConfig(num=1000, clip=1.0, chunk=256)
+    # Guided and clipped, ten steps leave more undone than 25 of DPM-Solver++(2M) do; 14 leave less.
+    sampling: SamplingConfig = SamplingConfig(num=1000, steps=14, clip=1.0, chunk=256)

@@ -38,4 +38,4 @@ class TextTrainingConfig(TrainingConfig):
     textual_inversion: TextualInversionConfig = TextualInversionConfig(learning_rates=(5e-4,))
     classifier: ClassifierConfig = ImageTrainingConfig().classifier
     guidance: GuidanceConfig = ImageTrainingConfig().guidance
-    sampling: SamplingConfig = SamplingConfig(num=8, grid="trailing", chunk=1)
+    sampling: SamplingConfig = SamplingConfig(num=8, solver="dpmpp_2m", grid="trailing", steps=25, chunk=1)

@@ -57,7 +57,7 @@ def asked(monkeypatch):
 
 
 def test_without_options_the_librarys_defaults_apply(asked):
-    assert asked("run", "gaussians") == (RunConfig(), Path("runs/gaussians-tgdp-seed0"), EngineConfig())
+    assert asked("run", "gaussians") == (RunConfig(), Path("runs/gaussians-tgdp-seed0"), RunEngineConfig())
     assert asked("compare", "gaussians") == (CompareConfig(), Path("runs/compare-gaussians"), EngineConfig())
 
 

@@ -1,6 +1,5 @@
 """Quick compiling for all test processes, and one store of what they compiled: most of their time goes into that."""
 
-import gc
 import os
 import shutil
 import subprocess
@@ -38,10 +37,6 @@ def _quick_compiler() -> str:
 
 QUICK_COMPILER = _quick_compiler()
 _MADE = pytest.StashKey[str]()
-
-
-# Tracing makes many objects and hardly a cycle; at its usual pace the collector walks all that is alive for nothing.
-gc.set_threshold(50_000, 20, 50)
 
 
 def pytest_configure(config):

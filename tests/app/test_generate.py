@@ -1,5 +1,6 @@
 """Pictures from prompts: what is written, what it depends on, and that nothing compiles anew."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -42,13 +43,20 @@ def generate(files, out, *words):
     }
 
 
+@contextlib.contextmanager
 def compiled():
     """A list that grows by an entry with every program that is compiled."""
     seen = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda name, *_, **__: seen.append(name) if name.endswith("jaxpr_to_mlir_module_duration") else None
-    )
-    return seen
+
+    def hear(name, *_, **__):
+        if name.endswith("jaxpr_to_mlir_module_duration"):
+            seen.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(hear)
+    try:
+        yield seen
+    finally:  # this one alone: the library listens too
+        jax.monitoring.unregister_event_duration_listener(hear)
 
 
 def test_pictures_are_what_was_asked_for_and_nothing_compiles_anew(files, tmp_path, capsys):
@@ -68,8 +76,7 @@ def test_pictures_are_what_was_asked_for_and_nothing_compiles_anew(files, tmp_pa
     pipe = load_pipeline(files / "model")
     styled = pipe.with_lora(files / "style.safetensors")
     config = GenerationConfig(prompt=("a cat, a dog", "a photo"), negative="blurry", steps=4, num=3)
-    count = compiled()
-    try:
+    with compiled() as count:
         same = draw(pipe, config, list(config.prompt))
         np.testing.assert_array_equal(np.round(255 * same[1]), first["00001.png"])
         for change in (
@@ -84,8 +91,6 @@ def test_pictures_are_what_was_asked_for_and_nothing_compiles_anew(files, tmp_pa
         drawn = [draw(styled.with_lora(files / "style.safetensors", w), config, ["a cat"]) for w in (0.0, 0.3)]
         assert np.abs(drawn[0] - drawn[1]).max() > 0.01
         assert not count
-    finally:
-        jax.monitoring.clear_event_listeners()
 
 
 def test_a_picture_does_not_depend_on_how_many_are_made(files, tmp_path):

@@ -57,7 +57,7 @@ def test_images_are_drawn_given_text_and_text_given_these_images(finished, tmp_p
     other = ("--given", "text=three,seven", "--steps", "3", "--solver", "ddim", "--out", tmp_path / "other.npz")
     call("sample", finished, "--num", "5", *other)
     assert not np.array_equal(read(tmp_path / "other.npz")["image"], found["image"])
-    assert set(json.loads(str(read(tmp_path / "other.npz")["about"]))["changed"]) == {"steps", "solver"}
+    assert set(json.loads(str(read(tmp_path / "other.npz")["about"]))["changed"]) == {"steps", "solver", "grid"}
     # In the user's units there and back.
     np.savez(tmp_path / "known.npz", x=found["image"])
     known = f"image={tmp_path / 'known.npz'}"

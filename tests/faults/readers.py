@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.data.image_writers import as_folder, as_h5, as_idx, pixels, save
 from tgdp_jax.data.arrays import read_rows
+from tgdp_jax.data.captions import read_captioned
 from tgdp_jax.data.image_files import read_images
 from tgdp_jax.data.pictures import read_picture
 from tgdp_jax.data.tables.encode import Table, encode_tables
@@ -45,6 +46,12 @@ def _picture(ending: str, channels: int | None = None) -> Callable[[Path], Path]
         return path
 
     return write
+
+
+def _captions(folder: Path, name: str, text: str) -> Path:
+    _picture(".png", 3)(folder)
+    (folder / name).write_text(text)
+    return folder / name
 
 
 def _labels(ending: str) -> Callable[[Path], Path]:
@@ -127,6 +134,18 @@ READERS: dict[str, Reader] = {
     "folder": Reader(
         lambda folder: as_folder(folder / "pictures", pixels(3, 24), y=None) / "00001.png",
         lambda path: read_images(path.parent),
+    ),
+    "captions.jsonl": Reader(
+        lambda folder: _captions(folder, "metadata.jsonl", '{"file_name": "picture.png", "text": "a cat"}\n'),
+        lambda path: read_captioned(path.parent),
+    ),
+    "captions.csv": Reader(
+        lambda folder: _captions(folder, "metadata.csv", "file_name,text\npicture.png,a cat\n"),
+        lambda path: read_captioned(path.parent),
+    ),
+    "captions.npz": Reader(
+        lambda folder: save(folder / "rows.npz", x=pixels(2, channels=3), text=np.array(["a cat", "a dog"])),
+        read_captioned,
     ),
     "png": Reader(_picture(".png"), read_picture),
     "png in colour": Reader(_picture(".png", 3), read_picture),

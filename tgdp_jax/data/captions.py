@@ -9,6 +9,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -123,7 +124,7 @@ def _of_folder(folder: Path, prompt: str | None) -> Captioned:
     pictures = _pictures(folder)
     names = [file.relative_to(folder).as_posix() for file in pictures]
     stored = tuple(Stored(str(file), file) for file in pictures)
-    tables = [folder / name for name in METADATA if (folder / name).is_file()]
+    tables = [folder / name for name in METADATA if os.path.lexists(folder / name)]
     if prompt is not None:
         left = [table.name for table in tables]
         notes = (f"{folder / left[0]} is not read: --prompt is the caption of all pictures",) if left else ()
@@ -134,6 +135,8 @@ def _of_folder(folder: Path, prompt: str | None) -> Captioned:
         return Captioned(stored, tuple(_sidecar(file) for file in pictures))
     table = tables[0]
     known = _jsonl(table) if table.suffix == ".jsonl" else _csv(table)
+    if not known:
+        raise UserError(f"{table} names no pictures: {_REMEDY}")
     for name in known:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise UserError(f"{table} names {name}, which lies outside of its folder: name files beside it")
@@ -166,7 +169,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 def _sidecar(file: Path) -> str:
     text = file.with_suffix(".txt")
-    return _text(text) if text.is_file() else ""
+    return _text(text) if os.path.lexists(text) else ""
 
 
 def _text(path: Path) -> str:

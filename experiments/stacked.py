@@ -61,12 +61,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from experiments.adjust import optimised
 from experiments.command import command
@@ -77,6 +74,7 @@ from tgdp_jax.app.report.table import Cell, Column, Row
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.metrics.closed_form import path_kl
+from tgdp_jax.metrics.spread import mean_value
 from tgdp_jax.runtime.files import write_json
 from tgdp_jax.settings.methods import LoraConfig, StackedConfig
 from tgdp_jax.settings.run import TrainingConfig
@@ -147,12 +145,6 @@ def measured(
     return found
 
 
-def _cell(values: list[float]) -> Cell:
-    """Mean and standard error over seeds."""
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
-    return Cell(float(np.mean(values)), error)
-
-
 def main(
     dims: tuple[int, ...] = (2, 8, 32),
     n_targets: tuple[int, ...] = (10, 100, 1000),
@@ -184,7 +176,9 @@ def main(
         return [found[d, n, seed][name]["path_kl"] for seed in range(seeds)]
 
     def table(title: str, of: Any) -> None:
-        cells = {name: {f"{d}-{n}": _cell(of(name, d, n)) for d in dims for n in n_targets} for name in names}
+        cells = {
+            name: {f"{d}-{n}": Cell(*mean_value(of(name, d, n))) for d in dims for n in n_targets} for name in names
+        }
         print_table([Row(name, cells[name]) for name in names], columns, title=title)
         write_json(folder / f"{title.split(',')[0].replace(' ', '-')}.json", cells)
 

@@ -90,7 +90,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -115,6 +114,7 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.evidence import Evidence
 from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.registry import measure
+from tgdp_jax.metrics.spread import mean_value
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.runtime.files import write_json
 from tgdp_jax.runtime.parallel import in_chunks
@@ -273,12 +273,6 @@ def measured(bed: Bed, rows: tuple[str, ...], folder: Path) -> dict[str, dict[st
     return found
 
 
-def _cell(values: list[float]) -> Cell:
-    """Mean and standard error over seeds."""
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
-    return Cell(float(np.mean(values)), error)
-
-
 def main(
     study: Annotated[Study, tyro.conf.Positional],
     data_dir: Path | None = None,
@@ -323,7 +317,8 @@ def main(
     def table(title: str, rows: Iterable[str], of: Callable[[str, int, int], float]) -> None:
         columns = [Column(str(n), f"n={n}", "lower") for n in n_targets]
         cells = {
-            name: {str(n): _cell([of(name, n, seed) for seed in range(seeds)]) for n in n_targets} for name in rows
+            name: {str(n): Cell(*mean_value([of(name, n, seed) for seed in range(seeds)])) for n in n_targets}
+            for name in rows
         }
         print_table([Row(name, cells[name]) for name in cells], columns, title=title)
 

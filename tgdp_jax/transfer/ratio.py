@@ -65,7 +65,7 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
             exact = ExactLogRatio(known.source, known.target, forward_process(config))
             values = [exact.clean(part["x"], part.get("y")) for part in (source, target)]
             return StageResult(CleanRatio(values[0], values[1]), {}, {"exact": True})
-        fitted = _fitted(key, config, problem, trees, net, session)
+        fitted = _fitted(key, config, problem, trees, net, source, target, session)
         ratio = CleanRatio(fitted.source_log_r, fitted.target_log_r, fitted.log_ratio.params, fitted.log_ratio.weights)
         info = {
             "calibration": fitted.calibration._asdict(),
@@ -84,10 +84,16 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
 
 
 def _fitted(
-    key: Array, config: TrainingConfig, problem: Problem, trees: Trees, net: Any, session: Session
+    key: Array,
+    config: TrainingConfig,
+    problem: Problem,
+    trees: Trees,
+    net: Any,
+    source: dict[str, Array],
+    target: dict[str, Array],
+    session: Session,
 ) -> FittedRatio:
     settings, variables = config.classifier, classifier_variables(config, trees)
-    source, target = domain_rows(problem)
     if settings.kind == "ridge":
         return fit_ridge_ratio(source, target, net=net, variables=variables, folds=settings.folds)
     return fit_log_ratio(

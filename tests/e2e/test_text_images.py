@@ -50,12 +50,12 @@ def source(run):
     return dataclasses.replace(run, method="source")
 
 
-def assert_same_score(run, pipe, prompts):
+def assert_same_score(run, pipe, prompts, scale=7.5):
     """A run's score of its captions is the pipeline's of prompts, with guidance."""
     rng = np.random.default_rng(1)
     x = jnp.asarray(rng.normal(size=(len(prompts), *pipe.shape())), jnp.float32)
     t, captions = jnp.linspace(0.2, 0.9, len(prompts)), jnp.arange(len(prompts))
-    ours, theirs = evaluate(run.score, x, t, captions), evaluate(pipe.score(scale=7.5), x, t, pipe.embed(prompts))
+    ours, theirs = evaluate(run.score, x, t, captions), evaluate(pipe.score(scale=scale), x, t, pipe.embed(prompts))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
     return np.asarray(ours)
 

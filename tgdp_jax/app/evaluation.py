@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from tgdp_jax.data.captions import picture
 from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.data.problem import Problem
+from tgdp_jax.data.text_images import TextImages
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.closed_form import expected_density
 from tgdp_jax.metrics.evidence import Evidence
 from tgdp_jax.metrics.features import Features, fit_features
+from tgdp_jax.metrics.on_attributes import shares_right
 from tgdp_jax.metrics.registry import measure
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.nets.features import FeatureCNN
@@ -63,7 +66,7 @@ def draw_samples(
       UserError: samples are not finite.
     """
     ids = np.arange(num)
-    labels = problem.target_labels(named_key(seed, "labels"), ids)
+    labels = problem.sample_labels(named_key(seed, "labels"), ids)
     progress = rows_done(watch, "sampling", num)
     x = generator.draw(named_key(seed, "sample"), ids, labels, progress=progress)
     check_drawn(x, _REMEDY if problem.captions is None else _TEXT_REMEDY)
@@ -106,6 +109,8 @@ def evaluate_samples(
         sde=forward_process(config),
         to_user=problem.scaler.to_user,
         ecg_rate=problem.ecg_rate,
+        captions=None if labels is None or problem.drawn_style is None else [problem.classes[y] for y in labels],
+        drawn_style=problem.drawn_style,
         seed=seed,
         key=functools.partial(named_key, seed),
     )
@@ -113,7 +118,12 @@ def evaluate_samples(
 
 
 def ideal_metrics(config: TrainingConfig, problem: Problem, seed: int) -> dict[str, Value]:
-    """Metrics of fresh target samples: what a perfect sampler would read. Empty where the target is not known."""
+    """Metrics of fresh target samples: what a perfect sampler would read. Empty where the target is not known.
+
+    Of pictures of shapes there is what is read of real ones of the target.
+    """
+    if problem.drawn_style is not None and isinstance(problem, TextImages):
+        return _read_pictures(problem, problem.drawn_style)
     if problem.exact is None:
         return {}
     x, y = problem.exact.target.sample(named_key(seed, "fresh"), config.sampling.num)
@@ -122,3 +132,11 @@ def ideal_metrics(config: TrainingConfig, problem: Problem, seed: int) -> dict[s
     values = evaluate_samples(config, problem, np.asarray(x), labels, score, seed)
     goal = expected_density(problem.exact.target)
     return values | {"avg_density": Value(goal, 0.0)}
+
+
+def _read_pictures(problem: TextImages, style: str) -> dict[str, Value]:
+    stored, labels, side = problem.pictures["reference"], problem.reference and problem.reference.y, problem.size
+    assert labels is not None and side is not None
+    pictures = np.stack([picture(one, (side, side), problem.background) for one in stored])
+    values = shares_right(pictures, [problem.classes[label] for label in labels], style)
+    return {f"right_{name}": value for name, value in values.items()}

@@ -230,4 +230,4 @@ def check_not_own(path: Path) -> None:
 OWN = ("config.json", COMPLETE, "metrics.json", "samples.npz", "model.npz", "report.html", "train.jsonl", ".lock")
 OWN += ("probe.json", "probe.png", "checkpoints", "cells", "samples", "pictures", "tensorboard")
 OWN += ("samples.csv", "samples.parquet", "log.jsonl", ".trackers.json", "wandb")
-OWN += ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors", "pipeline")
+OWN += ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors", "pipeline", "source")

@@ -15,6 +15,7 @@ from tgdp_jax.runtime.files import read_json
 from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.transfer.latents import in_pictures
 from tgdp_jax.transfer.model import TrainedModel
+from tgdp_jax.transfer.own_pipeline import located
 from tgdp_jax.transfer.pretrained import model_digest
 from tgdp_jax.transfer.registry import METHODS
 from tgdp_jax.transfer.stages import silent
@@ -79,23 +80,28 @@ def load(folder: str | Path) -> RunModel:
       UserError: not a finished run folder, a damaged one, or one that needs a file that is gone.
     """
     folder = Path(folder)
-    config = read_run(folder)
+    stored = read_run(folder)
+    config = located(stored, folder)
     found = None if METHODS[config.method].draws_rows else read_model(folder)
     if found is None:
-        _, problem, trained = load_run(folder, silent)
+        config, problem, trained = load_run(folder, silent)
         return RunModel(config.method, config, problem, trained.trees, config.seed, folder)
     if found.method not in ("", config.method):
         raise FileError(
             f"{folder / 'config.json'} is of {config.method} but the run was of {found.method}: put back what it was"
         )
-    _check_pretrained(folder, config)
+    _check_pretrained(folder, config, trained_here=config != stored)
     problem = in_pictures(config, found.problem)
     return RunModel(config.method, config, problem, stored_trees(folder, found.fingerprints), config.seed, folder)
 
 
-def _check_pretrained(folder: Path, config: RunConfig) -> None:
+def _check_pretrained(folder: Path, config: RunConfig, *, trained_here: bool) -> None:
     """Refuses another pretrained model in the place of the run's, or none: its files say what the weights are of."""
     check_paths(folder, [config.pretrained], "the folder holds its weights, but not what network they are of")
     known = read_json(folder / "config.json", Record, remedy="run again to a new --out").get("digests", {})
-    if config.pretrained is not None and known.get("pretrained") != model_digest(config)["pretrained"]:
+    if (
+        config.pretrained is not None
+        and not trained_here
+        and known.get("pretrained") != model_digest(config)["pretrained"]
+    ):
         raise UserError(f"{config.pretrained} has changed since {folder} was made from it: put back what it was")

@@ -13,7 +13,7 @@ from tgdp_jax.data.problem import Captions, Data, Problem, Scaler
 from tgdp_jax.data.tables.columns import columns_of_json
 
 # Names of the arrays that hold them.
-FACTS = ("facts", "shift", "scale", "target_labels")
+FACTS = ("facts", "shift", "scale", "target_labels", "asked")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,8 @@ def problem_facts(problem: Problem) -> dict[str, np.ndarray]:
     if problem.captions is not None:
         facts["captions"] = dataclasses.asdict(problem.captions)
     arrays = {"facts": np.array(json.dumps(facts)), "shift": problem.scaler.shift, "scale": problem.scaler.scale}
-    return arrays if problem.target.y is None else {**arrays, "target_labels": problem.target.y}
+    labels = {"target_labels": problem.target.y, "asked": problem.asked}
+    return arrays | {name: value for name, value in labels.items() if value is not None}
 
 
 def problem_of_facts(arrays: dict[str, np.ndarray]) -> ProblemWithoutRows:
@@ -87,6 +88,7 @@ def problem_of_facts(arrays: dict[str, np.ndarray]) -> ProblemWithoutRows:
         classes=tuple(facts["classes"]),
         columns=None if columns is None else columns_of_json(columns),
         captions=None if captions is None else Captions(**captions),
+        asked=arrays.get("asked"),
         row_shape=shape,
         std=float(facts["data_std"]),
         labels=int(facts["num_labels"]),

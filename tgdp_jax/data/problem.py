@@ -136,6 +136,8 @@ class Problem:
       columns: what the numbers of a row are, where rows come from a table.
       captions: of latents of pictures, whose classes are captions: what else there is to say of these. The scaler then
         decodes latents.
+      asked: labels that samples are asked for, one after the other, where these are not drawn as the target's are.
+      drawn_style: of generated pictures of shapes, the style that samples should have; their captions say the rest.
     """
 
     name: str
@@ -151,6 +153,8 @@ class Problem:
     notes: tuple[str, ...] = ()
     columns: Columns | None = None
     captions: Captions | None = None
+    asked: np.ndarray | None = None
+    drawn_style: str | None = None
 
     @property
     def conditional(self) -> bool:
@@ -190,6 +194,10 @@ class Problem:
 
         rows = np.asarray(choose_rows(key, np.asarray(ids, np.uint32), len(self.target)))
         return None if self.target.y is None else self.target.y[rows]
+
+    def sample_labels(self, key: Any, ids: np.ndarray) -> np.ndarray | None:
+        """Labels [N] that samples are asked for; None if unconditional."""
+        return self.target_labels(key, ids) if self.asked is None else self.asked[np.asarray(ids) % len(self.asked)]
 
     def prior_labels(self, key: Any, ids: np.ndarray) -> np.ndarray | None:
         """Labels [N] of the source's own rows that are to be kept: the class prompt's, or drawn as the target's."""

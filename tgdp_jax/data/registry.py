@@ -17,6 +17,7 @@ from tgdp_jax.data.ecg import folders as ecg_folders
 from tgdp_jax.data.ecg import sim as ecg_sim
 from tgdp_jax.data.image_files import files_of
 from tgdp_jax.data.problem import Problem, RowKind
+from tgdp_jax.data.shapes import problem as shapes
 from tgdp_jax.errors import UserError
 
 
@@ -51,6 +52,7 @@ class Entry(NamedTuple):
       preset: name in `settings.presets.PRESETS` of the defaults for its kind of data.
       rows: what its rows are; None: its files say it, or a pretrained model.
       files: config -> option -> the files behind it, which identify the data by their contents.
+      captions: whether its rows are latents of pictures with captions.
     """
 
     config: type
@@ -59,6 +61,7 @@ class Entry(NamedTuple):
     preset: str = "vectors"
     rows: RowKind | None = None
     files: Callable[[Any], Mapping[str, Mapping[str, Path]]] = named_files
+    captions: bool = False
 
 
 PROBLEMS: dict[str, Entry] = {
@@ -126,6 +129,20 @@ PROBLEMS: dict[str, Entry] = {
         """,
         preset="text",
         files=text_images.TextImagesConfig.data_files,
+        captions=True,
+    ),
+    "shapes": Entry(
+        shapes.ShapesConfig,
+        shapes.load,
+        """Generated pictures of shapes with captions, and a text-to-image pipeline that is trained on them first.
+
+        The source draws plain shapes of captions such as "a large red circle at the left on white", and the target
+        outlined ones. Nothing is downloaded: autoencoder, text encoder and U-Net are trained as stages of the run, and
+        RUN/source is a folder of diffusers. What samples show is read by closed-form rules, and metrics say how often
+        it is what their captions ask for. Needs the extra `text`.
+        """,
+        preset="shapes",
+        captions=True,
     ),
     "ecg-sim": Entry(
         ecg_sim.EcgSimConfig,
@@ -165,6 +182,11 @@ def problem_name(config: Any) -> str:
         if type(config) is entry.config:
             return name
     raise UserError(f"{type(config).__name__} is no problem's config: give one of {', '.join(PROBLEMS)}")
+
+
+def has_captions(config: Any) -> bool:
+    """Whether a problem config is of pictures with captions."""
+    return any(entry.captions and type(config) is entry.config for entry in PROBLEMS.values())
 
 
 def problem_entry(config: Any) -> Entry:

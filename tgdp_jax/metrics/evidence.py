@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -39,6 +39,8 @@ class Evidence:
       sde: the forward process of the score.
       to_user: maps rows to the user's units.
       ecg_rate: samples a second, where rows are ECGs in mV for the user.
+      captions: what samples were asked for, in words, where they are pictures of shapes.
+      drawn_style: the style that these should have.
       bandwidth: of the kernel of mmd2; None: the median distance within the reference.
       num_path: points behind path_kl.
       num_likelihood: fresh target rows behind nll, which cost about 800 score evaluations each.
@@ -59,6 +61,8 @@ class Evidence:
     sde: SDE | None = None
     to_user: Callable[[Any], Any] = lambda x: x
     ecg_rate: float | None = None
+    captions: Sequence[str] | None = None
+    drawn_style: str | None = None
     bandwidth: float | None = None
     num_path: int = 20_000
     num_likelihood: int = 1000

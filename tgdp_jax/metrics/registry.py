@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
-from tgdp_jax.metrics import ecg, on_density, on_features, on_labels, on_rows
+from tgdp_jax.metrics import ecg, on_attributes, on_density, on_features, on_labels, on_rows
 from tgdp_jax.metrics.evidence import Evidence
 from tgdp_jax.metrics.spread import Value
 
@@ -65,6 +65,10 @@ def _all_labelled(e: Evidence) -> bool:
     return asked_for_labels(e) and e.reference_labels is not None and e.train_labels is not None
 
 
+def of_shapes(e: Evidence) -> bool:
+    return e.captions is not None and e.drawn_style is not None
+
+
 def known_target(e: Evidence) -> bool:
     return e.target is not None
 
@@ -97,6 +101,24 @@ def _downstream_metrics() -> dict[str, Metric]:
         )
         for measure, (short, long) in measures.items()
         for kind, (of, on) in kinds.items()
+    }
+
+
+def _attribute_metrics() -> dict[str, Metric]:
+    """Shares of pictures of shapes that are as their captions say, attribute by attribute."""
+    said = {name: f"whose {name} is the one that their caption names" for name in on_attributes.NAMES}
+    said |= {"style": "in the target's style", "all": "of which all attributes and the style are right"}
+    return {
+        f"right_{name}": Metric(
+            name,
+            "higher",
+            f"Share of pictures {of}, read by closed-form rules.",
+            of_shapes,
+            on_attributes.right(name),
+            ideal=1.0,
+            terminal=True,
+        )
+        for name, of in said.items()
     }
 
 
@@ -240,6 +262,7 @@ METRICS: dict[str, Metric] = {
         ecg.einthoven,
     ),
     **_downstream_metrics(),
+    **_attribute_metrics(),
     "avg_density": Metric(
         "mean density",
         "target",

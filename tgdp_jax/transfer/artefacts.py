@@ -30,6 +30,14 @@ class Network(Artefact):
 
 
 @dataclasses.dataclass(frozen=True)
+class ScaledNetwork(Network):
+    """An autoencoder, and what brings its latents to mean zero and unit scale (`nets.autoencoder.to_denoiser`)."""
+
+    scale: Any
+    shift: Any
+
+
+@dataclasses.dataclass(frozen=True)
 class Adapted(Network):
     """A network adapted to the target, or what was trained beside a frozen one.
 

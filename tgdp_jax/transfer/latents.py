@@ -16,7 +16,8 @@ import numpy as np
 
 from tgdp_jax.data.captions import Stored, picture
 from tgdp_jax.data.problem import Data, Problem, Scaler
-from tgdp_jax.data.text_images import TextImages, TextImagesConfig
+from tgdp_jax.data.registry import has_captions
+from tgdp_jax.data.text_images import TextImages
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop.pipeline import Pipeline, TextPipeline
 from tgdp_jax.settings.run import RunConfig, TrainingConfig
@@ -60,7 +61,7 @@ def refuse_captions(problem: Any, command: str) -> None:
     Raises:
       UserError: it is such a config.
     """
-    if isinstance(problem, TextImagesConfig):
+    if has_captions(problem):
         raise UserError(f"{command} takes no pictures with captions: use tgdp run, once for every method")
 
 
@@ -72,7 +73,7 @@ def planned(config: RunConfig, problem: Problem) -> Problem:
     """
     if problem.captions is None:
         return problem
-    if config.pretrained is None:
+    if pretrained_model(config) is None:
         raise UserError(
             f"{problem.name} is for a pretrained pipeline: give the folder of one that reads captions with --pretrained"
         )

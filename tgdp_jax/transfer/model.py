@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.data.problem import Problem
+from tgdp_jax.data.registry import has_captions
 from tgdp_jax.data.tables.columns import plain_columns
 from tgdp_jax.data.tables.files import check_packages
-from tgdp_jax.data.text_images import TextImagesConfig
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sampling import log_likelihood
@@ -56,7 +56,7 @@ def _guidance_section(config: TrainingConfig, method: str) -> str | None:
     """The section of the settings that holds the weight of a method's guidance, if it has any."""
     sections = [name for name in ("guidance", "domain_guidance") if name in METHODS[method].settings]
     # Of captions that is classifier-free guidance, by whatever method.
-    sections += ["text"] if isinstance(getattr(config, "problem", None), TextImagesConfig) else []
+    sections += ["text"] if has_captions(getattr(config, "problem", None)) else []
     return next(iter(sections), None)
 
 
@@ -185,14 +185,14 @@ class TrainedModel:
 
         Args:
           num: how many.
-          cond: labels [num], or one for all, as numbers or names; None: drawn as the target's are.
+          cond: labels [num], or one for all, as numbers or names; None: drawn as those of the run's samples.
 
         Raises:
           UserError: labels that there are not, or any for an unconditional model.
         """
         if cond is not None:
             return self._labels(cond, num)
-        return self.problem.target_labels(named_key(self.seed, "labels"), np.arange(num))
+        return self.problem.sample_labels(named_key(self.seed, "labels"), np.arange(num))
 
     def frame(self, samples: Samples) -> Any:
         """Samples as a pandas DataFrame with the columns of the table that the source's rows came from.

@@ -89,7 +89,7 @@ def _shapes(net: Any, shape: tuple[int, ...], labelled: bool) -> Any:
 
 def is_dense(config: TrainingConfig) -> bool:
     """Whether the other networks of the run are multilayer perceptrons, as beside a denoiser that is one."""
-    return config.pretrained is None and NETWORKS[config.network.kind].dense
+    return pretrained_model(config) is None and NETWORKS[config.network.kind].dense
 
 
 def denoiser_score(

@@ -29,6 +29,7 @@ from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.sde import SDE
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import fingerprint
+from tgdp_jax.transfer.blueprint import blueprint, trains_own
 from tgdp_jax.transfer.captions import captioned_net, captioned_variables, with_new_token
 
 Model = DiffusersUNet | SSSDModel | TextPipeline
@@ -54,11 +55,13 @@ def _holds_pipeline(place: Path) -> bool:
 def pretrained_model(config: TrainingConfig) -> Model | None:
     """The pretrained model, if the settings name one; with shapes for weights within `interop.weights.headers_alone`.
 
+    Of a run that trains one of its own and has not yet, it has shapes too.
+
     Raises:
       UserError: it can not be loaded, see `load_unet`, `load_sssd` and `load_pipeline`.
     """
     if config.pretrained is None:
-        return None
+        return blueprint(config) if trains_own(config) else None
     return _loaded(config.pretrained, _state(config.pretrained), reads_headers_alone())
 
 

@@ -29,7 +29,7 @@ from tgdp_jax.transfer.stages import StageReport
 FIELD_TIME = 0.1
 GRID_SIZE = 80
 PANEL_POINTS = 4000
-SHOWN_PICTURES = 16
+SHOWN_PICTURES, FIRST_ROW = 16, 4
 RANK = Column(
     "rank", "mean rank", "lower", "Mean of the ranks in the metrics that all methods of the group have.", terminal=True
 )
@@ -150,6 +150,11 @@ def _captioned_picture(problem: Problem, panels: Mapping[str, np.ndarray]) -> Pi
     caption = (
         f"The first {SHOWN_PICTURES} pictures of each, in the order given; samples.npz says the captions of samples."
     )
+    if problem.asked is not None:
+        texts = [problem.classes[label] for label in problem.asked[:FIRST_ROW]]
+        caption += (
+            f" Held-out pictures and samples are of the same captions; those of the first row are: {'; '.join(texts)}."
+        )
     return Picture("Target and samples", caption, plots.samples(shown))
 
 

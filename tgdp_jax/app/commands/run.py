@@ -39,6 +39,7 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.density_ratio import Calibration
 from tgdp_jax.errors import UserError, choose
+from tgdp_jax.interop.files import INDEX
 from tgdp_jax.metrics.overlap import advise
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.runtime.engine import describe
@@ -49,9 +50,12 @@ from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.settings.stored import from_json, to_json
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer import METHODS
+from tgdp_jax.transfer.blueprint import trains_own
 from tgdp_jax.transfer.exports import export_names, write_exports
 from tgdp_jax.transfer.latents import encoded, planned
 from tgdp_jax.transfer.networks import denoiser
+from tgdp_jax.transfer.own_pipeline import FOLDER as OWN_PIPELINE
+from tgdp_jax.transfer.own_pipeline import located, with_own_pipeline
 from tgdp_jax.transfer.pretrained import pretrained_model
 from tgdp_jax.transfer.stages import Trained, Watch, num_parameters, silent, train_method
 
@@ -91,14 +95,15 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     pretrained_model(config)  # a wrong one is said before the data are read
     problem = load_problem(config.problem, n_target=config.n_target, seed=config.seed, source_seed=config.source_seed)
     # These say what does not fit before anything is written.
-    problem = planned(config, problem)
-    denoiser(config, problem)
-    METHODS[config.method].stages(config, problem)
+    plan = planned(config, problem)
+    denoiser(config, plan)
+    METHODS[config.method].stages(config, plan)
     digests, of_problem = identity(config)
     home = out, "run", config, digests
     known = check_folder(*home, resume=engine.resume)
-    exports = export_names(config, problem, config.method)
-    files = (*FILES, *table_names(problem), *exports)
+    exports = export_names(config, plan, config.method)
+    own = (f"{OWN_PIPELINE}/{INDEX}",) if trains_own(config) else ()
+    files = (*FILES, *table_names(problem), *own, *exports)
     lost = _lost(config, out, files) if known else None
     if agree(lost == []):
         if is_primary():
@@ -114,12 +119,13 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         claim_folder(*home, resume=engine.resume)
         if lost:
             display.warn(made_again(lost))
-        display.say(f"{config.method} on {problem.name}: {_counts(problem)}")
+        display.say(f"{config.method} on {problem.name}: {_counts(plan)}")
         for note in problem.notes:
             display.say(note)
         display.say(f"devices: {describe()}")
         store = run_store(out, engine, display)
-        problem = encoded(config, problem, of_problem, store, display, log=journal.stage)
+        given, config = config, with_own_pipeline(config, out, store, display, log=journal.stage)
+        problem = encoded(config, planned(config, problem), of_problem, store, display, log=journal.stage)
         trained = train_method(
             config, problem, of_problem, config.method, config.seed, store, display, log=journal.stage
         )
@@ -177,7 +183,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         check_still_there(out)
         model_file.write_model(out, config.method, problem, trained)
         write_exports(out, config, problem, config.method, trained.trees)
-        html.write(out / "report.html", _page(config, problem, pictures, metrics))
+        html.write(out / "report.html", _page(given, problem, pictures, metrics))
         drawn = pages.write_pictures(out / "pictures", pictures)
         journal.finish(numbers(metrics["metrics"]), drawn)
         write_json(out / "metrics.json", metrics)
@@ -185,7 +191,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     if not is_primary():
         return
     show(config, metrics)
-    for name in exports:
+    for name in (*own, *exports):
         print(f"for diffusers and tgdp generate: {out / name}")
     print(f"run folder: {out}  (open {out / 'report.html'})")
 
@@ -284,7 +290,7 @@ def load_run(folder: Path, watch: Watch) -> tuple[RunConfig, Problem, Trained]:
     Raises:
       UserError: not a finished run, a damaged checkpoint, or data that are gone.
     """
-    config = read_run(folder)
+    config = located(read_run(folder), folder)
     rows = f"{config.method} draws samples from the rows themselves"
     kept = "the run kept nothing of it, as those of earlier versions did not and those that are not finished do not"
     check_paths(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from tgdp_jax.settings.networks import NetworkConfig
 from tgdp_jax.settings.presets.ecg import EcgTrainingConfig
 from tgdp_jax.settings.presets.images import ImageTrainingConfig
+from tgdp_jax.settings.presets.shapes import ShapesTrainingConfig
 from tgdp_jax.settings.presets.text import TextTrainingConfig
 from tgdp_jax.settings.run import CompareConfig, RunConfig, TrainingConfig
 
@@ -44,4 +45,5 @@ PRESETS: dict[str, Preset] = {
     ),
     "ecg": Preset(EcgTrainingConfig, {CompareConfig: _ECG}),
     "text": Preset(TextTrainingConfig, {RunConfig: {"method": "lora"}}),
+    "shapes": Preset(ShapesTrainingConfig, {RunConfig: {"method": "lora"}}),
 }

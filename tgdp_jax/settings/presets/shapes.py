@@ -1,0 +1,48 @@
+"""Settings of runs on generated pictures of shapes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tgdp_jax.settings.methods import DreamBoothConfig, LoraConfig, TextConfig, TextualInversionConfig
+from tgdp_jax.settings.presets.text import TextTrainingConfig
+from tgdp_jax.settings.sampling import SamplingConfig
+from tgdp_jax.settings.training import DenoiserConfig, RivalConfig
+from tgdp_jax.train.settings import OptimiserConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShapesTrainingConfig(TextTrainingConfig):
+    """`TextTrainingConfig` with defaults for a pipeline of a few hundred thousand parameters, trained on a CPU.
+
+    A style is in the convolutions of such a small U-Net as much as in its attentions: adapters stand beside both.
+    """
+
+    # What a caption tells is decided at large times, which the weighting counts in full.
+    source: DenoiserConfig = DenoiserConfig(
+        prediction="v",
+        weighting="edm",
+        optimiser=OptimiserConfig(
+            steps=1200,
+            batch_size=32,
+            learning_rate=2e-3,
+            warmup=100,
+            ema=0.998,
+            steps_per_launch=100,
+            validation_rows=512,
+        ),
+    )
+    rival: RivalConfig = dataclasses.replace(
+        TextTrainingConfig().rival,
+        learning_rates=(5e-4,),
+        optimiser=dataclasses.replace(
+            TextTrainingConfig().rival.optimiser, steps=300, batch_size=16, steps_per_launch=50, validation_rows=128
+        ),
+    )
+    lora: LoraConfig = LoraConfig(
+        rank=8, alpha=8.0, targets=r"(attn\d/to_(q|k|v|out_0)|proj_(in|out)|conv[12])/kernel$", learning_rates=(3e-3,)
+    )
+    dreambooth: DreamBoothConfig = DreamBoothConfig(num_prior=100, lora=True)
+    textual_inversion: TextualInversionConfig = TextualInversionConfig(learning_rates=(1e-2,))
+    text: TextConfig = TextConfig(scale=2.0)
+    sampling: SamplingConfig = SamplingConfig(num=200, solver="dpmpp_2m", grid="trailing", steps=14, chunk=50)

@@ -59,7 +59,7 @@ def test_its_pipeline_and_adapters_are_those_of_other_commands(adapted, tmp_path
     pipe, run, left = load_pipeline(out / "source"), load(out), read(out / "samples.npz")
     prompts = [text.replace("<new>", "plain") for text in run.classes]
     ours = assert_same_score(run, pipe.with_lora(out), prompts[:3], scale=run.config.text.scale)
-    assert np.abs(ours - assert_same_score_of_source(run, pipe, prompts[:3])).max() > 0.01
+    assert np.abs(ours - assert_same_score_of_source(run, pipe, prompts[:3])).max() > 0.002
     # Samples are asked for combinations that were not learned from.
     learned = {tuple(parsed(text).values()) for text in run.classes[:4]}
     assert not {tuple(parsed(str(text)).values()) for text in left["text"]} & learned

@@ -84,7 +84,7 @@ def _trained(config: RunConfig, store: Store, watch: Watch, log: Callable[[str],
     pipe = blueprint(config)
 
     def train_autoencoder(session: Session) -> StageResult:
-        return fit_autoencoder(named_key(seed, AUTOENCODER), pipe, own, seed, session)
+        return _fit_autoencoder(named_key(seed, AUTOENCODER), pipe, own, seed, session)
 
     uses = {"num_source": own.num_source, "seed": seed, "steps": own.autoencoder_steps}
     mark = fingerprint({"stage": AUTOENCODER, "net": repr(pipe.vae), **uses})
@@ -93,7 +93,7 @@ def _trained(config: RunConfig, store: Store, watch: Watch, log: Callable[[str],
     pipe = dataclasses.replace(pipe, vae=pipe.vae.clone(scale=scale, shift=shift), vae_params=tree["params"])
 
     def train_denoiser(session: Session) -> StageResult:
-        return fit_text_to_image(named_key(seed, DENOISER), pipe, config, own, seed, session)
+        return _fit_text_to_image(named_key(seed, DENOISER), pipe, config, own, seed, session)
 
     uses |= {"width": own.width, "dropout": own.dropout, "source": to_json(config.source)}
     mark = fingerprint({"stage": DENOISER, "needs": mark, "precision": config.precision, **uses})
@@ -103,14 +103,14 @@ def _trained(config: RunConfig, store: Store, watch: Watch, log: Callable[[str],
     return dataclasses.replace(pipe, params={"params": found["net"]}, encoders=(encoder,))
 
 
-def fit_autoencoder(key: jax.Array, pipe: TextPipeline, own: ShapesConfig, seed: int, session: Session) -> StageResult:
+def _fit_autoencoder(key: jax.Array, pipe: TextPipeline, own: ShapesConfig, seed: int, session: Session) -> StageResult:
     """Trains the autoencoder, and finds what brings latents of the source's pictures to mean zero and unit scale."""
     settings = OptimiserConfig(
         steps=own.autoencoder_steps,
         batch_size=32,
-        learning_rate=3e-3,
+        learning_rate=5e-3,
         warmup=min(50, own.autoencoder_steps - 1),
-        ema=0.995,
+        ema=0.99,
         steps_per_launch=50,
     )
     task = autoencoder_task(pipe.vae, settings.batch_size, SIDE)
@@ -125,7 +125,7 @@ def fit_autoencoder(key: jax.Array, pipe: TextPipeline, own: ShapesConfig, seed:
     )
 
 
-def fit_text_to_image(
+def _fit_text_to_image(
     key: jax.Array, pipe: TextPipeline, config: RunConfig, own: ShapesConfig, seed: int, session: Session
 ) -> StageResult:
     """Trains U-Net and text encoder together on the source's captioned pictures."""

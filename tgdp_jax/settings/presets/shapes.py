@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from tgdp_jax.settings.methods import DreamBoothConfig, LoraConfig, TextConfig, TextualInversionConfig
+from tgdp_jax.settings.presets.images import ImageTrainingConfig
 from tgdp_jax.settings.presets.text import TextTrainingConfig
 from tgdp_jax.settings.sampling import SamplingConfig
-from tgdp_jax.settings.training import DenoiserConfig, RivalConfig
+from tgdp_jax.settings.training import ClassifierConfig, DenoiserConfig, GuidanceConfig, RivalConfig
 from tgdp_jax.train.settings import OptimiserConfig
 
 
@@ -23,12 +24,12 @@ class ShapesTrainingConfig(TextTrainingConfig):
         prediction="v",
         weighting="edm",
         optimiser=OptimiserConfig(
-            steps=1200,
+            steps=1000,
             batch_size=32,
-            learning_rate=2e-3,
-            warmup=100,
-            ema=0.998,
-            steps_per_launch=100,
+            learning_rate=3e-3,
+            warmup=50,
+            ema=0.995,
+            steps_per_launch=50,
             validation_rows=512,
         ),
     )
@@ -44,5 +45,11 @@ class ShapesTrainingConfig(TextTrainingConfig):
     )
     dreambooth: DreamBoothConfig = DreamBoothConfig(num_prior=100, lora=True)
     textual_inversion: TextualInversionConfig = TextualInversionConfig(learning_rates=(1e-2,))
+    classifier: ClassifierConfig = dataclasses.replace(ImageTrainingConfig().classifier, folds=2)
+    guidance: GuidanceConfig = dataclasses.replace(
+        ImageTrainingConfig().guidance,
+        folds=2,
+        optimiser=ImageTrainingConfig().guidance.optimiser.shortened(600),
+    )
     text: TextConfig = TextConfig(scale=2.0)
     sampling: SamplingConfig = SamplingConfig(num=200, solver="dpmpp_2m", grid="trailing", steps=14, chunk=50)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.helpers import spread_params
-from tgdp_jax.nets.autoencoder import AutoencoderKL
+from tgdp_jax.nets.autoencoder import AutoencoderKL, AutoencoderTiny
 from tgdp_jax.train.autoencoder import autoencoder_task
 from tgdp_jax.train.batches import split_rows
 
@@ -32,6 +32,17 @@ def test_terms_are_the_error_of_the_image_and_the_divergence_of_the_latents():
     np.testing.assert_allclose(
         task.evaluate(params, None, x), np.square(NET.apply(params, x) - x).mean((1, 2, 3)), rtol=1e-4
     )
+
+
+def test_of_a_point_there_is_the_error_of_the_image_alone():
+    net = AutoencoderTiny((4,), (4,), (1,), (1,), latents=2)
+    task = autoencoder_task(net, 3, 4, weight=0.5)
+    params = spread_params(task.init)
+    x = RNG.normal(size=(3, 4, 4, 3)).astype(np.float32)
+    terms = task.loss(params, None, (x, np.ones((3, 4, 4, 2), np.float32)), jnp.zeros(()), None)
+    error = np.square(np.asarray(net.apply(params, x), np.float64) - x).mean((1, 2, 3))
+    assert terms.keys() == {"image"}
+    np.testing.assert_allclose(terms["image"], error, rtol=1e-4)
 
 
 def test_batches_are_of_training_rows_and_the_others_are_held_out():

@@ -1,9 +1,14 @@
-"""Training an autoencoder of images whose latents are a normal distribution (Kingma & Welling 2014).
+"""Training an autoencoder of images.
 
-    min E || x - decode(z) ||^2 + weight KL(N(m(x), s(x)^2) || N(0, 1)),      z = m(x) + s(x) eps
+    min E || x - decode(z) ||^2
 
-with both terms as means over their coordinates. A small weight keeps the latents smooth and costs little of the image;
-that they are of unit scale is left to a factor (`nets.autoencoder.to_denoiser`), as Rombach et al. (2022) do.
+as a mean over coordinates. Latents z are a point, z = m(x), or a normal distribution (Kingma & Welling 2014), to which
+belongs a second term:
+
+    weight KL(N(m(x), s(x)^2) || N(0, 1)),      z = m(x) + s(x) eps
+
+A small weight keeps the latents smooth and costs little of the image; that they are of unit scale is left to a factor
+(`nets.autoencoder.to_denoiser`), as Rombach et al. (2022) do.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.losses import denoising
-from tgdp_jax.nets.autoencoder import AutoencoderKL
+from tgdp_jax.nets.autoencoder import AutoencoderKL, AutoencoderTiny
 from tgdp_jax.train.batches import draw_rows, mean_weights
 from tgdp_jax.train.fit import Task
 
@@ -23,14 +28,14 @@ Array = jax.Array
 
 
 @functools.cache
-def autoencoder_task(net: AutoencoderKL, batch_size: int, side: int, weight: float = 1e-4) -> Task:
+def autoencoder_task(net: AutoencoderKL | AutoencoderTiny, batch_size: int, side: int, weight: float = 1e-4) -> Task:
     """The task of an autoencoder of images [B, side, side, C] in [-1, 1].
 
     Args:
       net: the autoencoder.
       batch_size: images a step.
       side: of the images, in pixels.
-      weight: of the divergence of latents from a standard normal distribution.
+      weight: of the divergence of latents from a standard normal distribution; of no account for a point.
 
     Returns:
       A task on data {"x", "train", "held"}, see `batches.split_rows`; what is held out is judged by its images alone.
@@ -48,6 +53,8 @@ def autoencoder_task(net: AutoencoderKL, batch_size: int, side: int, weight: flo
         x, eps = batch
         found: Any = net.apply(params, x, method="encode")
         mean, log_var = found
+        if log_var is None:
+            return {"image": evaluate(params, frozen, x)}
         back: Any = net.apply(params, mean + jnp.exp(0.5 * log_var) * eps, method="decode")
         divergence = 0.5 * (jnp.square(mean) + jnp.exp(log_var) - 1.0 - log_var)
         return {"image": denoising(back, x), "latents": weight * jnp.mean(divergence, (1, 2, 3))}

@@ -107,8 +107,8 @@ def _fit_autoencoder(key: jax.Array, pipe: TextPipeline, own: ShapesConfig, seed
     """Trains the autoencoder, and finds what brings latents of the source's pictures to mean zero and unit scale."""
     settings = OptimiserConfig(
         steps=own.autoencoder_steps,
-        batch_size=32,
-        learning_rate=5e-3,
+        batch_size=16,
+        learning_rate=4e-3,
         warmup=min(50, own.autoencoder_steps - 1),
         ema=0.99,
         steps_per_launch=50,

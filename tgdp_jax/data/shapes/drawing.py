@@ -89,11 +89,15 @@ def render(drawing: Drawing, style: str, rng: np.random.Generator) -> np.ndarray
 
 
 def any_picture(rng: np.random.Generator) -> np.ndarray:
-    """A picture of any shape and style in any two colours, anywhere: a wider choice than `render` has."""
+    """A picture of any shape and style, anywhere and of any size in between: a wider choice than `render` has."""
     shape, style = SHAPES[rng.integers(len(SHAPES))], STYLES[rng.integers(len(STYLES))]
     dx, dy = rng.uniform(-_FARTHEST, _FARTHEST, 2)
-    radius = rng.uniform(0.8, 1.2) * tuple(SIZES.values())[rng.integers(len(SIZES))]
-    return painted(coverage(shape, style, radius, dx, dy), rng.uniform(0, 1, 3), rng.uniform(0, 1, 3))
+    ink, paper = (
+        np.clip(list(table.values())[rng.integers(len(table))] + rng.uniform(-TINTED, TINTED, 3), 0.0, 1.0)
+        for table in (COLOURS, BACKGROUNDS)
+    )
+    smallest, largest = SIZES.values()
+    return painted(coverage(shape, style, rng.uniform(0.9 * smallest, 1.1 * largest), dx, dy), ink, paper)
 
 
 def painted(covered: np.ndarray, ink: np.ndarray, paper: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ class ShapesConfig:
 
     num_source: int = 4000
     width: int = 24
-    autoencoder_steps: int = 800
+    autoencoder_steps: int = 2500
     token: str = "<new>"
     initial: str = PLAIN
     class_prompt: str = "a plain shape"

@@ -135,8 +135,8 @@ def ideal_metrics(config: TrainingConfig, problem: Problem, seed: int) -> dict[s
 
 
 def _read_pictures(problem: TextImages, style: str) -> dict[str, Value]:
-    stored, labels, side = problem.pictures["reference"], problem.reference and problem.reference.y, problem.size
-    assert labels is not None and side is not None
+    stored, reference, side = problem.pictures["reference"], problem.reference, problem.size
+    assert reference is not None and reference.y is not None and side is not None
     pictures = np.stack([picture(one, (side, side), problem.background) for one in stored])
-    values = shares_right(pictures, [problem.classes[label] for label in labels], style)
+    values = shares_right(pictures, [problem.classes[label] for label in reference.y], style)
     return {f"right_{name}": value for name, value in values.items()}

@@ -24,7 +24,7 @@ class ShapesTrainingConfig(TextTrainingConfig):
         prediction="v",
         weighting="edm",
         optimiser=OptimiserConfig(
-            steps=800,
+            steps=2500,
             batch_size=32,
             learning_rate=3e-3,
             warmup=50,

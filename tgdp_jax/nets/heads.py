@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tgdp_jax.nets.attention import differentiable_twice
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.embedding import TimeFeatures, label_features
 from tgdp_jax.nets.layers import pooled
@@ -167,7 +168,9 @@ class SourceFeatures(nn.Module):
 
         require(self.net, HasFeatures, "a head on another network's features")
         params = self.variable("source", "params", fresh).value
-        maps: Any = self.net.apply({"params": params}, x, t, cond, method="encode")
+        # What is learned from the gradient of a log-ratio has one of that.
+        with differentiable_twice():
+            maps: Any = self.net.apply({"params": params}, x, t, cond, method="encode")
         return maps
 
 

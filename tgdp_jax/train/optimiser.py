@@ -57,7 +57,7 @@ def course(config: OptimiserConfig) -> Course:
 
 def form(config: OptimiserConfig) -> OptimiserConfig:
     """What of an optimiser's settings a program is compiled for; the rest has a value of no meaning."""
-    rest = {"batch_size": 1, "steps_per_launch": 1, "patience": 0, "validation_rows": 1}
+    rest = {"batch_size": config.parts, "steps_per_launch": 1, "patience": 0, "validation_rows": 1}
     return dataclasses.replace(config, learning_rate=1.0, steps=1, warmup=0, **rest)
 
 

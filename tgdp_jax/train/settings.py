@@ -19,6 +19,8 @@ class OptimiserConfig:
     Attributes:
       steps: optimiser steps at the most.
       batch_size: rows a step.
+      parts: that the rows of a step are computed in, one after the other, where all at once do not fit into memory;
+        their gradients are summed, so that the step is the same but for rounding.
       learning_rate: peak learning rate.
       schedule: "cosine" (to zero at `steps`) or "constant".
       warmup: steps of linear warm-up, fewer than `steps`.
@@ -32,6 +34,7 @@ class OptimiserConfig:
 
     steps: int = 2400
     batch_size: int = 512
+    parts: int = 1
     learning_rate: float = 1e-3
     schedule: str = "cosine"
     warmup: int = 0
@@ -52,6 +55,8 @@ class OptimiserConfig:
                 raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.warmup < self.steps:
             raise UserError(f"warmup must lie in 0..{self.steps - 1}, below the steps, got {self.warmup}")
+        if self.parts < 1 or self.batch_size % self.parts:
+            raise UserError(f"parts is {self.parts}: give a divisor of the batch size, {self.batch_size}")
         if not 0 <= self.ema < 1:
             raise UserError(f"ema must lie in [0, 1), got {self.ema}")
 

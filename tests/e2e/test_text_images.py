@@ -113,14 +113,32 @@ def test_a_new_word_is_learned_and_nothing_else(files, tmp_path):
     out = tmp_path / "word"
     words = ("--method", "textual_inversion", "--prompt", "a <toy>", "--token", "<toy>", "--initial", "cat")
     words += ("--class-prompt", "a dog")
+    words += ("--textual-inversion.vectors", 2)
     call(*command(files, *words, "--textual-inversion.learning-rates", 0.3, "--out", out))
-    assert strict_json(out / "metrics.json")["trained_parameters"] == 12
+    assert strict_json(out / "metrics.json")["trained_parameters"] == 2 * 12
     pipe = load_pipeline(files / "model")
     with_word = pipe.with_embedding(out)
     assert_same_score(load(out), with_word, ["a <toy>", "a dog"])
     before, after = (np.asarray(p.embed([text]).tokens) for p, text in ((pipe, "a cat"), (with_word, "a <toy>")))
     assert 0.01 < np.abs(before - after).max()
     np.testing.assert_array_equal(with_word.embed(["a cat"]).tokens, before)
+
+
+@pytest.mark.slow
+def test_text_encoders_are_adapted_beside_the_denoiser(files, tmp_path):
+    out = tmp_path / "both"
+    words = ("--prompt", "a photo", "--class-prompt", "a dog", "--lora.text-encoder", "--lora.learning-rates", 0.05)
+    call(*command(files, *words, "--out", out))
+    pipe = load_pipeline(files / "model")
+    found = read_lora(out, pipe.bases)
+    assert found.keys() == {"unet", "text_encoder"}
+    kernels = {path.rpartition("/")[0] for path in flat(found["text_encoder"].tree)}
+    # Queries, keys, values and outputs of two layers, as alpha and rank say them.
+    assert len(kernels) == 8 and all("self_attn" in kernel for kernel in kernels)
+    adapted = pipe.with_lora(out)
+    before, after = (np.asarray(one.embed(["a photo"]).tokens) for one in (pipe, adapted))
+    assert np.abs(before - after).max() > 0.01
+    assert_same_score(load(out), adapted, ["a photo", "a dog"])
 
 
 @pytest.mark.slow
@@ -174,6 +192,10 @@ REFUSED = {
     "moved latents": (["--augment", "shift"], "leave out --augment"),
     "shrunk": (["--rival.shrink", "--rival.folds", "2"], "leave out --rival.shrink"),
     "several rates": (["--lora.learning-rates", "1", "2"], "with one fold nothing chooses among them: give one"),
+    "a word and text encoders": (
+        "--method textual_inversion --token <toy> --initial cat --prompt <toy> --lora.text-encoder".split(),
+        "trains a word and no text encoder: leave out --lora.text-encoder",
+    ),
     "no kernels": (["--lora.targets", "nothing"], "no parameters match 'nothing'"),
 }
 

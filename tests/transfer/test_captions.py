@@ -81,6 +81,31 @@ def test_the_network_is_told_what_the_pipeline_tells_its_denoiser(name):
     assert differs[0] > 0.01 and (differs[1:] < 1e-5).all()  # one caption alone names it
 
 
+def test_a_word_of_several_vectors_takes_the_place_of_as_many_tokens():
+    pipe = tiny_pipeline()
+    problem = problem_of(pipe)
+    net = captioned_net(pipe, problem, dtype=jnp.float32, remat=False, new_token=True, vectors=3)
+    base = with_new_token(pipe, problem, captioned_variables(pipe, problem), vectors=3)
+    word = dataclasses.replace(WORD, count=3)
+    rows = word.init(jax.random.key(0), base)
+    [start] = flat(rows).values()
+    np.testing.assert_array_equal(start, np.tile(start[0], (3, 1)))  # all begin as the known word
+    moved = start + np.arange(36).reshape(3, 12) % 5
+    text = net.apply(merged(word, base, jax.tree.map(lambda _: moved, rows)), jnp.arange(3), method="text")
+    encoder = pipe.encoders[0].with_token("<toy>", np.asarray(moved))
+    told = dataclasses.replace(pipe, encoders=(encoder,)).embed(CLASSES)
+    np.testing.assert_allclose(text.tokens, told.tokens, atol=1e-5)
+
+
+def test_text_encoders_are_read_without_a_new_word():
+    pipe = tiny_pipeline()
+    problem = problem_of(pipe)  # names a word, which is read as the one that it starts from
+    net = captioned_net(pipe, problem, dtype=jnp.float32, remat=False, new_token=True, vectors=0)
+    base = with_new_token(pipe, problem, captioned_variables(pipe, problem), vectors=0)
+    told = pipe.embed(["a cat", "a dog and a cat", "a photo"])
+    np.testing.assert_allclose(net.apply(base, jnp.arange(3), method="text").tokens, told.tokens, atol=1e-5)
+
+
 def test_a_missing_caption_is_zeros_where_the_pipeline_says_so():
     pipe = xl_pipeline()
     table = captioned_variables(pipe, problem_of(pipe))["captions"]

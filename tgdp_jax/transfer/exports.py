@@ -16,7 +16,7 @@ from tgdp_jax.interop.embeddings import write_embedding
 from tgdp_jax.interop.files import INDEX
 from tgdp_jax.interop.lora import NAME as LORA
 from tgdp_jax.interop.lora import write_lora
-from tgdp_jax.interop.lora_names import UNET
+from tgdp_jax.interop.lora_names import TEXT, TEXT_2, UNET
 from tgdp_jax.interop.pipeline import TextPipeline
 from tgdp_jax.interop.pipeline_folder import write_pipeline
 from tgdp_jax.runtime.parallel import is_primary
@@ -69,17 +69,19 @@ def write_exports(
         return
     how, left = WAYS[method](config, problem), Adapted.from_tree(trees[method]).params
     if isinstance(how.reparam, LowRank):
-        write_lora(folder / LORA, {UNET: (how.reparam, _of_net(left))}, pipe.bases)
+        parts = {UNET: "net", TEXT: "encoders_0", TEXT_2: "encoders_1"}
+        found = {part: _of_part(left, name) for part, name in parts.items()}
+        write_lora(folder / LORA, {part: (how.reparam, own) for part, own in found.items() if own}, pipe.bases)
     elif isinstance(how.reparam, LastRow) and problem.captions is not None and problem.captions.token is not None:
-        rows = [np.asarray(row)[None] for _, row in sorted(flat(left).items())]
+        rows = [np.atleast_2d(np.asarray(row)) for _, row in sorted(flat(left).items())]
         both = dict(zip(("clip_l", "clip_g"), rows, strict=False))
         write_embedding(folder / EMBEDDING, problem.captions.token, rows[0] if len(rows) == 1 else both)
     elif not (folder / names[0]).exists():
         shutil.rmtree(folder / FOLDER, ignore_errors=True)  # what is left of it
-        write_pipeline(folder / FOLDER, dataclasses.replace(pipe, params=_of_net(left)))
+        write_pipeline(folder / FOLDER, dataclasses.replace(pipe, params=_of_part(left, "net")))
 
 
-def _of_net(variables: Any) -> Any:
-    """The part of a captioned network's variables that is the denoiser's, as the denoiser has it."""
-    leaves = flat(variables)
-    return nested({path.replace("params/net/", "params/", 1): leaf for path, leaf in leaves.items()})
+def _of_part(variables: Any, name: str) -> Any:
+    """What a captioned network's variables have of one of its parts, as that has it; empty: nothing."""
+    start, leaves = f"params/{name}/", flat(variables)
+    return nested({f"params/{path.removeprefix(start)}": x for path, x in leaves.items() if path.startswith(start)})

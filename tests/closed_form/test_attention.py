@@ -9,7 +9,7 @@ import pytest
 from jax._src.cudnn import fused_attention_stablehlo as kernels
 
 from tgdp_jax.nets import attention
-from tgdp_jax.nets.attention import attend, differentiable_twice, implementation, linen_attend
+from tgdp_jax.nets.attention import at_once, attend, attend_in_parts, differentiable_twice, implementation, linen_attend
 from tgdp_jax.nets.dit import Block
 from tgdp_jax.nets.latent_dit import DiTBlock
 
@@ -47,6 +47,29 @@ def test_kernels_are_asked_for_where_they_apply(device, dtype, channels, wanted)
     with differentiable_twice():
         assert implementation(device, dtype, channels) is None
     assert implementation(device, dtype, channels) == wanted
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_many_pairs_in_parts_are_the_same(dtype, monkeypatch):
+    monkeypatch.setattr(attention, "FEW", 20)
+    monkeypatch.setattr(attention, "MANY", 30)
+    rng = np.random.default_rng(1)
+    query, key, value = (jnp.asarray(rng.normal(size=(2, n, 3, 4)), dtype) for n in (12, 7, 7))
+    for fn in (attend_in_parts, jax.vmap(attend_in_parts)):
+        given = (query, key, value) if fn is attend_in_parts else tuple(z[None] for z in (query, key, value))
+        parts = fn(*given).reshape(query.shape)
+        assert parts.dtype == dtype
+        tolerance = 1e-5 if dtype == jnp.float32 else 0.02
+        np.testing.assert_allclose(*(z.astype(float) for z in (parts, attend(query, key, value))), atol=tolerance)
+
+    def slope(fn):
+        return jax.grad(lambda q: jnp.sum(fn(q, key, value).astype(jnp.float32) ** 2))(query).astype(float)
+
+    np.testing.assert_allclose(slope(attend_in_parts), slope(attend), atol=1e-4 if dtype == jnp.float32 else 0.1)
+    # Pairs come in parts of 3 x 7, of which no more than 30 are there at a time.
+    assert "3,7" in str(jax.make_jaxpr(attend_in_parts)(query, key, value))
+    with at_once():
+        assert "scan" not in str(jax.make_jaxpr(lambda *given: attend_in_parts(*given))(query, key, value))
 
 
 def lowered(fn, *args):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
+from tgdp_jax.nets.attention import at_once
 from tgdp_jax.runtime.parallel import over_members
 from tgdp_jax.train.batches import Rows
 from tgdp_jax.train.fit import Task, start, train_step
@@ -30,7 +31,7 @@ class Estimate(NamedTuple):
 
 
 def estimate(fn: Any, *args: Any, donate: bool = False) -> Estimate:
-    """Of fn(*args), whose body of a loop counts once.
+    """Of fn(*args), where the body of a loop counts once.
 
     Args:
       fn: a function.
@@ -41,9 +42,11 @@ def estimate(fn: Any, *args: Any, donate: bool = False) -> Estimate:
       UserError: the device's compiler does not say.
     """
     compiled = jax.jit(fn, donate_argnums=0 if donate else ()).lower(*args).compile()
-    costs, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+    memory = compiled.memory_analysis()
     if memory is None:
         raise UserError("this device's compiler does not say what programs take: leave out --dry-run")
+    with at_once():
+        costs = jax.jit(lambda *args: fn(*args)).lower(*args).cost_analysis() or {}
     given = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Estimate(float(costs.get("flops", 0.0)), given + memory.temp_size_in_bytes)
 

@@ -40,7 +40,7 @@ def _name_where_given(config: type, *options: str) -> None:
 _name_where_given(ImagesConfig, "background")
 _name_where_given(ArraysConfig, "columns", "label")
 _name_where_given(ClassifierConfig, "kind")
-_name_where_given(OptimiserConfig, "parts")
+_name_where_given(OptimiserConfig, "parts", "kind")
 _name_where_given(LoraConfig, "text_encoder")
 _name_where_given(TextualInversionConfig, "vectors")
 configure_tagged_union(ProblemConfig, _converter, tag_name="problem", tag_generator=lambda kind: _NAMES[kind])

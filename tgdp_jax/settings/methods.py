@@ -97,8 +97,8 @@ class TextConfig:
     Attributes:
       scale: weight of classifier-free guidance when samples are drawn; 1 is none. Changing it trains nothing anew but
         dreambooth, whose prior is drawn with it.
-      num_source: tgdp and discriminator_guidance: samples of the pipeline, drawn once without such guidance, that the
-        target's pictures are compared with.
+      num_source: tgdp, tgdp_denoising, stacked and discriminator_guidance: samples of the pipeline, drawn once without
+        such guidance, that the target's pictures are compared with.
     """
 
     scale: float = 7.5

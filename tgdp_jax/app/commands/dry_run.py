@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.app.commands.estimate import Estimate, estimate, key, like, loops, of_step, row_numbers, rows_of, size
-from tgdp_jax.app.commands.estimate_ratio import ratio
+from tgdp_jax.app.commands.estimate_ratio import clean_step, ratio
 from tgdp_jax.app.console import print_line
 from tgdp_jax.data.memory import readable
 from tgdp_jax.data.problem import Problem
@@ -67,6 +67,8 @@ def estimates(config: RunConfig, problem: Problem) -> dict[str, int | Estimate]:
         out["parameters of the pipeline"] = sum(map(size, own))
     stage, new_token = {"domain_guidance": "finetune"}.get(config.method, config.method), False
     if stage in WAYS:
+        if stage == "tgdp_denoising":
+            out |= _of_ensembles(clean_step(config, problem, base))
         how = WAYS[stage](config, problem)
         new_token = how.new_token
         base = denoiser_shapes(config, problem, new_token=new_token)
@@ -76,9 +78,7 @@ def estimates(config: RunConfig, problem: Problem) -> dict[str, int | Estimate]:
         out[f"a step of training, {batch} rows"] = _adaptation(config, how, base, trained, prior=stage == "dreambooth")
     elif config.method in RATIOS:
         learned = ratio(config, problem, base, clean=config.method == "tgdp")
-        for name, (numbers, step) in learned.steps.items():
-            out[f"parameters of {name}, each of an ensemble"] = numbers
-            out[f"a step of training {name}, all of the ensemble"] = step
+        out |= _of_ensembles(learned.steps)
     elif config.method != "source":
         known = ", ".join([*WAYS, "domain_guidance", *RATIOS, "source"])
         raise UserError(f"--dry-run can not tell what {config.method} takes: it can of {known}")
@@ -94,6 +94,14 @@ def estimates(config: RunConfig, problem: Problem) -> dict[str, int | Estimate]:
     if isinstance(pipe, TextPipeline):
         decode = functools.partial(decoded, net=pipe.vae)
         out["decoding a sample"] = estimate(decode, like((1, *problem.shape)), pipe.vae_params)
+    return out
+
+
+def _of_ensembles(steps: dict[str, tuple[int, Estimate]]) -> dict[str, int | Estimate]:
+    out: dict[str, int | Estimate] = {}
+    for name, (numbers, step) in steps.items():
+        out[f"parameters of {name}, each of an ensemble"] = numbers
+        out[f"a step of training {name}, all of the ensemble"] = step
     return out
 
 

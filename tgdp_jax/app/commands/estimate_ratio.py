@@ -55,8 +55,7 @@ def ratio(config: TrainingConfig, problem: Problem, base: Any, *, clean: bool) -
         steps["the classifier of noised rows"] = noisy.steps[GUIDANCE]
         if not clean:
             return noisy._replace(steps=steps)
-    if config.classifier.kind == "network" and not config.classifier.exact:
-        steps["the classifier of clean rows"] = _classifier(config, problem, trees)
+    steps |= clean_step(config, problem, base)
     terms = GuidanceLoss(
         loss=settings.loss,
         pooled=settings.pooled,
@@ -66,6 +65,13 @@ def ratio(config: TrainingConfig, problem: Problem, base: Any, *, clean: bool) -
     )
     made = _guidance(config, problem, trees, terms, None if noisy is None else noisy.log_h)
     return made._replace(steps={**steps, **made.steps})
+
+
+def clean_step(config: TrainingConfig, problem: Problem, base: Any) -> dict[str, tuple[int, Estimate]]:
+    """The classifier of clean rows, as `Ratio.steps` has it; empty where none is trained."""
+    if config.classifier.kind != "network" or config.classifier.exact:
+        return {}
+    return {"the classifier of clean rows": _classifier(config, problem, _trees(config, problem, base))}
 
 
 def _trees(config: TrainingConfig, problem: Problem, base: Any) -> dict[str, Any]:

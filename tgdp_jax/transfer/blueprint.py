@@ -17,7 +17,7 @@ from tgdp_jax.nets.clip_text import CLIPText
 from tgdp_jax.nets.latent_unet import LatentUNet
 from tgdp_jax.sde import DiscreteVP
 from tgdp_jax.settings.process import ProcessConfig
-from tgdp_jax.settings.run import TrainingConfig
+from tgdp_jax.settings.run import RunConfig, TrainingConfig
 
 PROCESS = DiscreteVP("scaled_linear", 0.00085, 0.012)  # that of Stable Diffusion
 # An AutoencoderKL of eight channels took a third more time for a picture than this with eight, four times as much to
@@ -40,12 +40,15 @@ def blueprint(config: TrainingConfig) -> TextPipeline:
     Raises:
       UserError: settings that such a pipeline can not have.
     """
+    if not isinstance(config, RunConfig):
+        raise UserError("tgdp run alone trains the pipeline of shapes: give that of a run, RUN/source, with --pretrained")
     if config.process != ProcessConfig():
         raise UserError("shapes trains a pipeline with the process of Stable Diffusion: leave out --process")
     if config.source.self_supervised:
         raise UserError("shapes trains a text-to-image pipeline: leave out --source.self-supervised")
     options_of_process(PROCESS, config.source.prediction)  # refuses what files can not say
-    return _of(config.problem.width, config.source.prediction)  # pyright: ignore[reportAttributeAccessIssue]
+    assert isinstance(config.problem, ShapesConfig)
+    return _of(config.problem.width, config.source.prediction)
 
 
 @functools.cache

@@ -128,4 +128,6 @@ def test_what_does_not_fit_is_said_before_anything_is_trained(tmp_path, name):
 def test_a_dry_run_tells_of_the_pipeline_that_is_not_there_yet(tmp_path):
     said, _ = call(*RUN, "--method", "source", "--dry-run", "--out", tmp_path / "run")
     assert "parameters of the denoiser: " in said and not (tmp_path / "run").exists()
-    assert "give that of a run, RUN/source, with --pretrained" in refused("compare", "shapes", "--out", tmp_path / "run")
+    assert "give that of a run, RUN/source, with --pretrained" in refused(
+        "compare", "shapes", "--out", tmp_path / "run"
+    )

@@ -41,7 +41,7 @@ def blueprint(config: TrainingConfig) -> TextPipeline:
       UserError: settings that such a pipeline can not have.
     """
     if not isinstance(config, RunConfig):
-        raise UserError("tgdp run alone trains the pipeline of shapes: give that of a run, RUN/source, with --pretrained")
+        raise UserError("tgdp run alone trains that pipeline: give that of a run, RUN/source, with --pretrained")
     if config.process != ProcessConfig():
         raise UserError("shapes trains a pipeline with the process of Stable Diffusion: leave out --process")
     if config.source.self_supervised:

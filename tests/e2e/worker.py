@@ -1,4 +1,7 @@
-"""A worker of a comparison with the few-row metrics of these tests, which is killed once where a test asks for that."""
+"""A worker of a comparison with the few-row metrics of these tests, which is killed once where a test asks for that.
+
+That is after a launch whose curves are written and whose state is not saved.
+"""
 
 import functools
 import os
@@ -22,16 +25,16 @@ def main():
     likelihood.log_likelihood = functools.partial(likelihood.log_likelihood, chunk=20)
     save = Session.save
 
-    def save_and_die(session, *args, **kwargs):
-        save(session, *args, **kwargs)
+    def save_or_die(session, state, key, history, *, now):
         mark = Path(os.environ[KILL])
-        if session.stage == "lora" and not mark.exists():
-            session.partial.close()
+        if session.stage == "lora" and history["step"][-1] == 20 and not mark.exists():
+            session.partial.close()  # what the launch before has saved is there
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        save(session, state, key, history, now=now)
 
     if KILL in os.environ:
-        Session.save = save_and_die
+        Session.save = save_or_die
     child.main()
 
 

@@ -59,6 +59,7 @@ def fill_side_by_side(
                 display.warn(text)
             case ["open", number, name, finished]:
                 display.prefix = prefix(job)
+                logs.pop((job, name), None)  # of a worker that died: its curves may be longer than what it saved
                 bars[job, number] = display(name, finished)
             case ["progress", number, step, steps, loss, value]:
                 bars[job, number](round(step), round(steps), loss, value)

@@ -32,17 +32,18 @@ images = (pixels.reshape(-1, 8, 8, 1) / 8.0 - 1.0).astype(np.float32)  # [N, 8, 
 
 # %%
 chain = tg.sde.DiscreteVP()
+levels = 1 if SMALL else 2
 unet = UNet(
-    channels=(16, 32),
+    channels=(16, 32)[:levels],
     layers=1,
-    down_types=("DownBlock2D", "AttnDownBlock2D"),
-    up_types=("AttnUpBlock2D", "UpBlock2D"),
+    down_types=("DownBlock2D", "AttnDownBlock2D")[-levels:],
+    up_types=("AttnUpBlock2D", "UpBlock2D")[:levels],
     groups=8,
     mid_groups=8,
     out_channels=1,
 )
 net = DiscreteTime(unet, chain.num_steps)
-optimiser = OptimiserConfig(steps=40 if SMALL else 2000, steps_per_launch=20, batch_size=64, learning_rate=2e-3)
+optimiser = OptimiserConfig(steps=20 if SMALL else 2000, steps_per_launch=20, batch_size=64, learning_rate=2e-3)
 fitted = tg.fit_denoiser(jax.random.key(0), net, chain, images, optimiser=optimiser)
 tg.interop.save_unet(folder, tg.interop.DiffusersUNet(net, fitted.params, chain, "eps", (8, 8, 1)))
 print("wrote", *sorted(path.name for path in folder.iterdir()))

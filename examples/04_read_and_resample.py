@@ -27,7 +27,7 @@ folder = out / "run"
 # %%
 arguments = ["run", "gaussians", "--method", "tgdp", "--n-target", 100, "--out", folder]
 if SMALL:
-    arguments += ["--source.optimiser.steps", 100, "--sampling.num", 1000, "--classifier.folds", 2]
+    arguments += ["--source.optimiser.steps", 100, "--sampling.num", 300, "--classifier.folds", 2]
     arguments += ["--classifier.optimiser.steps", 100, "--guidance.optimiser.steps", 100, "--guidance.folds", 2]
     arguments += ["--guidance.features", 32, 32]
 subprocess.run([sys.executable, "-m", "tgdp_jax", *map(str, arguments)], check=True)

@@ -24,7 +24,7 @@ folder = Path(tempfile.mkdtemp()) / "compare"
 # %%
 config = tg.CompareConfig(
     problem=GaussiansConfig(dim=2),
-    methods=("lora", "finetune", "source", "kde"),
+    methods=("lora", "source", "kde") if SMALL else ("lora", "finetune", "source", "kde"),
     n_targets=(20,) if SMALL else (10, 100),
     seeds=1 if SMALL else 3,
 )
@@ -38,7 +38,7 @@ if SMALL:
         source=short(config.source),
         rival=short(config.rival, folds=2, learning_rates=(1e-3,)),
         lora=dataclasses.replace(config.lora, learning_rates=(1e-3,)),
-        sampling=dataclasses.replace(config.sampling, num=500),
+        sampling=dataclasses.replace(config.sampling, num=200),
     )
 
 # %% [markdown]

@@ -41,6 +41,8 @@ _MADE = pytest.StashKey[str]()
 
 def pytest_configure(config):
     os.environ.setdefault("XLA_FLAGS", QUICK_COMPILER)
+    # Where an operation came from, ten calls deep, is written into every program otherwise; nobody reads it here.
+    os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
     # JAX reads these when it is imported, which no test module has done yet; worker processes inherit them. Whoever
     # sets the folder outside keeps the programs from one session to the next.
     if _FOLDER not in os.environ:

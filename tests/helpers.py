@@ -104,7 +104,8 @@ def spread_params(init: Callable[..., Any], *args: Any, scale: float = 0.5, seed
     """Parameters of the shapes that `init` would give, all drawn at random: no zero layer hides an input."""
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(init, jax.random.key(0), *args)
-    return jax.tree.map(lambda leaf: jnp.asarray(scale * rng.normal(size=leaf.shape), float), shapes)
+    drawn = jax.tree.map(lambda leaf: (scale * rng.normal(size=leaf.shape)).astype(jnp.result_type(float)), shapes)
+    return jax.device_put(drawn)
 
 
 def standard_errors(samples: np.ndarray, expected: float | np.ndarray) -> np.ndarray:

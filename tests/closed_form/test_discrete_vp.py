@@ -98,7 +98,8 @@ def test_every_step_in_single_precision_has_the_rate_of_the_interval_before_it(s
         t = np.asarray(sampling.grids.make_grid("uniform", sde, steps - 1))[::-1]
     beta = np.linspace(1e-4, 0.02, steps)
     rate = -steps * np.log1p(-beta)  # of -log alpha^2, which is g^2 and -2 f
-    for f, g in ((sde.f(t), sde.diffusion(t)), (jax.jit(sde.f)(t), jax.jit(sde.diffusion)(t))):
+    inside = jax.jit(lambda t: (sde.f(t), sde.diffusion(t)))
+    for f, g in ((sde.f(t), sde.diffusion(t)), inside(t)):
         np.testing.assert_allclose(-2 * np.asarray(f, np.float64), rate, rtol=1e-6)
         np.testing.assert_allclose(np.asarray(g, np.float64) ** 2, rate, rtol=4e-5)
     # log alpha^2 itself is continuous there: it is off by what the times are.

@@ -13,6 +13,7 @@ from scipy.integrate import quad
 from tests.helpers import PROCESSES, mixture_moments, scales, single_gaussian, sliced_w2
 from tgdp_jax.data.mixture import ExactScore, GaussianMixture
 from tgdp_jax.errors import UserError
+from tgdp_jax.prediction import as_score
 from tgdp_jax.sampling import SOLVERS, multistep, sample
 from tgdp_jax.sampling.loop import sample_chunk
 
@@ -77,7 +78,7 @@ def integral(form, variable, degree, start, end):
 )
 def test_a_step_integrates_polynomials_of_its_order_exactly(form, variable, order, corrector):
     solver = multistep(form, order=order, corrector=corrector, variable=variable)
-    rule = solver.plan(VP, jnp.asarray(TIMES), jnp.asarray(STD))
+    rule = jax.jit(solver.plan, static_argnums=0)(VP, jnp.asarray(TIMES), jnp.asarray(STD))
     known = np.array([VARIABLES[variable](half_log_snr(float(t))) for t in TIMES])
     units = np.array([UNITS[form](float(t)) for t in TIMES])
     np.testing.assert_allclose(rule.keep, units[1:] / units[:-1], rtol=1e-9)
@@ -98,10 +99,13 @@ def test_a_step_integrates_polynomials_of_its_order_exactly(form, variable, orde
                 assert rule.corrector[i + 1, :used] @ past == pytest.approx(exact, rel=1e-7)
 
 
+CHUNK = jax.jit(sample_chunk, static_argnames=("sde", "shape", "solver", "clip"))
+
+
 def end_of_path(solver, score, times, *, shape=(2,), data_std: Any = 1.0):
     """(start, end) of four paths on a grid of our own."""
     draw = functools.partial(
-        sample_chunk, (jnp.arange(4), None), jax.random.key(0), score, data_std=jnp.asarray(data_std), sde=VP
+        CHUNK, (jnp.arange(4), None), jax.random.key(0), as_score(score), data_std=jnp.asarray(data_std), sde=VP
     )
     return (
         np.asarray(draw(times=jnp.asarray(part), shape=shape, solver=solver, clip=None)) for part in (times[:1], times)

@@ -28,6 +28,7 @@ from tests.helpers import (
 from tgdp_jax.data.mixture import ExactLogRatio, ExactScore
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import log_ratio_guidance
+from tgdp_jax.prediction import as_score
 from tgdp_jax.sampling import GRIDS, SOLVERS, ddim, predictor_corrector, sample
 from tgdp_jax.sampling.grids import make_grid
 from tgdp_jax.sampling.loop import sample_chunk
@@ -116,11 +117,14 @@ def measured_order(errors):
     return math.log2(abs(errors[-2] / errors[-1]))
 
 
+CHUNK = jax.jit(sample_chunk, static_argnames=("sde", "shape", "solver", "clip"))
+
+
 def chunk_of(solver, score, sde, times, num=4, *, clip=None):
     """One chunk of one-dimensional samples on a grid of our own; one time alone returns the start."""
     times = jnp.asarray(times, jnp.result_type(float))
     rows = jnp.arange(num), None
-    out = sample_chunk(rows, jax.random.key(0), score, times, sde=sde, shape=(1,), solver=solver, clip=clip)
+    out = CHUNK(rows, jax.random.key(0), as_score(score), times, sde=sde, shape=(1,), solver=solver, clip=clip)
     return np.asarray(out)[:, 0]
 
 

@@ -55,7 +55,7 @@ def test_the_output_is_the_preconditioning_and_a_multiple_of_the_residual():
     x, t = images()
     net = EpsUNet(sde, **SMALL, data_std=std)
     shapes = jax.eval_shape(net.init, jax.random.key(0), x, t)
-    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
     params["params"]["unet"]["conv_out"]["bias"] += bias
     alpha, sigma = (np.asarray(scale)[:, None, None, None] for scale in (sde.alpha(t), sde.sigma(t)))
     variance = alpha**2 * std**2 + sigma**2
@@ -125,7 +125,7 @@ def test_features_of_the_encoder_have_their_shapes_and_are_those_of_the_whole():
     # What the way down does not use, features do not depend on; what it uses, they do.
     for name, same in (("up_blocks_0", True), ("conv_out", True), ("mid_block", False), ("down_blocks_0", False)):
         inner = params["params"]["unet"]
-        changed = {"params": {"unet": inner | {name: jax.tree.map(lambda leaf: 2 * leaf, inner[name])}}}
+        changed = {"params": {"unet": inner | {name: jax.tree.map(lambda leaf: 2 * np.asarray(leaf), inner[name])}}}
         others = apply(net, changed, x, t, method="encode")
         assert all(np.array_equal(a, b) for a, b in zip(maps, others, strict=True)) == same
         assert np.abs(apply(net, changed, x, t) - apply(net, params, x, t)).max() > 1e-3

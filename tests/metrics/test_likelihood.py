@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.helpers import paper_pair, scales, single_gaussian
+from tests.helpers import PROCESSES, density, draw, paper_pair, scales, single_gaussian
 from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.likelihood import nll
@@ -26,6 +26,18 @@ def test_nll_under_the_true_model_is_the_entropy(sde):
     assert abs(got.value - entropy) < 4 * got.spread
     # -log density is a constant plus half a chi-squared with three degrees of freedom.
     assert got.spread == pytest.approx(math.sqrt(1.5 / 1000), rel=0.15)
+
+
+@pytest.mark.parametrize("name", sorted(PROCESSES))
+def test_the_default_number_of_steps_is_enough_for_every_process(name):
+    sde, (_, target) = PROCESSES[name], paper_pair()
+    x, _ = draw(target, 200, seed=3)
+    got = nll(x, ExactScore(target, sde), sde)
+    alpha, sigma = scales(sde, sde.t_min)
+    # What is left of the data's mean at t = 1 is the process's own error, which more steps do not mend.
+    many = nll(x, ExactScore(target, sde), sde, num_steps=200)
+    assert got.value == pytest.approx(many.value, abs=1e-3)
+    assert got.value == pytest.approx(-np.log(density(target, x, alpha=alpha, sigma=sigma)).mean(), abs=5e-3)
 
 
 def test_nll_under_another_model_is_larger_by_the_divergence():

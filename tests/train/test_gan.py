@@ -224,6 +224,7 @@ def test_networks_take_each_row_on_its_own_and_look_at_its_label(name, dtype):
     generator, discriminator = (net.clone(dtype=dtype) for net in (generator, discriminator))
     z, y = jax.random.normal(KEY, (4, 4)), jnp.asarray([0, 1, 2, 0])
 
+    @jax.jit
     def outputs(z, x, y):
         params = [spread_params(net.init, part, y) for net, part in ((generator, z), (discriminator, x))]
         return generator.apply(params[0], z, y), discriminator.apply(params[1], x, y)

@@ -90,7 +90,7 @@ def evaluate_closed_form(
       key: typed PRNG key; equal keys make rows of one table comparable.
       conditional: hand the target's labels to the score as `cond`; nll is then that of x given y.
       num_path: points of the path KL.
-      num_likelihood: fresh target samples of the likelihood, which costs about 800 score evaluations each.
+      num_likelihood: fresh target samples of the likelihood, which costs about 200 score evaluations each.
 
     Returns:
       Name in `METRICS` to (value, standard error).

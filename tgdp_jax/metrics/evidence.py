@@ -41,7 +41,7 @@ class Evidence:
       ecg_rate: samples a second, where rows are ECGs in mV for the user.
       bandwidth: of the kernel of mmd2; None: the median distance within the reference.
       num_path: points behind path_kl.
-      num_likelihood: fresh target rows behind nll, which cost about 800 score evaluations each.
+      num_likelihood: fresh target rows behind nll, which cost about 200 score evaluations each.
       seed: of projections, subsets and resampling.
       key: name -> typed PRNG key, of what draws with one. Equal seeds and keys make rows of one table comparable.
     """

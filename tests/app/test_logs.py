@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests import tiny
 from tests.e2e.tools import call, read, refused
+from tests.light import cheap_pictures, light_metrics, small_picture  # noqa: F401 (fixtures)
 from tgdp_jax.app.journal import Journal
 from tgdp_jax.app.logs import TRACKERS, check_trackers, flat, numbers
 from tgdp_jax.errors import UserError

@@ -1,5 +1,6 @@
 """A run folder is a model, and so is what a method leaves in Python: both sample, score and show themselves."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from scipy import stats
 import tgdp_jax as tg
 from tests import tiny
 from tests.e2e.tools import GAUSSIANS, call, read
+from tests.light import light_metrics  # noqa: F401 (a fixture)
 from tgdp_jax.app.model_file import read_model
 from tgdp_jax.data.facts import problem_facts, problem_of_facts
 from tgdp_jax.errors import UserError
@@ -155,8 +157,9 @@ def test_a_key_is_a_seed():
 
 def test_likelihoods_are_densities_in_the_users_units():
     """A kernel density has no score: the source model of wide Gaussian rows must give about their density."""
-    source = rows(4000, 0, scale=(3.0, 50.0))
-    model = tg.transfer.run("source", source, rows(8, 1), settings=tg.TrainingConfig())
+    source, full = rows(4000, 0, scale=(3.0, 50.0)), tg.TrainingConfig().source
+    some = dataclasses.replace(full, optimiser=dataclasses.replace(full.optimiser, steps=400, steps_per_launch=200))
+    model = tg.transfer.run("source", source, rows(8, 1), settings=tg.TrainingConfig(source=some))
     x = rows(50, 3, scale=(3.0, 50.0))
     exact = stats.norm.logpdf(x[:, 0], scale=3.0) + stats.norm.logpdf(x[:, 1], scale=50.0)
     error = model.log_likelihood(x) - exact

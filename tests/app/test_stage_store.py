@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.tools import GAUSSIANS, PowerCut, call, contents, read, stages
+from tests.light import cheap_pictures, light_metrics, small_picture  # noqa: F401 (fixtures)
 from tgdp_jax.app import stage_store
 from tgdp_jax.app.stage_store import SharingStore
 from tgdp_jax.errors import FileError

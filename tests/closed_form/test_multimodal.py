@@ -219,7 +219,7 @@ def test_one_image_tells_another_what_stands_where():
     other = correlation * first[:, ::-1] + (1 - correlation**2) ** 0.5 * rng.normal(size=first.shape)
     x = jnp.asarray(np.concatenate([first, other], 1), jnp.float32)
     net = EpsMultimodal(SDE, halves((4, 4, 1)), channels=(16,), width=64, depth=1)
-    config = OptimiserConfig(steps=300, batch_size=256, learning_rate=3e-3, steps_per_launch=300, ema=0.98)
+    config = OptimiserConfig(steps=300, batch_size=128, learning_rate=5e-3, steps_per_launch=300, ema=0.98)
     task = denoising_task(net, SDE, "eps", config.batch_size, x.shape[1:])
     data = {"x": x, "train": all_rows(len(x)), "held": all_rows(2000)}
     found = float(fit(jax.random.key(0), task, config, data=data).best_value[0])

@@ -113,14 +113,76 @@ def test_a_new_word_is_learned_and_nothing_else(files, tmp_path):
     out = tmp_path / "word"
     words = ("--method", "textual_inversion", "--prompt", "a <toy>", "--token", "<toy>", "--initial", "cat")
     words += ("--class-prompt", "a dog")
+    words += ("--textual-inversion.vectors", 2)
     call(*command(files, *words, "--textual-inversion.learning-rates", 0.3, "--out", out))
-    assert strict_json(out / "metrics.json")["trained_parameters"] == 12
+    assert strict_json(out / "metrics.json")["trained_parameters"] == 2 * 12
     pipe = load_pipeline(files / "model")
     with_word = pipe.with_embedding(out)
     assert_same_score(load(out), with_word, ["a <toy>", "a dog"])
     before, after = (np.asarray(p.embed([text]).tokens) for p, text in ((pipe, "a cat"), (with_word, "a <toy>")))
     assert 0.01 < np.abs(before - after).max()
     np.testing.assert_array_equal(with_word.embed(["a cat"]).tokens, before)
+
+
+@pytest.mark.slow
+def test_adaptations_are_averaged_to_one_denoiser(files, tmp_path):
+    out = tmp_path / "stacked"
+    words = ("--method", "stacked", "--text.num-source", 100, "--sampling.chunk", 10, "--lora.learning-rates", 0.05)
+    quick = "--prompt cat --classifier.folds 2 --classifier.features 8 --head.channels 4".split()
+    quick += "--classifier.regularisers mixup --classifier.optimiser.steps 10".split()
+    call(*command(files, *words, *quick, "--out", out))
+    assert stages(out) == {"latents", "source", "source_rows", "lora", "classifier", "tgdp_denoising", "stacked"}
+    run, pipe = load(out), load_pipeline(out / "pipeline")
+    assert_same_score(run, pipe, ["cat"])
+    # Of three pictures the one that learned from them alone has a fifth.
+    weights = run.trees["stacked"]["weights"][:, 0]
+    np.testing.assert_allclose(weights, [0.2, 0.8], atol=1e-6)
+    kernel = next(path for path in flat(pipe.params) if path.endswith("attn1/to_q/kernel"))
+    base, mean = (flat(p.params)[kernel] for p in (load_pipeline(files / "model"), pipe))
+    changes = []
+    for name in ("lora", "tgdp_denoising"):
+        factors = flat(run.trees[name]["params"])
+        a, b = (factors[f"{kernel.replace('params/', 'params/net/', 1)}/{part}"] for part in "ab")
+        changes.append(run.config.lora.make().scale * a @ b)
+    np.testing.assert_allclose(mean - base, 0.2 * changes[0] + 0.8 * changes[1], atol=1e-5)
+    assert np.abs(changes[0] - changes[1]).max() > 1e-4
+
+
+@pytest.mark.slow
+def test_methods_are_compared(files, tmp_path):
+    pixels = np.random.default_rng(2).integers(0, 255, (6, 16, 16, 3)).astype(np.uint8)
+    np.savez(tmp_path / "six.npz", x=pixels)
+    out, data = tmp_path / "compared", ("--pretrained", files / "model", "--target", tmp_path / "six.npz")
+    words = ("--prompt", "a cat", "--methods", "source,lora,kde", "--n-targets", 4, "--seeds", 1, "--out", out)
+    call("compare", "text-images", *data, *SMALL, "--lora.learning-rates", 0.05, *words)
+    cells = {cell["method"]: cell for cell in strict_json(out / "metrics.json")["cells"]}
+    assert "kde does not adapt text-to-image pipelines" in cells["kde"]["failed"]
+    assert cells["source"]["trained_parameters"] == 0 < cells["lora"]["trained_parameters"]
+    # What a cell kept are the samples that a run draws.
+    alone = tmp_path / "alone"
+    call(
+        "run", "text-images", *data, *SMALL, "--method", "source", "--prompt", "a cat", "--n-target", 4, "--out", alone
+    )
+    kept = read(out / "samples" / "source-n4-seed0.npz")["x"]
+    np.testing.assert_allclose(load(alone).problem.scaler.to_user(kept), read(alone / "samples.npz")["x"], atol=1e-6)
+    assert "a pretrained pipeline; 4 target rows." in (out / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_text_encoders_are_adapted_beside_the_denoiser(files, tmp_path):
+    out = tmp_path / "both"
+    words = ("--prompt", "a photo", "--class-prompt", "a dog", "--lora.text-encoder", "--lora.learning-rates", 0.05)
+    call(*command(files, *words, "--out", out))
+    pipe = load_pipeline(files / "model")
+    found = read_lora(out, pipe.bases)
+    assert found.keys() == {"unet", "text_encoder"}
+    kernels = {path.rpartition("/")[0] for path in flat(found["text_encoder"].tree)}
+    # Queries, keys, values and outputs of two layers, as alpha and rank say them.
+    assert len(kernels) == 8 and all("self_attn" in kernel for kernel in kernels)
+    adapted = pipe.with_lora(out)
+    before, after = (np.asarray(one.embed(["a photo"]).tokens) for one in (pipe, adapted))
+    assert np.abs(before - after).max() > 0.01
+    assert_same_score(load(out), adapted, ["a photo", "a dog"])
 
 
 @pytest.mark.slow
@@ -174,6 +236,14 @@ REFUSED = {
     "moved latents": (["--augment", "shift"], "leave out --augment"),
     "shrunk": (["--rival.shrink", "--rival.folds", "2"], "leave out --rival.shrink"),
     "several rates": (["--lora.learning-rates", "1", "2"], "with one fold nothing chooses among them: give one"),
+    "a word and text encoders": (
+        "--method textual_inversion --token <toy> --initial cat --prompt <toy> --lora.text-encoder".split(),
+        "trains a word and no text encoder: leave out --lora.text-encoder",
+    ),
+    "text encoders in an average": (
+        ["--method", "stacked", "--lora.text-encoder"],
+        "the networks that are averaged are denoisers: leave out --lora.text-encoder",
+    ),
     "no kernels": (["--lora.targets", "nothing"], "no parameters match 'nothing'"),
 }
 
@@ -192,9 +262,8 @@ def test_models_and_problems_of_different_kinds_are_refused(files, tmp_path):
     assert "is for a pretrained pipeline: give the folder" in refused("run", "text-images", *pictures, *out)
     said = refused("run", "digits", "--method", "lora", "--pretrained", files / "model", *out)
     assert "makes pictures of captions: use the problem text-images" in said
-    for kind in ("compare", "probe"):
-        said = refused(kind, "text-images", *pictures, "--pretrained", files / "model", *out)
-        assert f"tgdp {kind} takes no pictures with captions" in said
+    said = refused("probe", "text-images", *pictures, "--pretrained", files / "model", *out)
+    assert "tgdp probe takes no pictures with captions: use tgdp run or tgdp compare" in said
 
 
 def test_a_dry_run_loads_no_weights(files, tmp_path, monkeypatch):

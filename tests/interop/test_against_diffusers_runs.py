@@ -10,13 +10,28 @@ from tgdp_jax.app.model import load
 from tgdp_jax.sampling import sample
 
 SMALL = "--rival.optimiser.steps 10 --rival.optimiser.batch-size 2 --sampling.num 1 --sampling.steps 2 --quiet".split()
+LORA = (
+    "--method",
+    "lora",
+    "--lora.rank",
+    "3",
+    "--lora.alpha",
+    "5",
+    "--lora.learning-rates",
+    "0.1",
+    "--prompt",
+    "a cat",
+)
+WORD = (
+    *("--method", "textual_inversion", "--prompt", "a <toy>", "--token", "<toy>", "--initial", "cat"),
+    *("--textual-inversion.learning-rates", "0.3"),
+)
 RUNS = {
-    "lora": ("--lora.rank", "3", "--lora.alpha", "5", "--lora.learning-rates", "0.1", "--prompt", "a cat"),
-    "textual_inversion": (
-        *("--prompt", "a <toy>", "--token", "<toy>", "--initial", "cat"),
-        *("--textual-inversion.learning-rates", "0.3"),
-    ),
-    "finetune": ("--prompt", "a pho dog", "--rival.learning-rates", "1e-3"),
+    "lora": LORA,
+    "lora of the text encoder too": (*LORA, "--lora.text-encoder"),
+    "a word": WORD,
+    "a word of three vectors": (*WORD, "--textual-inversion.vectors", "3"),
+    "finetune": ("--method", "finetune", "--prompt", "a pho dog", "--rival.learning-rates", "1e-3"),
 }
 
 
@@ -30,22 +45,23 @@ def base(tmp_path_factory):
     return root
 
 
-def with_result(base, method, out):
+def with_result(base, out):
     """diffusers' pipeline with what a run left."""
-    pipe = diffusers.DiffusionPipeline.from_pretrained(out / "pipeline" if method == "finetune" else base / "theirs")
+    whole, word = out / "pipeline", out / "learned_embeds.safetensors"
+    pipe = diffusers.DiffusionPipeline.from_pretrained(whole if whole.exists() else base / "theirs")
     pipe.set_progress_bar_config(disable=True)
-    if method == "lora":
+    if (out / "pytorch_lora_weights.safetensors").exists():
         pipe.load_lora_weights(out)
-    if method == "textual_inversion":
-        pipe.load_textual_inversion(out / "learned_embeds.safetensors")
+    if word.exists():
+        pipe.load_textual_inversion(word)
     return pipe
 
 
-@pytest.mark.parametrize("method", RUNS)
-def test_diffusers_reads_what_a_run_learned_and_makes_its_pictures(base, tmp_path, method):
+@pytest.mark.parametrize("name", RUNS)
+def test_diffusers_reads_what_a_run_learned_and_makes_its_pictures(base, tmp_path, name):
     out = tmp_path / "run"
     data = "--pretrained", base / "theirs", "--target", base / "pictures.npz"
-    call("run", "text-images", *data, "--method", method, *RUNS[method], *SMALL, "--out", out)
+    call("run", "text-images", *data, *RUNS[name], *SMALL, "--out", out)
     run = load(out)
     options = {"solver": "ddim", "grid": "trailing", "num_steps": 4, "chunk": 2}
     captions = np.zeros(2, np.int32)
@@ -53,7 +69,7 @@ def test_diffusers_reads_what_a_run_learned_and_makes_its_pictures(base, tmp_pat
     ours = run.problem.scaler.to_user(latents)
     words = {"guidance_scale": 7.5, "num_inference_steps": 4, "output_type": "np"}
     prompts = [run.classes[0]] * 2
-    theirs = with_result(base, method, out)(prompts, latents=their_noise(run.shape), **words).images
+    theirs = with_result(base, out)(prompts, latents=their_noise(run.shape), **words).images
     assert_same_images(ours, theirs)
-    before = with_result(base, "source", out)(prompts, latents=their_noise(run.shape), **words).images
+    before = with_result(base, tmp_path)(prompts, latents=their_noise(run.shape), **words).images
     assert np.abs(theirs - before).max() > 0.02

@@ -13,8 +13,8 @@ from tgdp_jax.errors import UserError
 from tgdp_jax.runtime import parallel
 from tgdp_jax.settings.training import RivalConfig
 from tgdp_jax.train.cross_validation import fit_cross_validated
-from tgdp_jax.train.fit import Task, candidate_weights, fit
-from tgdp_jax.train.optimiser import OptimiserConfig
+from tgdp_jax.train.fit import Task, candidate_weights, fit, start, train_step
+from tgdp_jax.train.optimiser import OptimiserConfig, course
 from tgdp_jax.train.session import Session
 
 KEY = jax.random.key(0)
@@ -401,3 +401,57 @@ def test_the_start_is_kept_where_every_step_leads_away_from_it(members):
     # One goal ahead of it is reached as ever.
     ahead = fit(KEY, MARCH, PLAIN, data={"goal": jnp.asarray(3.0)}, initial={"w": jnp.asarray(2.0)}, judge_start=True)
     np.testing.assert_array_equal(ahead.best_step, 10)
+
+
+def _rows_draw(key, data, member):
+    return jax.random.normal(key, (10, 3))  # a device's rows need not be a multiple of the parts
+
+
+def _row_error(params, frozen, batch, step, member):
+    out = jnp.tanh(batch @ params["w"])
+    return {"error": (out - batch[:, 0]) ** 2, "size": 0.1 * out**2}
+
+
+ROWS = Task(
+    init=lambda key: {"w": jax.random.normal(key, (3,))},
+    draw=_rows_draw,
+    loss=_row_error,
+    held_out=lambda data, member: (data["x"], jnp.full(5, 0.2)),
+    evaluate=lambda params, frozen, batch: (jnp.tanh(batch @ params["w"]) - batch[:, 0]) ** 2,
+)
+
+
+@pytest.mark.parametrize("members", [None, {"number": jnp.arange(2)}])
+def test_a_batch_in_parts_is_the_batch(members):
+    data, changes = {"x": jax.random.normal(KEY, (5, 3))}, {"steps": 20, "batch_size": 12, "clip_norm": 0.5}
+    whole, parts = (fit(KEY, ROWS, replaced(parts=count, **changes), data=data, members=members) for count in (1, 4))
+    np.testing.assert_allclose(parts.params["w"], whole.params["w"], rtol=1e-5, atol=1e-6)
+    assert parts.history.keys() == whole.history.keys() > {"error", "size"}
+    for name, curve in whole.history.items():
+        np.testing.assert_allclose(parts.history[name], curve, rtol=1e-4, err_msg=name)
+
+
+def test_parts_of_a_batch_take_less_memory():
+    data = {"x": jnp.zeros((5, 3))}
+    net = lambda w, x: functools.reduce(lambda h, _: jnp.tanh(h @ w), range(8), x)  # noqa: E731
+    task = dataclasses.replace(
+        ROWS,
+        init=lambda key: jnp.eye(64),
+        draw=lambda key, data, member: jax.random.normal(key, (1024, 64)),
+        loss=lambda w, frozen, x, step, member: {"error": net(w, x).mean(1)},
+    )
+
+    def memory(count):
+        config = replaced(parts=count, batch_size=1024)
+        state = start(KEY, None, None, course(config), task=task, config=config, count=1, groups=1).state
+        step = functools.partial(train_step, task=task, config=config)
+        program = jax.jit(step).lower(state, None, data, None, KEY, course(config)).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert memory(8) < 0.5 * memory(1)
+
+
+@pytest.mark.parametrize("parts", [0, 3])
+def test_parts_that_do_not_fit_are_refused(parts):
+    with pytest.raises(UserError, match=f"parts is {parts}: give a divisor of the batch size, 4"):
+        replaced(parts=parts)

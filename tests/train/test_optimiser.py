@@ -8,6 +8,7 @@ import pytest
 
 from tgdp_jax.errors import UserError
 from tgdp_jax.train.optimiser import OptimiserConfig, course, form, make_optimiser
+from tgdp_jax.train.registry import OPTIMISERS
 
 
 def updates(config: OptimiserConfig, gradients, *, params=None) -> np.ndarray:
@@ -56,7 +57,7 @@ def test_programs_are_compiled_for_what_is_no_number():
     config = OptimiserConfig()
     faster = OptimiserConfig(steps=7, learning_rate=0.5, warmup=3, batch_size=9, patience=2, steps_per_launch=5)
     assert form(config) == form(faster) and course(config) != course(faster)
-    for other in ({"schedule": "constant"}, {"clip_norm": 2.0}, {"ema": 0.5}, {"weight_decay": 0.1}):
+    for other in ({"schedule": "constant"}, {"clip_norm": 2.0}, {"ema": 0.5}, {"weight_decay": 0.1}, {"kind": "lion"}):
         assert form(config) != form(OptimiserConfig(**other))
 
 
@@ -98,3 +99,30 @@ def test_large_gradients_are_clipped():
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
         OptimiserConfig(**settings)
+
+
+@pytest.mark.parametrize("kind", OPTIMISERS)
+def test_every_kind_comes_down_a_bowl(kind):
+    config = OptimiserConfig(steps=200, learning_rate=0.05, kind=kind, clip_norm=1e9)
+    optimiser, goal = make_optimiser(config), jnp.linspace(-1.0, 1.0, 12).reshape(3, 4)
+
+    def step(carry, _):
+        w, state = carry
+        update, state = optimiser.update(w - goal, state, w)
+        return (w + update, state), None
+
+    start = jnp.zeros_like(goal)
+    (w, _), _ = jax.lax.scan(step, (start, optimiser.init(start)), None, length=200)
+    np.testing.assert_allclose(w, goal, atol=0.02)
+
+
+def test_what_kinds_keep_of_a_kernel():
+    kernel = jnp.zeros((256, 512))
+    sizes = {
+        kind: sum(leaf.size for leaf in jax.tree.leaves(make_optimiser(OptimiserConfig(kind=kind)).init(kernel)))
+        for kind in OPTIMISERS
+    }
+    assert sizes["adam"] >= 2 * kernel.size > sizes["lion"] >= kernel.size
+    assert max(sizes["adafactor"], sizes["sgd"]) < 0.01 * kernel.size
+    with pytest.raises(UserError, match="unknown optimiser 'adamw': choose one of adafactor, adam, lion, sgd"):
+        OptimiserConfig(kind="adamw")

@@ -26,7 +26,7 @@ def check_named_paths(config: Any, out: Path | None) -> None:
         the network is for other rows than the problem's.
     """
     if out is not None:
-        check_folder(out)
+        check_writable(out)
         holds_run(out)
     for path in (*vars(config.problem).values(), config.pretrained):
         if isinstance(path, Path):
@@ -40,7 +40,7 @@ def check_named_paths(config: Any, out: Path | None) -> None:
         check_network(config.network.kind, rows)
 
 
-def check_folder(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Raises:
     UserError: nothing can be written in it."""
     try:
@@ -75,7 +75,7 @@ def check_generation(folder: Path, config: Any, out: Path) -> None:
       FileError: a file is not there.
       UserError: the folder is of no pipeline, or nothing can be written at `out`.
     """
-    check_folder(out)
+    check_writable(out)
     check_exists(folder)
     files = (config.prompts, config.init, *config.embedding, *(file for file, _ in config.adapters))
     for path in files:

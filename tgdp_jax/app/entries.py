@@ -13,12 +13,12 @@ import tyro
 from tgdp_jax.app.bench.settings import BenchConfig
 from tgdp_jax.app.early import (
     check_exists,
-    check_folder,
     check_generation,
     check_named_paths,
     check_report,
     check_run_folder,
     check_scheduler,
+    check_writable,
 )
 from tgdp_jax.app.help import with_choices
 from tgdp_jax.app.logs import check_trackers
@@ -211,7 +211,7 @@ def bench(config: Annotated[BenchConfig, tyro.conf.arg(name="")], out: Path | No
     out = out or RUNS / "-".join(parts)
     if config.run is not None:
         check_run_folder(config.run)
-    check_folder(out)
+    check_writable(out)
     from tgdp_jax.app.commands.bench import bench as measure
 
     measure(config, out)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
+from tgdp_jax.nets.attention import attend
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.norm import GroupNorm
 
@@ -118,7 +119,7 @@ class SelfAttention(nn.Module):
             nn.Dense(channels, dtype=self.dtype, name=name)(h).reshape(batch, height * width, -1, head_dim)
             for name in ("to_q", "to_k", "to_v")
         )
-        h = jax.nn.dot_product_attention(query, key, value).reshape(batch, height, width, channels)
+        h = attend(query, key, value).reshape(batch, height, width, channels)
         return x + nn.Dense(channels, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="to_out_0")(h)
 
 

@@ -1,4 +1,4 @@
-"""A denoiser of latents that is told the number of a caption, as other networks are told a label.
+"""Networks that are told the number of a caption, as others are told a label: denoisers of latents and heads.
 
 What the captions say is in variables of the network, in the collection "captions", which no training changes: either
 their embeddings, made once, or their tokens together with the text encoders, where a token's embedding is trained.
@@ -18,6 +18,45 @@ from tgdp_jax.nets.latent_unet import LatentUNet, Text
 
 Array = jax.Array
 COLLECTION = "captions"
+
+# Beside the square root of a mean of squares, which is zero of a single caption.
+_SMALL = 1e-6
+
+
+def caption_features(variables: Any) -> Array:
+    """What heads are told of captions, [K + 1, F]: the embeddings that a `Captioned` network has of them, in short.
+
+    They are mean and largest value over the tokens, and the pooled text where there is one. The mean of all captions is
+    taken off, since it tells nothing, and the rest brought to unit scale. The last row is that of no caption.
+
+    Args:
+      variables: of the network, whose captions are embeddings.
+    """
+    known = variables[COLLECTION]
+    tokens = jnp.asarray(known["tokens"])
+    rows = jnp.concatenate([tokens.mean(1), tokens.max(1), *([known["pooled"]] if "pooled" in known else [])], -1)
+    rows = rows - rows[:-1].mean(0)
+    return rows / (jnp.sqrt(jnp.mean(rows[:-1] ** 2)) + _SMALL)
+
+
+class CaptionFeatures(nn.Module):
+    """`caption_features` [B, F] of captions [B], or of shares [B, num_classes] of them, which `train.classifier` mixes.
+
+    They are a variable of the collection "source", which no training changes.
+
+    Attributes:
+      num_classes: captions.
+      width: F.
+    """
+
+    num_classes: int
+    width: int
+
+    @nn.compact
+    def __call__(self, cond: Any) -> Array:
+        table = self.variable("source", "table", jnp.zeros, (self.num_classes + 1, self.width)).value
+        cond = cond.labels if isinstance(cond, Prompt) else cond
+        return table[cond] if jnp.issubdtype(cond.dtype, jnp.integer) else cond @ table[:-1]
 
 
 class Captioned(nn.Module):
@@ -43,6 +82,11 @@ class Captioned(nn.Module):
     encoders: tuple[CLIPText, ...] = ()
     skip: int = 0
     norm: bool = True
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """See `protocols.HasConstants`."""
+        return (COLLECTION,)
 
     @property
     def new_token(self) -> bool:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError, choose
+from tgdp_jax.nets.attention import attend
 
 Array = jax.Array
 ACTIVATIONS = {
@@ -48,7 +49,7 @@ class SelfAttention(nn.Module):
             nn.Dense(width, dtype=self.dtype, name=name)(h).reshape(batch, length, self.heads, -1)
             for name in ("q_proj", "k_proj", "v_proj")
         )
-        h = jax.nn.dot_product_attention(query, key, value, is_causal=True).reshape(batch, length, width)
+        h = attend(query, key, value, causal=True).reshape(batch, length, width)
         return nn.Dense(width, dtype=self.dtype, name="out_proj")(h)
 
 

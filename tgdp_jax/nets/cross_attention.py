@@ -1,6 +1,6 @@
 """Transformers on the places of an image that also look at a text, as diffusers' `Transformer2DModel` has them.
 
-Names of parameters are diffusers' own, see `blocks`. Attention runs through `jax.nn.dot_product_attention`.
+Names of parameters are diffusers' own, see `blocks`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError
+from tgdp_jax.nets.attention import attend_in_parts
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.norm import GroupNorm
 
@@ -45,7 +46,7 @@ class Attention(nn.Module):
         parts = (z.reshape(*z.shape[:2], self.heads, -1) for z in (query, key, value))
         if self.upcast:
             parts = (z.astype(jnp.float32) for z in parts)
-        out = jax.nn.dot_product_attention(*parts).astype(query.dtype).reshape(query.shape)
+        out = attend_in_parts(*parts).astype(query.dtype).reshape(query.shape)
         return nn.Dense(channels, dtype=self.dtype, name="to_out_0")(out)
 
 

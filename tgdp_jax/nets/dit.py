@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.errors import UserError
+from tgdp_jax.nets.attention import linen_attend
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.embedding import TimeFeatures, TokenEmbedding, label_features
 from tgdp_jax.nets.layers import LAYERS
@@ -55,7 +56,7 @@ class Block(nn.Module):
         def modulated(shift: Array, scale: Array) -> Array:
             return ((1.0 + scale) * nn.LayerNorm(use_scale=False, use_bias=False)(h) + shift).astype(self.dtype)
 
-        attention = nn.MultiHeadDotProductAttention(self.heads, dtype=inner)
+        attention = nn.MultiHeadDotProductAttention(self.heads, dtype=inner, attention_fn=linen_attend)
         h = h + gate1 * attention(modulated(shift1, scale1))
         z = silu(nn.Dense(4 * width, dtype=inner)(modulated(shift2, scale2)))
         return h + gate2 * nn.Dense(width, dtype=inner)(z)

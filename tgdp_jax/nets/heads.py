@@ -15,13 +15,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tgdp_jax.nets.attention import differentiable_twice
 from tgdp_jax.nets.conv import Conv
 from tgdp_jax.nets.embedding import TimeFeatures, label_features
 from tgdp_jax.nets.layers import pooled
 from tgdp_jax.nets.mlp import MLP, silu
 from tgdp_jax.nets.norm import GroupNorm
 from tgdp_jax.nets.precondition import scaled_input, signal_share
-from tgdp_jax.nets.protocols import HasFeatures, require
+from tgdp_jax.nets.protocols import HasConstants, HasFeatures, require
 from tgdp_jax.nets.xresnet import XResNet1d
 from tgdp_jax.sde import SDE
 
@@ -33,7 +34,18 @@ SERIES_WINDOW, SERIES_POOL = 7, 4  # places of a series that a convolution sees,
 
 def frozen(variables: Any) -> dict[str, Any]:
     """The collection of a head that stands on a network with these variables {"params": ...}."""
-    return {"source": {"features": {"params": variables["params"]}}}
+    return {"source": {"features": dict(variables)}}
+
+
+def told(cond: Any, num_classes: int, texts: Any) -> list[Array]:
+    """What a head is told of labels, [B, F] in a list that is empty where there are none.
+
+    Args:
+      cond: labels.
+      num_classes: see `label_features`, which gives it.
+      texts: (labels) -> [B, F], in its place; or None.
+    """
+    return label_features(cond, num_classes) if texts is None else [texts(cond)]
 
 
 class ConvLayer(nn.Module):
@@ -162,12 +174,15 @@ class SourceFeatures(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, t: Array, cond: Array | None) -> list[Array]:
-        def fresh() -> Any:
-            return self.net.init(jax.random.key(0), x[:1], t[:1], None if cond is None else cond[:1])["params"]
+        def fresh(name: str) -> Any:
+            return self.net.init(jax.random.key(0), x[:1], t[:1], None if cond is None else cond[:1])[name]
 
         require(self.net, HasFeatures, "a head on another network's features")
-        params = self.variable("source", "params", fresh).value
-        maps: Any = self.net.apply({"params": params}, x, t, cond, method="encode")
+        names = "params", *(self.net.constants if isinstance(self.net, HasConstants) else ())
+        variables = {name: self.variable("source", name, fresh, name).value for name in names}
+        # What is learned from the gradient of a log-ratio has one of that.
+        with differentiable_twice():
+            maps: Any = self.net.apply(variables, x, t, cond, method="encode")
         return maps
 
 
@@ -184,6 +199,7 @@ class GuidanceHead(nn.Module):
         then, which the features join.
       free: whether layers of its own give the gradient a U-Net's freedom, see `Energy`.
       dtype: what inner layers compute in.
+      texts: what labels are to it, see `told`.
     """
 
     sde: SDE
@@ -194,10 +210,11 @@ class GuidanceHead(nn.Module):
     source: nn.Module | None = None
     free: bool = True
     dtype: Any = jnp.float32
+    texts: nn.Module | None = None
 
     @nn.compact
     def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
-        known = jnp.concatenate([TimeFeatures(self.sde)(t), *label_features(cond, self.num_classes)], -1)
+        known = jnp.concatenate([TimeFeatures(self.sde)(t), *told(cond, self.num_classes, self.texts)], -1)
         given = [] if self.source is None else SourceFeatures(self.source, name="features")(x, t, cond)
         if given and not self.free:
             seen, energy = _all_pooled(given), 0.0
@@ -217,7 +234,7 @@ class ClassifierHead(nn.Module):
     Layers of its own are those of `ConvBody` for images and of `XResNet1d` for series.
 
     Attributes:
-      channels, features, num_classes, data_std, source, dtype: as of `GuidanceHead`.
+      channels, features, num_classes, data_std, source, dtype, texts: as of `GuidanceHead`.
       time: at which a frozen `source` looks at the clean row; its features are trained on noised ones.
     """
 
@@ -228,10 +245,11 @@ class ClassifierHead(nn.Module):
     source: nn.Module | None = None
     time: float = 0.05
     dtype: Any = jnp.float32
+    texts: nn.Module | None = None
 
     @nn.compact
     def __call__(self, x: Array, cond: Array | None = None) -> Array:
-        known = label_features(cond, self.num_classes)
+        known = told(cond, self.num_classes, self.texts)
         if self.source is not None:
             seen = _all_pooled(SourceFeatures(self.source, name="features")(x, jnp.full(x.shape[:1], self.time), cond))
         else:

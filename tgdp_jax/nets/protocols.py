@@ -50,6 +50,16 @@ class HasToken(Protocol):
 
 
 @runtime_checkable
+class HasConstants(Protocol):
+    """A network with variables that no training changes, beside its parameters."""
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """The collections that they are in."""
+        ...
+
+
+@runtime_checkable
 class HasClasses(Protocol):
     """A network that knows how many labels there are."""
 

@@ -8,8 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tgdp_jax.nets.embedding import label_features
-from tgdp_jax.nets.heads import SourceFeatures
+from tgdp_jax.nets.heads import SourceFeatures, told
 from tgdp_jax.sde import SDE
 
 Array = jax.Array
@@ -29,12 +28,14 @@ class FeatureReadout(nn.Module):
       sde: forward process.
       num_classes: 0 for unconditional; else cond must be labels in [0, num_classes).
       times: noise levels.
+      texts: what labels are to it, see `heads.told`.
     """
 
     source: nn.Module
     sde: SDE
     num_classes: int = 0
     times: tuple[float, ...] = TIMES
+    texts: nn.Module | None = None
 
     def setup(self):
         self.features = SourceFeatures(self.source)
@@ -51,7 +52,7 @@ class FeatureReadout(nn.Module):
             t = jnp.full(x.shape[:1], time)
             noised = self.sde.perturb(x, jnp.broadcast_to(noise, x.shape), t)
             found += [_over_places(h) for h in self.features(noised, t, cond)]
-        return jnp.concatenate([*found, *label_features(cond, self.num_classes)], -1)
+        return jnp.concatenate([*found, *told(cond, self.num_classes, self.texts)], -1)
 
 
 def _over_places(h: Any) -> Array:

@@ -29,12 +29,14 @@ class LoraConfig:
         convolutional and attention layers.
       learning_rates: candidates, in the place of the rival's: adapters want larger ones than whole kernels. With ten
         rows in 32 dimensions path KL is 2.5 at 3e-3 and a look every 20 steps, and 8.4 at 1e-2 and one every 50.
+      text_encoder: pictures with captions: adapt the attention of the text encoders too.
     """
 
     rank: int = 4
     alpha: float = 4.0
     targets: str = "kernel$"
     learning_rates: tuple[float, ...] = (3e-3,)
+    text_encoder: bool = False
 
     def __post_init__(self):
         if self.rank < 1 or not self.alpha > 0:
@@ -76,11 +78,15 @@ class TextualInversionConfig:
 
     Attributes:
       learning_rates: candidates, in the place of the rival's.
+      vectors: pictures with captions: of the new word, which then takes the place of as many tokens in a caption.
     """
 
     learning_rates: tuple[float, ...] = (1e-2, 1e-1)
+    vectors: int = 1
 
     def __post_init__(self):
+        if self.vectors < 1:
+            raise UserError(f"vectors is {self.vectors}: a new word has at least 1")
         check_rates(self.learning_rates)
 
 
@@ -91,8 +97,8 @@ class TextConfig:
     Attributes:
       scale: weight of classifier-free guidance when samples are drawn; 1 is none. Changing it trains nothing anew but
         dreambooth, whose prior is drawn with it.
-      num_source: tgdp and discriminator_guidance: samples of the pipeline, drawn once without such guidance, that the
-        target's pictures are compared with.
+      num_source: tgdp, tgdp_denoising, stacked and discriminator_guidance: samples of the pipeline, drawn once without
+        such guidance, that the target's pictures are compared with.
     """
 
     scale: float = 7.5

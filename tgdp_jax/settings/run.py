@@ -163,6 +163,11 @@ class CompareConfig(TrainingConfig):
         for name in ("methods", "n_targets"):  # each once, in order
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
 
+    def cell(self, method: str, n_target: int, seed: int) -> RunConfig:
+        """One method at one number of target rows and one seed, as a run."""
+        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(TrainingConfig)}
+        return RunConfig(**shared, problem=self.problem, method=method, n_target=n_target, seed=seed)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProbeConfig(TrainingConfig):

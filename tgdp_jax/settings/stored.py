@@ -15,9 +15,10 @@ from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.images import ImagesConfig
 from tgdp_jax.data.registry import PROBLEMS, ProblemConfig
 from tgdp_jax.errors import UserError
-from tgdp_jax.settings.methods import StackedConfig, TgdpDenoisingConfig
+from tgdp_jax.settings.methods import LoraConfig, StackedConfig, TextualInversionConfig, TgdpDenoisingConfig
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig, TrainingConfig
 from tgdp_jax.settings.training import ClassifierConfig, RivalConfig
+from tgdp_jax.train.settings import OptimiserConfig
 
 # Stored stages know these widths as settings of the source model, and these of guidance as the sampler's.
 _OF_SOURCE = ("features", "embedding")
@@ -39,6 +40,9 @@ def _name_where_given(config: type, *options: str) -> None:
 _name_where_given(ImagesConfig, "background")
 _name_where_given(ArraysConfig, "columns", "label")
 _name_where_given(ClassifierConfig, "kind")
+_name_where_given(OptimiserConfig, "parts", "kind")
+_name_where_given(LoraConfig, "text_encoder")
+_name_where_given(TextualInversionConfig, "vectors")
 configure_tagged_union(ProblemConfig, _converter, tag_name="problem", tag_generator=lambda kind: _NAMES[kind])
 for _kind in (TrainingConfig, RunConfig, CompareConfig, ProbeConfig):
     _name_where_given(_kind, "text")

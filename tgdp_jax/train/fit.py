@@ -124,12 +124,12 @@ def train_step(
     num = jax.tree.leaves(batch)[0].shape[0]
     own, real = parallel.own_rows(batch, shard)
 
-    def loss(params: Tree) -> tuple[Array, Parts]:
-        terms = task.loss(params, frozen, own, state.step, member)
+    def loss(params: Tree, rows: Tree, real: Array) -> tuple[Array, Parts]:
+        terms = task.loss(params, frozen, rows, state.step, member)
         terms = {name: jnp.sum(jnp.where(real, term, 0.0)) / num for name, term in terms.items()}
         return jnp.sum(jnp.stack(list(terms.values()))), terms
 
-    (value, terms), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+    (value, terms), grads = _in_parts(jax.value_and_grad(loss, has_aux=True), state.params, own, real, config.parts)
     value, terms, grads = parallel.total((value, terms, grads), shard)
     decay = None if member is None else member.get("weight_decay")
     updates, opt_state = task.optimiser(config, along, decay).update(grads, state.opt_state, state.params)
@@ -138,6 +138,26 @@ def train_step(
     rate = jnp.minimum(config.ema, (1.0 + state.step) / (10.0 + state.step))
     ema = optax.incremental_update(params, state.ema, 1.0 - rate)
     return TrainState(params, ema, opt_state, state.step + 1), {"loss": value, **terms}
+
+
+def _in_parts(fn: Callable[..., Tree], params: Tree, rows: Tree, real: Array, parts: int) -> Tree:
+    """fn(params, rows, real), a sum over rows, as that of so many parts, of which one is in memory at a time."""
+    if parts == 1:
+        return fn(params, rows, real)
+    size = -(-len(real) // parts)
+    place = jnp.arange(parts * size)
+
+    def part(leaf: Array) -> Array:
+        return leaf[jnp.minimum(place, len(real) - 1)].reshape(parts, size, *leaf.shape[1:])
+
+    split = jax.tree.map(part, rows), part(real) & (place < len(real)).reshape(parts, size)
+    shapes = jax.eval_shape(fn, params, *jax.tree.map(lambda leaf: leaf[0], split))
+    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def add(total: Tree, one: Tree) -> tuple[Tree, None]:
+        return jax.tree.map(jnp.add, total, fn(params, *one)), None
+
+    return jax.lax.scan(add, zero, split)[0]
 
 
 def start(

@@ -57,8 +57,23 @@ def course(config: OptimiserConfig) -> Course:
 
 def form(config: OptimiserConfig) -> OptimiserConfig:
     """What of an optimiser's settings a program is compiled for; the rest has a value of no meaning."""
-    rest = {"batch_size": 1, "steps_per_launch": 1, "patience": 0, "validation_rows": 1}
+    rest = {"batch_size": config.parts, "steps_per_launch": 1, "patience": 0, "validation_rows": 1}
     return dataclasses.replace(config, learning_rate=1.0, steps=1, warmup=0, **rest)
+
+
+def _scaled(kind: str, b1: float, b2: float) -> optax.GradientTransformation:
+    """What makes a step of unit rate of a gradient."""
+    match kind:
+        case "adam":
+            return optax.scale_by_adam(b1, b2)
+        case "lion":
+            return optax.scale_by_lion()
+        case "adafactor":
+            return optax.scale_by_factored_rms()
+        case "sgd":
+            return optax.identity()
+        case unknown:
+            raise AssertionError(f"optimiser {unknown!r} has no transformation")
 
 
 def make_optimiser(
@@ -69,7 +84,7 @@ def make_optimiser(
     b1: float = 0.9,
     b2: float = 0.999,
 ) -> optax.GradientTransformation:
-    """clip -> Adam -> decoupled weight decay -> learning rate.
+    """clip -> Adam, or what the settings name -> decoupled weight decay -> learning rate.
 
     Args:
       config: settings.
@@ -90,7 +105,7 @@ def make_optimiser(
         rate = functools.partial((along or course(config)).rate, schedule=config.schedule)
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.scale_by_adam(b1, b2),
+        _scaled(config.kind, b1, b2),
         decayed,
         optax.scale_by_learning_rate(rate),
     )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tgdp_jax.sde import SDE
 
 SCHEDULES = ("constant", "cosine")
+OPTIMISERS = ("adam", "lion", "adafactor", "sgd")
 # Self-supervised, see `train.representation`.
 OBJECTIVES = ("contrastive", "masked")
 

@@ -130,21 +130,26 @@ class Chosen:
 class LastRow:
     """The last row of some leaves is trained, such as a new token's embedding below those of all others.
 
-    Leaves are those whose path has the regular expression `pattern` in it; a trainable tree has, in the place of each,
-    {"row": [...]}.
+    A trainable tree has, in the place of each leaf, {"row": [...]}.
+
+    Attributes:
+      pattern: regular expression, found in the paths of these leaves.
+      count: rows; of several, a trainable tree has them all as one array.
     """
 
     pattern: str
+    count: int = 1
 
     def init(self, key: Array, base: Tree) -> Tree:
         leaves = flat(base)
-        return nested({f"{path}/row": leaves[path][-1] for path in _chosen(self.pattern, leaves)})
+        which = -1 if self.count == 1 else slice(-self.count, None)
+        return nested({f"{path}/row": leaves[path][which] for path in _chosen(self.pattern, leaves)})
 
     def merge(self, base: Tree, trainable: Tree) -> Tree:
         leaves = flat(base)
         for name, row in flat(trainable).items():
             path = name.removesuffix("/row")
-            leaves[path] = leaves[path].at[-1].set(row)
+            leaves[path] = leaves[path].at[-self.count :].set(row)
         return nested(leaves)
 
     def average(self, members: Tree) -> Tree:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.train.registry import OBJECTIVES, SCHEDULES
+from tgdp_jax.train.registry import OBJECTIVES, OPTIMISERS, SCHEDULES
 
 if TYPE_CHECKING:
     import optax
@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:
-    """Adam(W) with clipping, a learning-rate schedule, weight averaging and early stopping.
+    """An optimiser with clipping, a learning-rate schedule, weight averaging and early stopping.
 
     Attributes:
       steps: optimiser steps at the most.
       batch_size: rows a step.
+      parts: that the rows of a step are computed in, one after the other, where all at once do not fit into memory;
+        their gradients are summed, so that the step is the same but for rounding.
+      kind: adam, lion (which keeps one moment a weight in the place of two), adafactor (next to none of a kernel) or
+        sgd.
       learning_rate: peak learning rate.
       schedule: "cosine" (to zero at `steps`) or "constant".
       warmup: steps of linear warm-up, fewer than `steps`.
@@ -32,6 +36,8 @@ class OptimiserConfig:
 
     steps: int = 2400
     batch_size: int = 512
+    parts: int = 1
+    kind: str = "adam"
     learning_rate: float = 1e-3
     schedule: str = "cosine"
     warmup: int = 0
@@ -44,6 +50,7 @@ class OptimiserConfig:
 
     def __post_init__(self):
         choose("learning-rate schedule", self.schedule, SCHEDULES)
+        choose("optimiser", self.kind, OPTIMISERS)
         for name in ("steps", "batch_size", "learning_rate", "clip_norm", "steps_per_launch", "validation_rows"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} must be positive, got {getattr(self, name)}")
@@ -52,6 +59,8 @@ class OptimiserConfig:
                 raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.warmup < self.steps:
             raise UserError(f"warmup must lie in 0..{self.steps - 1}, below the steps, got {self.warmup}")
+        if self.parts < 1 or self.batch_size % self.parts:
+            raise UserError(f"parts is {self.parts}: give a divisor of the batch size, {self.batch_size}")
         if not 0 <= self.ema < 1:
             raise UserError(f"ema must lie in [0, 1), got {self.ema}")
 

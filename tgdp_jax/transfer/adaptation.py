@@ -49,7 +49,8 @@ class Adaptation:
       problem: data.
       settings: candidates, folds and optimiser.
       reparam: what is trained beside frozen weights; None: all weights.
-      new_token: whether the target has a token of its own.
+      new_token: whether the target has a token of its own; of a pipeline, whether captions are read at every call, so
+        that a word or the text encoders can be trained.
       source: the stage that left the weights to start from; None: fresh weights.
     """
 

@@ -16,18 +16,29 @@ from tgdp_jax.train.reparam import flat
 _TOKENS = "params/embeddings/token_embedding/embedding"
 
 
-def captioned_net(pipe: TextPipeline, problem: Problem, *, dtype: Any, remat: bool, new_token: bool) -> Captioned:
-    """The network of a pipeline for a problem's captions; with a new token it reads these at every call.
+def captioned_net(
+    pipe: TextPipeline, problem: Problem, *, dtype: Any, remat: bool, new_token: bool, vectors: int = 1
+) -> Captioned:
+    """The network of a pipeline for a problem's captions.
+
+    Args:
+      pipe: the pipeline.
+      problem: with captions.
+      dtype: what inner layers compute in.
+      remat: whether the denoiser's blocks are recomputed on the way back.
+      new_token: whether it reads captions at every call, so that a new word or its text encoders can be trained.
+      vectors: of that word; 0: there is none.
 
     Raises:
-      UserError: the problem has none, or a token was asked for and it names none.
+      UserError: the problem has none, or a word was asked for and it names none.
     """
     if problem.captions is None:
         raise UserError(f"a {pipe.kind} makes pictures of captions: use the problem text-images")
     own: dict[str, Any] = {}
     if new_token:
-        _words(pipe, problem)
-        own["encoders"] = tuple(one.net.clone(vocab=one.tokenizer.size + 1) for one in pipe.encoders)
+        if vectors:
+            _words(pipe, problem, vectors)
+        own["encoders"] = tuple(one.net.clone(vocab=one.tokenizer.size + vectors) for one in pipe.encoders)
         # SDXL takes what is below the last layer, without the last norm.
         own |= {"skip": 1, "norm": False} if pipe.kind == XL else {}
     return Captioned(
@@ -51,10 +62,10 @@ def captioned_variables(pipe: TextPipeline, problem: Problem) -> Any:
     return {"params": {"net": pipe.params["params"]}, COLLECTION: table}
 
 
-def with_new_token(pipe: TextPipeline, problem: Problem, variables: Any) -> Any:
-    """Variables of the `captioned_net` with a new token, which starts from its initial word's embedding."""
-    encoders = _with_token(pipe, problem)
-    texts = [*problem.classes, ""]
+def with_new_token(pipe: TextPipeline, problem: Problem, variables: Any, vectors: int = 1) -> Any:
+    """Variables of the `captioned_net` with a new token, all of whose vectors start from its initial word's."""
+    encoders = _with_token(pipe, problem, vectors) if vectors else pipe.encoders
+    texts = [*(problem.classes if vectors else _known_words(problem)), ""]
     ids = [encoder.tokenizer(texts).ids for encoder in encoders]
     kept = np.ones(len(texts), np.float32)
     kept[-1] = 0.0 if pipe.zeros and pipe.kind == XL else 1.0
@@ -86,14 +97,16 @@ def _known_words(problem: Problem) -> list[str]:
     return [text.replace(captions.token, captions.initial) for text in problem.classes]
 
 
-def _with_token(pipe: TextPipeline, problem: Problem) -> tuple[TextEncoder, ...]:
-    """The text encoders with one token more, whose embedding is that of the word that it starts from."""
-    name, words = _words(pipe, problem)
+def _with_token(pipe: TextPipeline, problem: Problem, vectors: int) -> tuple[TextEncoder, ...]:
+    """The text encoders with one token more, whose vectors are all that of the word that it starts from."""
+    name, words = _words(pipe, problem, vectors)
     pairs = zip(pipe.encoders, words, strict=True)
-    return tuple(one.with_token(name, np.asarray(flat(one.params)[_TOKENS][word])[None]) for one, word in pairs)
+    return tuple(
+        one.with_token(name, np.tile(np.asarray(flat(one.params)[_TOKENS][word]), (vectors, 1))) for one, word in pairs
+    )
 
 
-def _words(pipe: TextPipeline, problem: Problem) -> tuple[str, list[int]]:
+def _words(pipe: TextPipeline, problem: Problem, vectors: int = 1) -> tuple[str, list[int]]:
     """The new word, and the token that it starts from in every text encoder.
 
     Raises:
@@ -104,7 +117,7 @@ def _words(pipe: TextPipeline, problem: Problem) -> tuple[str, list[int]]:
         raise UserError("textual_inversion needs a new word: give --token and --initial, such as <toy> and toy")
     for encoder in pipe.encoders:
         tokenizer = encoder.tokenizer
-        tokenizer.with_token(captions.token)
+        tokenizer.with_token(captions.token, vectors)
         row = tokenizer([captions.initial]).ids[0].tolist()
         # Between the start and the end.
         word = row[1 : row.index(tokenizer.vocab[tokenizer.special["eos_token"]], 1)]

@@ -16,7 +16,7 @@ from tgdp_jax.interop.embeddings import write_embedding
 from tgdp_jax.interop.files import INDEX
 from tgdp_jax.interop.lora import NAME as LORA
 from tgdp_jax.interop.lora import write_lora
-from tgdp_jax.interop.lora_names import UNET
+from tgdp_jax.interop.lora_names import TEXT, TEXT_2, UNET
 from tgdp_jax.interop.pipeline import TextPipeline
 from tgdp_jax.interop.pipeline_folder import write_pipeline
 from tgdp_jax.runtime.parallel import is_primary
@@ -27,6 +27,7 @@ from tgdp_jax.transfer.artefacts import Adapted
 from tgdp_jax.transfer.dreambooth import dreambooth
 from tgdp_jax.transfer.lora import lora
 from tgdp_jax.transfer.pretrained import pretrained_model
+from tgdp_jax.transfer.stacked import averaged_network
 from tgdp_jax.transfer.textual_inversion import inversion
 
 FOLDER = "pipeline"
@@ -36,11 +37,15 @@ WAYS: Mapping[str, Callable[[TrainingConfig, Problem], Adaptation]] = {
     "lora": lora,
     "dreambooth": dreambooth,
     "textual_inversion": inversion,
+    "tgdp_denoising": lora,
 }
+STACKED = "stacked"
 
 
 def export_names(config: TrainingConfig, problem: Problem, method: str) -> tuple[str, ...]:
     """The files that a method's results are written to, by their places in a run's folder; none for other problems."""
+    if problem.captions is not None and method == STACKED:
+        return (f"{FOLDER}/{INDEX}",)
     if problem.captions is None or method not in WAYS:
         return ()
     reparam = WAYS[method](config, problem).reparam
@@ -67,19 +72,30 @@ def write_exports(
     names, pipe = export_names(config, problem, method), pretrained_model(config)
     if not names or not isinstance(pipe, TextPipeline) or not is_primary():
         return
+    if method == STACKED:
+        _write_pipeline(folder, pipe, averaged_network(config, problem, trees))
+        return
     how, left = WAYS[method](config, problem), Adapted.from_tree(trees[method]).params
     if isinstance(how.reparam, LowRank):
-        write_lora(folder / LORA, {UNET: (how.reparam, _of_net(left))}, pipe.bases)
+        parts = {UNET: "net", TEXT: "encoders_0", TEXT_2: "encoders_1"}
+        found = {part: _of_part(left, name) for part, name in parts.items()}
+        write_lora(folder / LORA, {part: (how.reparam, own) for part, own in found.items() if own}, pipe.bases)
     elif isinstance(how.reparam, LastRow) and problem.captions is not None and problem.captions.token is not None:
-        rows = [np.asarray(row)[None] for _, row in sorted(flat(left).items())]
+        rows = [np.atleast_2d(np.asarray(row)) for _, row in sorted(flat(left).items())]
         both = dict(zip(("clip_l", "clip_g"), rows, strict=False))
         write_embedding(folder / EMBEDDING, problem.captions.token, rows[0] if len(rows) == 1 else both)
-    elif not (folder / names[0]).exists():
+    else:
+        _write_pipeline(folder, pipe, left)
+
+
+def _write_pipeline(folder: Path, pipe: TextPipeline, variables: Any) -> None:
+    """Writes the pipeline with another denoiser, where there is none yet."""
+    if not (folder / FOLDER / INDEX).exists():
         shutil.rmtree(folder / FOLDER, ignore_errors=True)  # what is left of it
-        write_pipeline(folder / FOLDER, dataclasses.replace(pipe, params=_of_net(left)))
+        write_pipeline(folder / FOLDER, dataclasses.replace(pipe, params=_of_part(variables, "net")))
 
 
-def _of_net(variables: Any) -> Any:
-    """The part of a captioned network's variables that is the denoiser's, as the denoiser has it."""
-    leaves = flat(variables)
-    return nested({path.replace("params/net/", "params/", 1): leaf for path, leaf in leaves.items()})
+def _of_part(variables: Any, name: str) -> Any:
+    """What a captioned network's variables have of one of its parts, as that has it; empty: nothing."""
+    start, leaves = f"params/{name}/", flat(variables)
+    return nested({f"params/{path.removeprefix(start)}": x for path, x in leaves.items() if path.startswith(start)})

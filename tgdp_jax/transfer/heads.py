@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets import ClassifierHead, ClassifierMLP, GuidanceHead, GuidanceMLP, LabelHead
+from tgdp_jax.nets.captioned import COLLECTION, CaptionFeatures, caption_features
 from tgdp_jax.nets.heads import frozen
 from tgdp_jax.nets.protocols import HasFeatures
 from tgdp_jax.nets.readout import FeatureReadout
@@ -14,7 +17,7 @@ from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.transfer.artefacts import CleanRatio, NoisedRatio, params_of
 from tgdp_jax.transfer.base import Trees
-from tgdp_jax.transfer.networks import denoiser, is_dense
+from tgdp_jax.transfer.networks import denoiser, denoiser_shapes, is_dense
 from tgdp_jax.transfer.pretrained import forward_process
 
 # The stage that leaves the weights of what heads stand on.
@@ -44,6 +47,7 @@ def guidance_net(config: TrainingConfig, problem: Problem, *, classifies: bool =
         _shared(config, problem),
         free=problem.kind == "images" and not classifies,
         dtype=config.dtype,
+        texts=_texts(config, problem),
     )
 
 
@@ -55,7 +59,9 @@ def classifier_net(config: TrainingConfig, problem: Problem) -> Any:
     """
     features = config.classifier.features
     if config.classifier.kind == "ridge":
-        return FeatureReadout(_source_net(config, problem), forward_process(config), problem.num_classes)
+        return FeatureReadout(
+            _source_net(config, problem), forward_process(config), problem.num_classes, texts=_texts(config, problem)
+        )
     if is_dense(config) and config.head.on == "own":
         return ClassifierMLP(features, problem.num_classes, problem.data_std, config.dtype)
     return ClassifierHead(
@@ -65,6 +71,7 @@ def classifier_net(config: TrainingConfig, problem: Problem) -> Any:
         problem.data_std,
         _shared(config, problem),
         dtype=config.dtype,
+        texts=_texts(config, problem),
     )
 
 
@@ -93,17 +100,31 @@ def pretrains(config: TrainingConfig, problem: Problem) -> bool:
 
 
 def shared_variables(config: TrainingConfig, trees: Trees) -> dict[str, Any]:
-    """What heads take from a frozen network; empty where they stand on their own."""
-    if config.head.on == "own":
-        return {}
-    return frozen(params_of(trees, HEAD_STAGE[config.head.on]))
+    """What heads take from a frozen network, and are told of captions; empty where there is neither."""
+    of_net = {} if config.head.on == "own" else frozen(params_of(trees, HEAD_STAGE[config.head.on]))
+    return _with_captions(of_net, trees)
 
 
 def classifier_variables(config: TrainingConfig, trees: Trees) -> dict[str, Any]:
     """What the clean domain classifier takes from a frozen network; empty where it stands on its own."""
     if config.classifier.kind == "ridge":
-        return frozen(params_of(trees, "source"))
+        return _with_captions(frozen(params_of(trees, "source")), trees)
     return shared_variables(config, trees)
+
+
+def _with_captions(variables: dict[str, Any], trees: Trees) -> dict[str, Any]:
+    source = params_of(trees, "source") if "source" in trees else {}
+    if COLLECTION not in source:
+        return variables
+    return {"source": {**variables.get("source", {}), "texts": {"table": caption_features(source)}}}
+
+
+def _texts(config: TrainingConfig, problem: Problem) -> CaptionFeatures | None:
+    """What heads are told of captions, in the place of one-hot labels: captions that are alike are alike to them."""
+    if problem.captions is None:
+        return None
+    shapes = jax.eval_shape(caption_features, denoiser_shapes(config, problem))
+    return CaptionFeatures(problem.num_classes, shapes.shape[-1])
 
 
 def _source_net(config: TrainingConfig, problem: Problem) -> Any:

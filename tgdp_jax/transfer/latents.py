@@ -61,7 +61,7 @@ def refuse_captions(problem: Any, command: str) -> None:
       UserError: it is such a config.
     """
     if isinstance(problem, TextImagesConfig):
-        raise UserError(f"{command} takes no pictures with captions: use tgdp run, once for every method")
+        raise UserError(f"{command} takes no pictures with captions: use tgdp run or tgdp compare")
 
 
 def planned(config: RunConfig, problem: Problem) -> Problem:

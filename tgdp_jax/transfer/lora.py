@@ -2,7 +2,8 @@
 
     W = W_0 + (alpha / rank) B A,      B = 0 at the start
 
-The stage leaves the adapters alone; merged with the source they are a plain network, as fast as the source's.
+The stage leaves the adapters alone; merged with the source they are a plain network, as fast as the source's. Of a
+text-to-image pipeline the text encoders may be adapted beside the denoiser; captions then are read at every call.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ from __future__ import annotations
 import dataclasses
 
 from tgdp_jax.data.problem import Problem
+from tgdp_jax.errors import UserError
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import to_json
 from tgdp_jax.settings.training import RivalConfig
 from tgdp_jax.transfer.adaptation import Adaptation, adaptation_stage, adapted_generator
 from tgdp_jax.transfer.base import Stage
 from tgdp_jax.transfer.source import source_stage
+
+# Kernels of text encoders that are adapted, as in diffusers' scripts.
+TEXT_TARGETS = r"^params/encoders_\d+/.*self_attn/(q|k|v|out)_proj/kernel$"
 
 
 def lora_settings(config: TrainingConfig) -> RivalConfig:
@@ -24,8 +29,17 @@ def lora_settings(config: TrainingConfig) -> RivalConfig:
 
 
 def lora(config: TrainingConfig, problem: Problem) -> Adaptation:
-    """Adapters beside the source's kernels."""
-    return Adaptation(config, problem, lora_settings(config), config.lora.make())
+    """Adapters beside the source's kernels.
+
+    Raises:
+      UserError: text encoders are to be adapted where there are no captions.
+    """
+    low, both = config.lora.make(), config.lora.text_encoder
+    if both and problem.captions is None:
+        raise UserError(f"problem {problem.name} has no captions: leave out --lora.text-encoder")
+    if both:
+        low = dataclasses.replace(low, targets=f"({low.targets})|{TEXT_TARGETS}")
+    return Adaptation(config, problem, lora_settings(config), low, new_token=both)
 
 
 def lora_stage(config: TrainingConfig, problem: Problem) -> Stage:

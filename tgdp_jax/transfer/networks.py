@@ -114,7 +114,7 @@ def with_token(config: TrainingConfig, problem: Problem, params: Any) -> Any:
     Its embedding is zero, where a row with the token is as good as one without; of one that captions name, that of the
     word that it starts from.
     """
-    known = pretrained_with_token(pretrained_model(config), problem, params)
+    known = pretrained_with_token(pretrained_model(config), config, problem, params)
     if known is not None:
         return known
     net = denoiser(config, problem, new_token=True)

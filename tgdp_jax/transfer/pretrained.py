@@ -113,9 +113,14 @@ def pretrained_variables(model: Model, problem: Problem) -> Any:
     return captioned_variables(model, problem) if isinstance(model, TextPipeline) else model.variables
 
 
-def pretrained_with_token(model: Model | None, problem: Problem, params: Any) -> Any:
+def pretrained_with_token(model: Model | None, config: TrainingConfig, problem: Problem, params: Any) -> Any:
     """Those with a new token of a model that reads captions; None: of any other, whose new token is zero."""
-    return with_new_token(model, problem, params) if isinstance(model, TextPipeline) else None
+    return with_new_token(model, problem, params, _vectors(config)) if isinstance(model, TextPipeline) else None
+
+
+def _vectors(config: TrainingConfig) -> int:
+    """Of the new word, where captions are read at every call; text encoders are trained without one."""
+    return 0 if config.lora.text_encoder else config.textual_inversion.vectors
 
 
 def pretrained_net(model: Model, config: TrainingConfig, problem: Problem, new_token: bool) -> DiscreteTime | Captioned:
@@ -126,7 +131,8 @@ def pretrained_net(model: Model, config: TrainingConfig, problem: Problem, new_t
     """
     if isinstance(model, TextPipeline):
         remat = config.network.remat
-        return captioned_net(model, problem, dtype=config.dtype, remat=remat, new_token=new_token)
+        vectors = _vectors(config)
+        return captioned_net(model, problem, dtype=config.dtype, remat=remat, new_token=new_token, vectors=vectors)
     if problem.captions is not None:
         raise UserError("the pretrained model reads no captions: give the folder of a text-to-image pipeline")
     size = tuple("any" if side is None else side for side in model.shape)

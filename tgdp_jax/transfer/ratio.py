@@ -74,12 +74,14 @@ def classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
         }
         return StageResult(ratio, fitted.history, info)
 
-    uses = {"classifier": to_json(settings), **network_settings(config)}
+    uses = {"classifier": to_json(settings), **network_settings(config, problem)}
     needs = foundation_stages(config)
     if pretrains(config, problem):
         needs = ("label_classifier",)
     elif settings.kind == "ridge":
         needs, uses = ("source",), {**uses, "process": to_json(config.process)}
+    if problem.captions is not None:
+        needs = unique("source", *needs)
     return Stage("classifier", needs, uses, uses_target=True, run=run)
 
 
@@ -116,8 +118,10 @@ def foundation_stages(config: TrainingConfig) -> tuple[str, ...]:
     return (HEAD_STAGE[config.head.on],) if config.head.on in HEAD_STAGE else ()
 
 
-def network_settings(config: TrainingConfig) -> dict[str, Any]:
-    return {**network_uses(config), "head": to_json(config.head), "augment": config.augment}
+def network_settings(config: TrainingConfig, problem: Problem) -> dict[str, Any]:
+    """The settings that heads depend on."""
+    captions = {} if problem.captions is None else {"captions": "embeddings"}
+    return {**network_uses(config), "head": to_json(config.head), "augment": config.augment, **captions}
 
 
 def ratio_result(
@@ -176,7 +180,11 @@ def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:
         )
         return ratio_result(config, problem, trees, fitted, (0.0,))
 
-    uses = {"process": to_json(config.process), "guidance": _shared_settings(config), **network_settings(config)}
+    uses = {
+        "process": to_json(config.process),
+        "guidance": _shared_settings(config),
+        **network_settings(config, problem),
+    }
     return Stage("noisy_classifier", unique("source", *foundation_stages(config)), uses, uses_target=True, run=run)
 
 

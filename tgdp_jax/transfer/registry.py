@@ -49,6 +49,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "head", "classifier", "rival", "lora", "tgdp_denoising"),
         late("tgdp_jax.transfer.tgdp_denoising:stages"),
         late("tgdp_jax.transfer.tgdp_denoising:generator"),
+        captions=True,
     ),
     "stacked": TransferMethod(
         "stacked",
@@ -68,6 +69,7 @@ METHODS: dict[str, TransferMethod] = {
         ("source", "head", "classifier", "rival", "lora", "textual_inversion", "tgdp_denoising", "stacked"),
         late("tgdp_jax.transfer.stacked:stages"),
         late("tgdp_jax.transfer.stacked:generator"),
+        captions=True,
     ),
     "discriminator_guidance": TransferMethod(
         "discriminator_guidance",

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +75,10 @@ def _for_members(config: TrainingConfig, problem: Problem) -> TrainingConfig:
             "a network with a new token can not be averaged with others: leave textual_inversion out of "
             "--stacked.members"
         )
+    if config.lora.text_encoder:
+        raise UserError("the networks that are averaged are denoisers: leave out --lora.text-encoder")
+    if config.rival.folds == 1:
+        return config  # there are no folds to average, and all rows train
     return dataclasses.replace(config, rival=dataclasses.replace(config.rival, finish="soup"))
 
 
@@ -117,11 +121,23 @@ def stages(config: TrainingConfig, problem: Problem) -> tuple[Stage, ...]:
 
 def generator(config: TrainingConfig, problem: Problem, trees: Trees) -> ScoreGenerator:
     """The trained method."""
-    ways, weights = _ways(config, problem), Stack.from_tree(trees["stacked"]).weights
-    left = [Adapted.from_tree(trees[name]).params for name in config.stacked.members]
-    if _combines_scores(problem):
-        scores = [how.score(how.base(trees), trained) for how, trained in zip(ways, left, strict=True)]
-        return score_generator(config, problem, stacking(scores, weights)(ways[0].source_score(trees)))
+    if not _combines_scores(problem):
+        return score_generator(
+            config, problem, denoiser_score(config, problem, averaged_network(config, problem, trees))
+        )
+    ways, left, weights = _learned(config, problem, trees)
+    scores = [how.score(how.base(trees), trained) for how, trained in zip(ways, left, strict=True)]
+    return score_generator(config, problem, stacking(scores, weights)(ways[0].source_score(trees)))
+
+
+def averaged_network(config: TrainingConfig, problem: Problem, trees: Trees) -> Any:
+    """The one network that the members' are averaged to, of images and series."""
+    ways, left, weights = _learned(config, problem, trees)
     networks = [how.params(how.base(trees), trained) for how, trained in zip(ways, left, strict=True)]
-    params = jax.tree.map(lambda *each: jnp.tensordot(weights[:, 0], jnp.stack(each), 1), *networks)
-    return score_generator(config, problem, denoiser_score(config, problem, params))
+    return jax.tree.map(lambda *each: jnp.tensordot(weights[:, 0], jnp.stack(each), 1), *networks)
+
+
+def _learned(config: TrainingConfig, problem: Problem, trees: Trees) -> tuple[list[Adaptation], list[Any], Any]:
+    """(the members, what each learned, their weights)."""
+    left = [Adapted.from_tree(trees[name]).params for name in config.stacked.members]
+    return _ways(config, problem), left, Stack.from_tree(trees["stacked"]).weights

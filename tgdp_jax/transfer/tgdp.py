@@ -68,7 +68,7 @@ def guidance_stage(config: TrainingConfig, problem: Problem) -> Stage:
         )
         return ratio_result(config, problem, trees, fitted, settings.consistency)
 
-    uses = {"process": to_json(config.process), **guidance_uses(config), **network_settings(config)}
+    uses = {"process": to_json(config.process), **guidance_uses(config), **network_settings(config, problem)}
     return Stage("guidance", needs, uses, uses_target=True, run=run)
 
 

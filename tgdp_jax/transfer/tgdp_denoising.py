@@ -7,7 +7,8 @@ Adapters of the source (`lora`) denoise target rows and source rows that are dra
 is learned here as a vector at the cost of a plain training, and the target's own rows have their say in the same batch.
 
 The ratio is cross-fitted: a fold's source rows are drawn by the classifiers that did not see its held-out rows either,
-so that early stopping and stacking judge by rows which nothing of a fold has seen.
+so that early stopping and stacking judge by rows which nothing of a fold has seen. Where adapters are not
+cross-validated, no row is held out of them, and the ratio of all folds draws.
 """
 
 from __future__ import annotations
@@ -46,19 +47,21 @@ def denoising_stage(config: TrainingConfig, problem: Problem) -> Stage:
       UserError: the ratio has other folds than the adapters, or the network nothing that they adapt.
     """
     how, settings = lora(config, problem), config.tgdp_denoising
-    if config.classifier.folds != config.rival.folds:
+    if config.rival.folds not in (1, config.classifier.folds):
         raise UserError(
             f"--classifier.folds is {config.classifier.folds} and --rival.folds {config.rival.folds}: tgdp_denoising "
             "needs the same for both, so that no held-out row is judged by a ratio that has seen it"
         )
-    check_denoiser(config, problem, reparam=how.reparam)
+    check_denoiser(config, problem, new_token=how.new_token, reparam=how.reparam)
 
     def run(key: Array, trees: Trees, session: Session) -> StageResult:
         source, _ = domain_rows(problem)
-        all_rows, folds = _log_ratios(how, trees)
+        all_rows = np.asarray(CleanRatio.from_tree(trees["classifier"]).source_log_r)
         data = {"source": {**source, "train": Rows(_table(all_rows), jnp.asarray(TABLE))}}
-        tables = jnp.stack([_table(log_r) for log_r in folds])
-        members = {"source": Rows(tables, jnp.full(len(folds), TABLE))}
+        members = None
+        if config.rival.folds > 1:
+            tables = jnp.stack([_table(log_r) for log_r in _log_ratios(how, trees)[1]])
+            members = {"source": Rows(tables, jnp.full(len(tables), TABLE))}
         task = reweighted_task(how.task(), settings.share, settings.source_from)
         return adapt(key, how, trees, session, task=task, data=data, members=members)
 

@@ -33,6 +33,7 @@ from tgdp_jax.runtime.files import write_npz
 from tgdp_jax.settings.run import CompareConfig
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.session import Log
+from tgdp_jax.transfer.latents import encoded, planned
 from tgdp_jax.transfer.stages import num_parameters, train_method
 
 Cell = dict[str, Any]
@@ -76,6 +77,8 @@ def fill_cell(
         return _cell(ideal_metrics(config, problem, seed))
     features = image_features(problem, identity, store, display, log=log)
     try:
+        run = config.cell(method, len(problem.target), seed)
+        problem = encoded(run, planned(run, problem), identity, store, display, log=log)
         return _measure(config, problem, identity, method, seed, out, store, display, log, features)
     except FileError:
         raise
@@ -133,7 +136,8 @@ class Filler:
 
 def load(config: CompareConfig, n: int, seed: int) -> Problem:
     """The data of a comparison at a number of target rows and a seed."""
-    return load_problem(config.problem, n_target=n, seed=seed, source_seed=config.source_seed)
+    problem = load_problem(config.problem, n_target=n, seed=seed, source_seed=config.source_seed)
+    return planned(config.cell("source", n, seed), problem)
 
 
 def samples_path(out: Path, method: str, n: int) -> Path:

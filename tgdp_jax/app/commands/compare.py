@@ -37,7 +37,7 @@ from tgdp_jax.settings.run import CompareConfig
 from tgdp_jax.settings.stored import to_json
 from tgdp_jax.train.session import Log
 from tgdp_jax.transfer import METHODS
-from tgdp_jax.transfer.latents import refuse_captions
+from tgdp_jax.transfer.latents import encoded
 from tgdp_jax.transfer.networks import check_denoiser
 from tgdp_jax.transfer.pretrained import pretrained_model
 
@@ -62,7 +62,6 @@ def compare(
     for name in config.methods:
         choose("method", name, METHODS)
     check_trackers(engine.log)
-    refuse_captions(config.problem, "tgdp compare")
     pretrained_model(config)  # a wrong one is said before the data are read
     problems = _problems(config)
     check_denoiser(config, _first(config, problems))  # says what does not fit before anything is written
@@ -71,8 +70,8 @@ def compare(
     check_folder(*home, resume=engine.resume)
     with locked(out), closing(Journal(out, log=engine.log, settings=to_json(config))) as journal:
         claim_folder(*home, resume=engine.resume)
-        cells, warnings = _fill(config, problems, of_problem, out, engine, stages, journal)
-        _report(config, problems, cells, warnings, out, journal)
+        cells, warnings, shown = _fill(config, problems, of_problem, out, engine, stages, journal)
+        _report(config, problems, shown, cells, warnings, out, journal)
 
 
 def _problems(config: CompareConfig) -> Problems:
@@ -106,8 +105,8 @@ def _fill(
     engine: EngineConfig,
     stages: Path | None,
     journal: Journal,
-) -> tuple[Cells, list[str]]:
-    """All cells, from their files where they are finished, and the warnings among them."""
+) -> tuple[Cells, list[str], dict[int, Problem]]:
+    """All cells, from their files where they are finished, the warnings among them, and the first seed's problems."""
     every = [Job(method, n, seed) for n, seed in _grid(config) for method in _names(config, problems)]
     found: Cells = {}
 
@@ -136,12 +135,12 @@ def _fill(
                 remedy = "delete it and run again to compute this cell anew"
                 found[job] = {**read_json(path(job), Kept, remedy=remedy)}
         left = [job for job in every if job not in found]
+        store = comparison_store(out, engine, display, stages)
         if isinstance(engine, CompareEngineConfig) and engine.side_by_side:
             from tgdp_jax.app.workers.fill import fill_side_by_side  # few need it
 
             fill_side_by_side(left, out, stages, engine, display, prefix=prefix, log=log, keep=keep)
         else:
-            store = comparison_store(out, engine, display, stages)
             fill = Filler(config, problems, of_problem, out, store)
             for job in left:
                 display.prefix = prefix(job)
@@ -150,11 +149,21 @@ def _fill(
         warnings = list(dict.fromkeys(w for c in cells.values() for w in c["warnings"]))
         for warning in warnings:
             display.warn(warning)
-    return cells, warnings
+        shown = {
+            n: encoded(config.cell("source", n, 0), problems(n, 0), of_problem, store, display)
+            for n in config.n_targets
+        }
+    return cells, warnings, shown
 
 
 def _report(
-    config: CompareConfig, problems: Problems, cells: Cells, warnings: list[str], out: Path, journal: Journal
+    config: CompareConfig,
+    problems: Problems,
+    shown: dict[int, Problem],
+    cells: Cells,
+    warnings: list[str],
+    out: Path,
+    journal: Journal,
 ) -> None:
     """Writes the page, the pictures and metrics.json, and prints the table."""
     seeds = range(config.seeds)
@@ -163,11 +172,12 @@ def _report(
     note = f"Mean over seeds 0 to {config.seeds - 1}; ± is the standard deviation between seeds."
     failed = failures(found.rows)
     overlaps = overlap(cells, config.n_targets, seeds)
-    pictures = _pictures(config, problems, cells, found, out)
+    pictures = _pictures(config, shown, cells, found, out)
+    source = f"{len(problem.source):,} source rows" if problem.captions is None else "a pretrained pipeline"
     page = html.render(
         title=_title(config),
         lead=comparison_lead(cells, found.rows, found.main, found.recommendations),
-        intro=f"{len(problem.source):,} source rows; {', '.join(f'{n:,}' for n in config.n_targets)} target rows.",
+        intro=f"{source}; {', '.join(f'{n:,}' for n in config.n_targets)} target rows.",
         warnings=[*failed, *warnings],
         findings=[one.sentence for one in found.recommendations.values()],
         tables=[
@@ -224,13 +234,15 @@ def _measured(config: CompareConfig, cells: Cells) -> dict[str, dict[str, str]]:
     return out
 
 
-def _pictures(config: CompareConfig, problems: Problems, cells: Cells, found: Summary, out: Path) -> list[html.Picture]:
+def _pictures(
+    config: CompareConfig, shown: dict[int, Problem], cells: Cells, found: Summary, out: Path
+) -> list[html.Picture]:
     groups = {float(n): [row for row in found.rows if row.group == str(n)] for n in config.n_targets}
     pictures = pages.line_pictures(groups, found.columns) if len(config.n_targets) > 1 else []
     if found.main is not None:
         pictures += pages.tradeoff_pictures({f"{n:.0f} target rows": rows for n, rows in groups.items()}, found.main)
     drawn = {n: [m for m in config.methods if "failed" not in cells[m, n, 0]] for n in config.n_targets}
-    return pictures + [_picture(problems(n, 0), methods, n, out) for n, methods in drawn.items()]
+    return pictures + [_picture(shown[n], methods, n, out) for n, methods in drawn.items()]
 
 
 def _picture(problem: Problem, methods: list[str], n: int, out: Path) -> html.Picture:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tgdp_jax.app.commands.estimate import Estimate, estimate, key, like, loops, of_step, row_numbers, rows_of, size
+from tgdp_jax.app.commands.estimate_ratio import clean_step, ratio
 from tgdp_jax.app.console import print_line
 from tgdp_jax.data.memory import readable
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.errors import UserError, choose
+from tgdp_jax.guidance import log_ratio_guidance
 from tgdp_jax.interop.pipeline import TextPipeline, decoded
 from tgdp_jax.interop.weights import headers_alone
 from tgdp_jax.sampling.steps import make_solver
 from tgdp_jax.settings.run import RunConfig
-from tgdp_jax.train.batches import Rows
 from tgdp_jax.train.denoising import prior_preservation_task
-from tgdp_jax.train.fit import start, train_step
-from tgdp_jax.train.optimiser import course
 from tgdp_jax.transfer import METHODS
 from tgdp_jax.transfer.adaptation import Adaptation
 from tgdp_jax.transfer.exports import WAYS
@@ -28,17 +28,8 @@ from tgdp_jax.transfer.latents import planned
 from tgdp_jax.transfer.networks import denoiser_score, denoiser_shapes
 from tgdp_jax.transfer.pretrained import pretrained_model
 
-
-class Estimate(NamedTuple):
-    """What a program takes.
-
-    Attributes:
-      flops: floating-point operations.
-      memory: bytes at its peak: what it is given, makes on the way and returns.
-    """
-
-    flops: float
-    memory: int
+# Methods that learn networks of the density ratio.
+RATIOS = ("tgdp", "discriminator_guidance")
 
 
 def dry_run(config: RunConfig) -> None:
@@ -68,78 +59,68 @@ def estimates(config: RunConfig, problem: Problem) -> dict[str, int | Estimate]:
     Raises:
       UserError: see `dry_run`.
     """
-    base = denoiser_shapes(config, problem)
-    out: dict[str, int | Estimate] = {"parameters of the denoiser": _size(base.get("params", base))}
+    base, learned = denoiser_shapes(config, problem), None
+    out: dict[str, int | Estimate] = {"parameters of the denoiser": size(base.get("params", base))}
     pipe = pretrained_model(config)
     if isinstance(pipe, TextPipeline):
         own = (pipe.params, pipe.vae_params, *(encoder.params for encoder in pipe.encoders))
-        out["parameters of the pipeline"] = sum(map(_size, own))
-    stage = {"domain_guidance": "finetune"}.get(config.method, config.method)
+        out["parameters of the pipeline"] = sum(map(size, own))
+    stage, new_token = {"domain_guidance": "finetune"}.get(config.method, config.method), False
     if stage in WAYS:
+        if stage == "tgdp_denoising":
+            out |= _of_ensembles(clean_step(config, problem, base))
         how = WAYS[stage](config, problem)
-        base = denoiser_shapes(config, problem, new_token=how.new_token)
-        trained = base if how.reparam is None else jax.eval_shape(how.reparam.init, _key(), base)
-        out["parameters that are trained"] = _size(trained.get("params", trained))
+        new_token = how.new_token
+        base = denoiser_shapes(config, problem, new_token=new_token)
+        trained = base if how.reparam is None else jax.eval_shape(how.reparam.init, key(), base)
+        out["parameters that are trained"] = size(trained.get("params", trained))
         batch = how.settings.optimiser.batch_size
-        out[f"a step of training, {batch} rows"] = _step(config, how, base, trained, prior=stage == "dreambooth")
+        out[f"a step of training, {batch} rows"] = _adaptation(config, how, base, trained, prior=stage == "dreambooth")
+    elif config.method in RATIOS:
+        learned = ratio(config, problem, base, clean=config.method == "tgdp")
+        out |= _of_ensembles(learned.steps)
     elif config.method != "source":
-        known = ", ".join([*WAYS, "domain_guidance", "source"])
+        known = ", ".join([*WAYS, "domain_guidance", *RATIOS, "source"])
         raise UserError(f"--dry-run can not tell what {config.method} takes: it can of {known}")
-    score, chunk = denoiser_score(config, problem, base, new_token=stage == "textual_inversion"), config.sampling.chunk
-    rows = _like((chunk, *problem.shape)), _like((chunk,)), _like((chunk,), jnp.int32) if problem.conditional else None
-    one = _estimate(_evaluation, score, *rows)
+    score, chunk = denoiser_score(config, problem, base, new_token=new_token), config.sampling.chunk
+    rows = like((chunk, *problem.shape)), like((chunk,)), like((chunk,), jnp.int32) if problem.conditional else None
+    one = estimate(_evaluation, score, *rows)
+    if learned is not None:
+        guided = estimate(_evaluation, log_ratio_guidance(learned.log_h, scale=config.guidance.scale)(score), *rows)
+        one = guided._replace(flops=one.flops + (guided.flops - one.flops) * loops(learned.members))
     solver = make_solver(config.sampling.solver)
     passes = (config.sampling.steps or solver.num_steps) * solver.evaluations
     out[f"a sample, {passes} passes"] = one._replace(flops=one.flops / chunk * passes)
     if isinstance(pipe, TextPipeline):
         decode = functools.partial(decoded, net=pipe.vae)
-        out["decoding a sample"] = _estimate(decode, _like((1, *problem.shape)), pipe.vae_params)
+        out["decoding a sample"] = estimate(decode, like((1, *problem.shape)), pipe.vae_params)
     return out
 
 
-def _step(config: RunConfig, how: Adaptation, base: Any, trained: Any, *, prior: bool) -> Estimate:
-    task, settings, problem = how.task(), how.settings.optimiser, how.problem
-    data = _rows(problem, len(problem.target))
+def _of_ensembles(steps: dict[str, tuple[int, Estimate]]) -> dict[str, int | Estimate]:
+    out: dict[str, int | Estimate] = {}
+    for name, (numbers, step) in steps.items():
+        out[f"parameters of {name}, each of an ensemble"] = numbers
+        out[f"a step of training {name}, all of the ensemble"] = step
+    return out
+
+
+def _adaptation(config: RunConfig, how: Adaptation, base: Any, trained: Any, *, prior: bool) -> Estimate:
+    task, problem = how.task(), how.problem
+    data = _training_rows(problem, len(problem.target))
     if prior:
         task = prior_preservation_task(task, config.dreambooth.prior_weight)
-        data["prior"] = _rows(problem, config.dreambooth.num_prior)
-    begin = functools.partial(start, task=task, config=settings, count=1, groups=1)
-    along = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, course(settings)))
-    state = jax.eval_shape(begin, _key(), None, trained, along).state
-    frozen = None if how.reparam is None else base
-    step = functools.partial(train_step, task=task, config=settings)
-    return _estimate(step, state, frozen, data, None, _key(), along, donate=True)
+        data["prior"] = _training_rows(problem, config.dreambooth.num_prior)
+    return of_step(task, how.settings.optimiser, data, None if how.reparam is None else base, base=trained)
 
 
-def _rows(problem: Problem, num: int) -> dict[str, Any]:
-    labels = {"y": _like((num,), jnp.int32)} if problem.conditional else {}
-    return {"x": _like((num, *problem.shape)), **labels, "train": Rows(_like((num,), jnp.int32), _like((), jnp.int32))}
+def _training_rows(problem: Problem, num: int) -> dict[str, Any]:
+    return {**rows_of(problem, num), "train": row_numbers(num)}
 
 
 def _evaluation(score: Any, x: Any, t: Any, cond: Any) -> Any:
     """What a solver asks of a score."""
     return score.x0_and_eps(x, t, cond) if hasattr(score, "x0_and_eps") else score(x, t, cond)
-
-
-def _estimate(fn: Any, *args: Any, donate: bool = False) -> Estimate:
-    compiled = jax.jit(fn, donate_argnums=0 if donate else ()).lower(*args).compile()
-    costs, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
-    if memory is None:
-        raise UserError("this device's compiler does not say what programs take: leave out --dry-run")
-    given = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return Estimate(float(costs.get("flops", 0.0)), given + memory.temp_size_in_bytes)
-
-
-def _key() -> Any:
-    return jax.eval_shape(lambda: jax.random.key(0))
-
-
-def _like(shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
-    return jax.ShapeDtypeStruct(shape, dtype)
-
-
-def _size(tree: Any) -> int:
-    return int(sum(leaf.size for leaf in jax.tree.leaves(tree)))
 
 
 def _operations(number: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tgdp_jax.settings.methods import DreamBoothConfig, LoraConfig, TextualInversionConfig
+from tgdp_jax.settings.methods import DreamBoothConfig, LoraConfig, StackedConfig, TextualInversionConfig
 from tgdp_jax.settings.presets.images import ImageTrainingConfig
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.sampling import SamplingConfig
@@ -36,6 +36,7 @@ class TextTrainingConfig(TrainingConfig):
     lora: LoraConfig = LoraConfig(targets=r"attn\d/to_(q|k|v|out_0)/kernel$", learning_rates=(1e-4,))
     dreambooth: DreamBoothConfig = DreamBoothConfig(num_prior=100, lora=True)
     textual_inversion: TextualInversionConfig = TextualInversionConfig(learning_rates=(5e-4,))
+    stacked: StackedConfig = ImageTrainingConfig().stacked
     classifier: ClassifierConfig = ImageTrainingConfig().classifier
     guidance: GuidanceConfig = ImageTrainingConfig().guidance
     sampling: SamplingConfig = SamplingConfig(num=8, solver="dpmpp_2m", grid="trailing", steps=25, chunk=1)

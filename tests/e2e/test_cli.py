@@ -23,7 +23,7 @@ from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.errors import UserError
 from tgdp_jax.runtime.files import write_json
-from tgdp_jax.runtime.settings import RunEngineConfig
+from tgdp_jax.runtime.settings import CompareEngineConfig, RunEngineConfig
 from tgdp_jax.settings.networks import NetworkConfig
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig, TrainingConfig
 from tgdp_jax.settings.sampling import SamplingChange, SamplingConfig

@@ -1,23 +1,28 @@
 """How fast pictures are made from prompts, against diffusers with the same weights, prompts, steps and processor cores.
 
-    taskset -c 0 python -m experiments.diffusers_speed        (needs the extra interop-test)
+    python -m experiments.diffusers_speed                     (needs the extra interop-test)
+    taskset -c 1 python -m experiments.diffusers_speed        on one core
 
 A pipeline of the form of Stable Diffusion 1.5 makes pictures of 32 x 32 pixels, with 6.1 million random weights in its
 U-Net, 16 x 16 latents, classifier-free guidance and 25 steps of DPM-Solver++(2M). Everything from prompts to pixels
 counts.
 
-Measured in seconds of processor time on one core of a machine that had other work: jax 0.10.2, torch 2.13.0+cpu,
-diffusers 0.42.1, float32; targets 1.3 and 1.1.
+Measured in seconds, both in turn, with nothing else at work on two virtual cores: jax 0.10.2, torch 2.13.0+cpu,
+diffusers 0.42.1, float32; targets 1.3 for one picture and 1.1 for sixteen.
 
-    pictures      tgdp_jax        diffusers       times diffusers     rounds
-           1    0.775 ± 0.012    1.277 ± 0.023      1.65 ± 0.02            5
-          16    14.32 ± 0.24     17.63 ± 0.52       1.23 ± 0.02            2
+    cores    pictures      tgdp_jax      diffusers    times diffusers     rounds
+        1           1   0.99 ± 0.09    1.45 ± 0.04        1.44 ± 0.07          9
+        1           1   1.86 ± 0.06    2.13 ± 0.04        1.14 ± 0.02          7
+        2           1   1.52 ± 0.07    1.68 ± 0.07        1.11 ± 0.06          9
+        2          16   8.09 ± 0.51    12.5 ± 1.3         1.51 ± 0.07          4
 
-± is half the distance between the quartiles. Of 16 pictures this library makes one at a time, as `tgdp generate` does
-by default, and diffusers all. All at once, a pass of our U-Net takes as long as theirs (0.63 versus 0.65 s), since what
-lies between its layers does not stay in the caches. Convolutions reach 96 to 125 GFLOP/s there and products 120, so
-that little is left to gain but between them. Attention to 256 places was the worst: 56 ms in one piece, 12 in parts
-(`nets.attention`), of 770 ms for a pass before.
+± is half the distance between the quartiles. The cores are those of a shared machine, whose speed changes from minute
+to minute, and by more than the quartiles show: the target for one picture is met on one core at times, and not on
+two, where a second core gains nothing for products as small as these. Of 16 pictures this library makes one at a
+time, as `tgdp generate` does by default, and diffusers all. All at once, a pass of our U-Net takes as long as theirs
+(0.63 versus 0.65 s), since what lies between its layers does not stay in the caches. Convolutions reach 96 to 125
+GFLOP/s there and products 120, so that little is left to gain but between them. Attention to 256 places was the
+worst: 56 ms in one piece, 12 in parts (`nets.attention`), of 770 ms for a pass before.
 """
 
 from __future__ import annotations
@@ -154,7 +159,7 @@ def theirs(folder: Path, batch: int, steps: int) -> Callable[[], Any]:
 
 
 def main(batches: tuple[int, ...] = (1, 16), steps: int = 25, repeats: int = 15, chunk: int = 1) -> None:
-    """Takes the processor time of both in turn, and prints medians and the ratio of every round.
+    """Takes the time of both in turn, and prints medians and the ratio of every round.
 
     Args:
       batches: numbers of pictures.
@@ -170,24 +175,21 @@ def main(batches: tuple[int, ...] = (1, 16), steps: int = 25, repeats: int = 15,
                 "ours": functools.partial(ours, pipe, batch, steps, chunk),
                 "theirs": theirs(Path(folder), batch, steps),
             }
-            seconds = processor_seconds(calls, repeats)
+            seconds = seconds_of(calls, repeats)
             cells = {name: _cell(values) for name, values in seconds.items()}
             rows.append(Row(f"{batch}", cells | {"ratio": _cell(seconds["theirs"] / seconds["ours"])}))
     print_table(rows, COLUMNS, title=f"{steps} steps with guidance", names="pictures")
 
 
-def processor_seconds(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, np.ndarray]:
-    """Seconds [R] that a processor spends on each call: one of each in turn, after one of each that does not count.
-
-    Other work on the machine hardly touches them. On one core they are the time that a call takes on a quiet machine.
-    """
+def seconds_of(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, np.ndarray]:
+    """Seconds [R] that each call takes: one of each in turn, after one of each that does not count."""
     found: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(repeats + 1):
         for name, call in calls.items():
-            start = time.process_time()
+            start = time.perf_counter()
             call()
             if number:
-                found[name].append(time.process_time() - start)
+                found[name].append(time.perf_counter() - start)
     return {name: np.asarray(values) for name, values in found.items()}
 
 

@@ -153,6 +153,8 @@ from tgdp_jax.transfer import METHODS
 
 LEFT_OUT = ("kde", "sir")  # what looks at coordinates has nothing to say of pixels
 
+Study = Literal["digits", "mnist-usps"]
+
 
 def settings(problem: str, size: Size) -> dict[str, Any]:
     """Settings of networks and training, see `ImageTrainingConfig`."""
@@ -175,8 +177,21 @@ def settings(problem: str, size: Size) -> dict[str, Any]:
     return out
 
 
+def study_problem(study: Study, data_dir: Path | None, shift: str, out: Path) -> ProblemConfig:
+    """The data of a study; see `main`.
+
+    Raises:
+      UserError: mnist-usps without its data.
+    """
+    if study == "digits":
+        return DigitsConfig(shift=shift)
+    if data_dir is None:
+        raise UserError("mnist-usps needs --data-dir: the text at the top of images.py says what it holds")
+    return data(data_dir, out)
+
+
 def main(
-    study: Annotated[Literal["digits", "mnist-usps"], tyro.conf.Positional],
+    study: Annotated[Study, tyro.conf.Positional],
     data_dir: Path | None = None,
     shift: str = "thick",
     out: Path = Path("runs"),
@@ -193,15 +208,9 @@ def main(
       size: tiny (minutes), cpu, or full (mnist-usps on an accelerator).
       seeds: how many; tiny has one.
     """
-    if study == "digits":
-        problem: ProblemConfig = DigitsConfig(shift=shift)
-    elif data_dir is None:
-        raise UserError("mnist-usps needs --data-dir, see the text at the top of this file for what it holds")
-    else:
-        problem = data(data_dir, out)
     name = f"digits-{shift}" if study == "digits" else study
     config = CompareConfig(
-        problem=problem,
+        problem=study_problem(study, data_dir, shift, out),
         methods=tuple(method for method in METHODS if method not in LEFT_OUT),
         n_targets=(10, 50) if size == "tiny" else (10, 50, 200),
         seeds=1 if size == "tiny" else seeds,

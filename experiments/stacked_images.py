@@ -92,7 +92,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -102,15 +102,13 @@ import tyro
 from experiments import methods_images
 from experiments.adjust import optimised
 from experiments.command import command
-from experiments.images import Size, data
+from experiments.images import Size
 from tgdp_jax.app.console import Display, print_table
 from tgdp_jax.app.evaluation import draw_samples, image_features
 from tgdp_jax.app.identity import problem_identity
 from tgdp_jax.app.report.table import Cell, Column, Row
-from tgdp_jax.data.digits import DigitsConfig
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.data.registry import ProblemConfig, load_problem
-from tgdp_jax.errors import UserError
+from tgdp_jax.data.registry import load_problem
 from tgdp_jax.metrics.evidence import Evidence
 from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.registry import measure
@@ -134,7 +132,6 @@ from tgdp_jax.transfer.pretrained import forward_process
 from tgdp_jax.transfer.source import score_generator
 from tgdp_jax.transfer.stages import Trained, named_key, train_method
 
-Study = Literal["digits", "mnist-usps"]
 FOLDS = 3  # six with ten rows
 MAIN = "lora"
 SHARES = {f"share {share}": share for share in (0.25, 0.5, 0.75)}
@@ -146,7 +143,7 @@ METRICS = ("frechet", "precision", "recall")
 NOISED = 2048  # held-out rows behind the denoising loss
 
 
-def settings(study: Study, size: Size) -> TrainingConfig:
+def settings(study: methods_images.Study, size: Size) -> TrainingConfig:
     """What the rows share: members are soups of their folds, and the ratio is the ridge regression's."""
     given = ImageTrainingConfig(**{**methods_images.settings(study, size), "source_seed": 0})
     rival = dataclasses.replace(given.rival, folds=FOLDS, finish="soup")
@@ -274,7 +271,7 @@ def measured(bed: Bed, rows: tuple[str, ...], folder: Path) -> dict[str, dict[st
 
 
 def main(
-    study: Annotated[Study, tyro.conf.Positional],
+    study: Annotated[methods_images.Study, tyro.conf.Positional],
     data_dir: Path | None = None,
     shift: str = "thick",
     n_targets: tuple[int, ...] = (10, 50, 200),
@@ -295,12 +292,7 @@ def main(
       out: folder for the results.
       size: tiny (minutes), cpu, or full (mnist-usps on an accelerator).
     """
-    if study == "digits":
-        problem: ProblemConfig = DigitsConfig(shift=shift)
-    elif data_dir is None:
-        raise UserError("mnist-usps needs --data-dir: the text at the top of images.py says what it holds")
-    else:
-        problem = data(data_dir, out)
+    problem = methods_images.study_problem(study, data_dir, shift, out)
     folder = out / f"stacked-{f'digits-{shift}' if study == 'digits' else study}-{size}"
     config, identity, store = settings(study, size), problem_identity(problem), Store(folder / "checkpoints")
     with Display() as display:

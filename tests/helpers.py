@@ -15,10 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.data.mixture import GaussianMixture
+from tgdp_jax.sampling.loop import sample_chunk
 from tgdp_jax.sde import SDE, VE, VP, CosineVP, SubVP
 
 # Any function that is a pytree, compiled: one program instead of dozens of single operations.
 evaluate = jax.jit(lambda fn, *args: fn(*args))
+# One chunk of samples on a grid of a test's own; a score that is a plain function goes through `as_score`.
+compiled_chunk = jax.jit(sample_chunk, static_argnames=("sde", "shape", "solver", "clip"))
 
 PROCESSES = {"vp": VP(), "subvp": SubVP(), "cosine": CosineVP(), "ve": VE()}
 

@@ -76,15 +76,16 @@ def test_optimiser_and_averages_stay_float32():
     data = {"x": X, "train": all_rows(6), "held": all_rows(6)}
     task = denoising_task(net, VP(), "eps", 8, (2,))
     static = {"task": task, "config": tiny.OPTIMISER}
-    carry = fit.start(jax.random.key(0), None, None, course(tiny.OPTIMISER), **static, count=1, groups=1)
-    new, terms = jax.eval_shape(
-        lambda carry, data, held, key: fit.launch(
-            carry, None, data, held, None, key, course(tiny.OPTIMISER), **static, steps=2
-        ),
-        *(carry, data, fit.hold_out(data, None, task=task), jax.random.key(1)),
-    )
-    assert {leaf.dtype.name for leaf in jax.tree.leaves((new, terms))} == {"float32", "int32"}
-    assert jax.tree.map(lambda leaf: leaf.dtype, new) == jax.tree.map(lambda leaf: leaf.dtype, carry)
+    state, best = fit.start(jax.random.key(0), None, None, course(tiny.OPTIMISER), **static, count=1, groups=1)
+
+    def launched(state, best, data, held, key):
+        out = fit.launch(state, None, data, held, None, key, course(tiny.OPTIMISER), **static, steps=2)
+        return out, fit.keep_best(best, out[0].ema, out[0].step, out[2], out[1])
+
+    held = fit.hold_out(data, None, task=task)
+    (new, *rest), (kept, row) = jax.eval_shape(launched, state, best, data, held, jax.random.key(1))
+    assert {leaf.dtype.name for leaf in jax.tree.leaves((new, rest, kept, row))} == {"float32", "int32"}
+    assert jax.tree.map(lambda leaf: leaf.dtype, (new, kept)) == jax.tree.map(lambda leaf: leaf.dtype, (state, best))
 
 
 def test_an_unknown_precision_is_refused_with_the_list():

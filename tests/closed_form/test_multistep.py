@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from tests.helpers import PROCESSES, mixture_moments, scales, single_gaussian, sliced_w2
+from tests.helpers import PROCESSES, compiled_chunk, mixture_moments, scales, single_gaussian, sliced_w2
 from tgdp_jax.data.mixture import ExactScore, GaussianMixture
 from tgdp_jax.errors import UserError
 from tgdp_jax.prediction import as_score
 from tgdp_jax.sampling import SOLVERS, multistep, sample
-from tgdp_jax.sampling.loop import sample_chunk
 
 VP = PROCESSES["vp"]
 TIMES = np.array([0.9, 0.7, 0.62, 0.45, 0.2, 0.12])
@@ -99,13 +98,15 @@ def test_a_step_integrates_polynomials_of_its_order_exactly(form, variable, orde
                 assert rule.corrector[i + 1, :used] @ past == pytest.approx(exact, rel=1e-7)
 
 
-CHUNK = jax.jit(sample_chunk, static_argnames=("sde", "shape", "solver", "clip"))
-
-
 def end_of_path(solver, score, times, *, shape=(2,), data_std: Any = 1.0):
     """(start, end) of four paths on a grid of our own."""
     draw = functools.partial(
-        CHUNK, (jnp.arange(4), None), jax.random.key(0), as_score(score), data_std=jnp.asarray(data_std), sde=VP
+        compiled_chunk,
+        (jnp.arange(4), None),
+        jax.random.key(0),
+        as_score(score),
+        data_std=jnp.asarray(data_std),
+        sde=VP,
     )
     return (
         np.asarray(draw(times=jnp.asarray(part), shape=shape, solver=solver, clip=None)) for part in (times[:1], times)

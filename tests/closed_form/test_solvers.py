@@ -16,6 +16,7 @@ import pytest
 from tests.helpers import (
     PROCESSES,
     assert_moments,
+    compiled_chunk,
     density,
     draw,
     mixture_moments,
@@ -31,7 +32,6 @@ from tgdp_jax.guidance import log_ratio_guidance
 from tgdp_jax.prediction import as_score
 from tgdp_jax.sampling import GRIDS, SOLVERS, ddim, predictor_corrector, sample
 from tgdp_jax.sampling.grids import make_grid
-from tgdp_jax.sampling.loop import sample_chunk
 from tgdp_jax.sampling.solver import Point
 
 VP = PROCESSES["vp"]
@@ -117,14 +117,11 @@ def measured_order(errors):
     return math.log2(abs(errors[-2] / errors[-1]))
 
 
-CHUNK = jax.jit(sample_chunk, static_argnames=("sde", "shape", "solver", "clip"))
-
-
 def chunk_of(solver, score, sde, times, num=4, *, clip=None):
     """One chunk of one-dimensional samples on a grid of our own; one time alone returns the start."""
     times = jnp.asarray(times, jnp.result_type(float))
     rows = jnp.arange(num), None
-    out = CHUNK(rows, jax.random.key(0), as_score(score), times, sde=sde, shape=(1,), solver=solver, clip=clip)
+    out = compiled_chunk(rows, jax.random.key(0), as_score(score), times, sde=sde, shape=(1,), solver=solver, clip=clip)
     return np.asarray(out)[:, 0]
 
 

@@ -22,9 +22,8 @@ from tgdp_jax.app.commands import sample as sample_command
 from tgdp_jax.data.arrays import ArraysConfig
 from tgdp_jax.data.gaussians import GaussiansConfig
 from tgdp_jax.errors import UserError
-from tgdp_jax.runtime.engine import EngineConfig
 from tgdp_jax.runtime.files import write_json
-from tgdp_jax.runtime.settings import RunEngineConfig
+from tgdp_jax.runtime.settings import CompareEngineConfig, RunEngineConfig
 from tgdp_jax.settings.networks import NetworkConfig
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig, TrainingConfig
 from tgdp_jax.settings.sampling import SamplingChange, SamplingConfig
@@ -59,7 +58,7 @@ def asked(monkeypatch):
 
 def test_without_options_the_librarys_defaults_apply(asked):
     assert asked("run", "gaussians") == (RunConfig(), Path("runs/gaussians-tgdp-seed0"), RunEngineConfig())
-    assert asked("compare", "gaussians") == (CompareConfig(), Path("runs/compare-gaussians"), EngineConfig())
+    assert asked("compare", "gaussians") == (CompareConfig(), Path("runs/compare-gaussians"), CompareEngineConfig())
 
 
 def test_options_are_the_fields_of_the_settings(asked):

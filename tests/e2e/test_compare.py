@@ -14,7 +14,6 @@ from tests import tiny
 from tests.e2e.tools import LEFT, PowerCut, call, contents, read, refused, snapshot, stages, strict_json, without_times
 from tgdp_jax.app.cli import main
 from tgdp_jax.app.commands import cell as cell_command
-from tgdp_jax.app.commands import compare as compare_command
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.settings.run import CompareConfig
@@ -303,8 +302,8 @@ def test_problems_are_made_as_they_are_needed(tmp_path, monkeypatch):
             raise PowerCut
         return {"metrics": {}, "warnings": [], "parameters": 0, "trained_parameters": 0}
 
-    monkeypatch.setattr(compare_command, "load_problem", load)
-    monkeypatch.setattr(compare_command, "fill_cell", cut)
+    monkeypatch.setattr(cell_command, "load_problem", load)
+    monkeypatch.setattr(cell_command, "fill_cell", cut)
     with pytest.raises(PowerCut):
         call(*BASE, "--methods", "kde", "--n-targets", "4,8", "--seeds", "9", "--out", tmp_path / "c")
     assert made == [(4, 0), (8, 0), (4, 1)]

@@ -44,6 +44,8 @@ SOURCE, TARGET = paper_pair()
 CONFIG = OptimiserConfig(steps=20, batch_size=32, learning_rate=1e-5, clip_norm=1e9)
 COURSE = course(CONFIG)
 STEPS = 3
+# Which arguments of a launch are a member's own.
+AXES = (0, None, None, 0, 0, 0, None)
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +59,11 @@ def test_there_are_eight_devices():
 
 
 # Training
+
+
+def held_out(task, data, ensemble):
+    one = functools.partial(fit.hold_out, task=task)
+    return jax.jit(one if ensemble is None else parallel.over_members(one, (None, 0)))(data, ensemble)
 
 
 def points(num: int, seed: int) -> jnp.ndarray:
@@ -149,16 +156,20 @@ def test_training_is_that_of_one_device(name):
     task, data, frozen, ensemble = TASKS[name]()
     static = {"task": task, "config": form(CONFIG)}
     key = KEY if ensemble is None else jax.random.split(KEY, 2)
-    carry = jax.jit(functools.partial(fit.start, **static, count=2, groups=1))(KEY, ensemble, None, COURSE)
-    held = jax.jit(functools.partial(fit.hold_out, task=task))(data, ensemble)
-    plain = jax.jit(functools.partial(fit.launch, **static, steps=STEPS))(
-        carry, frozen, data, held, ensemble, key, COURSE
+    state, _ = jax.jit(functools.partial(fit.start, **static, count=2, groups=1))(KEY, ensemble, None, COURSE)
+    held = held_out(task, data, ensemble)
+    steps = functools.partial(fit.launch, **static, steps=STEPS)
+    plain = jax.jit(steps if ensemble is None else parallel.over_members(steps, AXES))(
+        state, frozen, data, held, ensemble, key, COURSE
     )
-    assert np.isfinite(plain[1]["loss"]) and plain[1]["loss"] != 0
+    assert np.isfinite(plain[1]["loss"]).all() and (plain[1]["loss"] != 0).all()
     for count in COUNTS if name in ON_ALL_COUNTS else COUNTS[-1:]:
         parallel.use_devices(count)
         several = parallel.mapped(
-            fit.launch, carry, frozen, data, held, ensemble, key, COURSE, static={**static, "steps": STEPS}
+            fit.launch,
+            *(state, frozen, data, held, ensemble, key, COURSE),
+            static={**static, "steps": STEPS},
+            in_axes=() if ensemble is None else AXES,
         ).out
         # Everything: the gradients' averages in the optimiser's state would show a gradient of another size.
         chex.assert_trees_all_close(several, plain, rtol=2e-3, atol=5e-5)
@@ -292,16 +303,17 @@ def test_launches_are_traced_once():
     keys = jax.random.split(KEY, 2)
     chex.clear_trace_counter()
     launch = chex.assert_max_traces(fit.launch, n=1)
-    carry = parallel.mapped(fit.start, KEY, ensemble, None, COURSE, static={**static, "count": 2, "groups": 1}).out
+    state, _ = parallel.mapped(fit.start, KEY, ensemble, None, COURSE, static={**static, "count": 2, "groups": 1}).out
     for i in range(4):
         # Other weights, data, keys, rates, lengths and frozen functions: values alone.
         moved = {**data, "target": {**data["target"], "x": data["target"]["x"] + i}}
-        held = fit.hold_out(moved, ensemble, task=task)
+        held = held_out(task, moved, ensemble)
         along = COURSE._replace(learning_rate=0.1 * (i + 1), steps=30 + i)
         shared = parallel.replicate((frozen | {"source": network(0, seed=i)}, moved, held, ensemble, keys, along))
-        carry, _ = parallel.mapped(launch, carry, *shared, static={**static, "steps": STEPS}, donate=True).out
+        how = {"in_axes": AXES, "donate": True}
+        state, *_ = parallel.mapped(launch, state, *shared, static={**static, "steps": STEPS}, **how).out
     with pytest.raises(AssertionError, match="traced"):
-        parallel.mapped(launch, carry, *shared, static={**static, "steps": STEPS + 1}, donate=True)
+        parallel.mapped(launch, state, *shared, static={**static, "steps": STEPS + 1}, **how)
 
 
 def test_chunks_are_traced_once():
@@ -315,15 +327,16 @@ def test_chunks_are_traced_once():
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_the_memory_of_the_carry_is_given_to_the_next_one(count):
+def test_the_memory_of_the_state_is_given_to_the_next_one(count):
     parallel.use_devices(count)
     task, data, frozen, ensemble = TASKS["guidance"]()
     static = {"task": task, "config": form(CONFIG)}
     keys = jax.random.split(KEY, 2)
-    carry = parallel.mapped(fit.start, KEY, ensemble, None, COURSE, static={**static, "count": 2, "groups": 1}).out
-    shared = parallel.replicate((frozen, data, fit.hold_out(data, ensemble, task=task), ensemble, keys, COURSE))
+    state, _ = parallel.mapped(fit.start, KEY, ensemble, None, COURSE, static={**static, "count": 2, "groups": 1}).out
+    shared = parallel.replicate((frozen, data, held_out(task, data, ensemble), ensemble, keys, COURSE))
+    static = {**static, "steps": STEPS}
     for donate in (False, True):
-        new, _ = parallel.mapped(fit.launch, carry, *shared, static={**static, "steps": STEPS}, donate=donate).out
-        assert {leaf.is_deleted() for leaf in jax.tree.leaves(carry)} == {donate}
-        carry = new
+        new, *_ = parallel.mapped(fit.launch, state, *shared, static=static, in_axes=AXES, donate=donate).out
+        assert {leaf.is_deleted() for leaf in jax.tree.leaves(state)} == {donate}
+        state = new
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(shared))

@@ -95,6 +95,40 @@ def test_members_are_computed_each_with_its_own_arguments_and_the_shared_ones(mo
     np.testing.assert_array_equal(out["first"], np.full(3, 10.0))
 
 
+def _descend(state, shared, own, *, steps, shard):
+    def step(w, _):
+        return w - 0.1 * parallel.total(jax.grad(lambda w: jnp.mean(jnp.tanh(shared @ w + own) ** 2))(w), shard), None
+
+    w, _ = jax.lax.scan(step, state["w"], None, length=steps)
+    return {"w": w}, jnp.sum(w)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_members_in_threads_have_the_bits_of_those_one_after_the_other(monkeypatch, cores):
+    w, shared, own = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(((3, 7), (20, 7), (3,))))
+    call = {"static": {"steps": 9}, "in_axes": (0, None, 0)}
+    member = parallel._of_all_members(_descend, call["in_axes"])
+    expected = parallel.mapped(member, {"w": w}, shared, own, static=call["static"]).out
+    monkeypatch.setattr(parallel, "_cores", lambda: cores)
+    state = {"w": w}
+    for donate in (False, True):
+        assert not state["w"].is_deleted()
+        out, stop = parallel.mapped(_descend, state, shared, own, **call, donate=donate, stop=lambda: True)
+        jax.tree.map(np.testing.assert_array_equal, out, expected)
+        assert stop and len({float(s) for s in out[1]}) == 3
+    assert state["w"].is_deleted() and not shared.is_deleted()
+
+
+def test_a_member_that_fails_ends_the_call(monkeypatch):
+    # Compiled code that fails, on a thread of its own: no member's result is taken for another's.
+    def fails(own, *, shard):
+        return jax.pure_callback(lambda _: 1 / 0, jax.ShapeDtypeStruct((), jnp.float32), own)
+
+    monkeypatch.setattr(parallel, "_cores", lambda: 2)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="ZeroDivisionError"):
+        parallel.mapped(fails, jnp.arange(4.0), static={}, in_axes=(0,))
+
+
 def test_a_device_alone_has_the_whole_batch():
     batch = {"x": jnp.arange(7)}
     own, real = parallel.own_rows(batch, parallel.ALONE)

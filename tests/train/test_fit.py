@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from tgdp_jax.errors import UserError
+from tgdp_jax.runtime import parallel
 from tgdp_jax.settings.training import RivalConfig
 from tgdp_jax.train.cross_validation import fit_cross_validated
 from tgdp_jax.train.fit import Task, candidate_weights, fit, start, train_step
@@ -91,6 +92,17 @@ RANDOM = Task(init=_random_init, draw=_random_draw, loss=_square, held_out=_ever
 DATA = {"x": jnp.linspace(-1.0, 3.0, 17)}
 
 march = functools.partial(fit, KEY, MARCH)
+
+
+def test_members_that_train_in_threads_have_the_same_bits(monkeypatch):
+    """Groups, early stopping and curves are those of members one after the other."""
+    found = []
+    for cores in (1, 4):
+        monkeypatch.setattr(parallel, "_cores", lambda cores=cores: cores)
+        goals = {"goal": jnp.array([1.0, 2.9, 5.0, 2.0])}
+        found.append(march(replaced(patience=20), data={}, members=goals, groups=2, judge_start=True))
+    assert found[0].best_step.tolist() == [20, 35] and found[0].params["w"].shape == (4,)
+    jax.tree.map(np.testing.assert_array_equal, *found)
 
 
 def test_the_course_that_the_other_tests_assume():

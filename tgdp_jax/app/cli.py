@@ -30,7 +30,7 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. A `UserError`, and what is `explained`, print as one sentence and exit with code 2."""
-    _hush()
+    hush()
     try:
         try:
             with explained():
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(128 + signal.SIGINT)
 
 
-def _hush() -> None:
+def hush() -> None:
     """Keeps the storage layer's threads from printing tracebacks of what is raised here too, and said in a sentence."""
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

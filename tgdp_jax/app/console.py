@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,6 +15,22 @@ from tgdp_jax.app.report.table import Column, Row, plain, terminal, to_ascii
 from tgdp_jax.runtime.parallel import is_primary
 
 LINE_SECONDS = 30.0  # between two lines of progress off a terminal
+
+
+class Shown(Protocol):
+    """Where a person sees what goes on: a `Display`, or what tells one of it."""
+
+    def say(self, text: str) -> None:
+        """Shows a line."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Shows a warning."""
+        ...
+
+    def __call__(self, name: str, finished: bool) -> Any:
+        """A progress callback for one piece of work, as of a `Watch`."""
+        ...
 
 
 class Display:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from tgdp_jax.errors import FileError, UserError
 from tgdp_jax.interop.files import is_pipeline, readable, unet_config
 from tgdp_jax.nets.registry import check_network
 from tgdp_jax.runtime.files import check_place, nearest_there
+
+ANSWER = 1.5  # seconds that a scheduler is waited for
 
 
 def check_named_paths(config: Any, out: Path | None) -> None:
@@ -89,6 +93,24 @@ def check_report(out: Path | None) -> None:
             raise FileError(
                 f"{out} can not be written: give a file, such as diagnosis.json, in a folder of yours"
             ) from None
+
+
+def check_scheduler(address: str) -> None:
+    """Looks whether anything answers where the scheduler of a cluster is said to be.
+
+    Raises:
+      UserError: nothing does, or the extra `cluster` is not installed.
+    """
+    if importlib.util.find_spec("distributed") is None:
+        raise UserError("--scheduler needs dask.distributed: install it with `pip install 'tgdp-jax[cluster]'`")
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
+    except OSError as error:
+        raise UserError(
+            f"nothing answers at {address} ({error.strerror or error}): start `dask scheduler`, or give the address "
+            "that it printed"
+        ) from None
 
 
 def check_exists(path: Path) -> None:

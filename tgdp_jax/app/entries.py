@@ -17,6 +17,7 @@ from tgdp_jax.app.early import (
     check_named_paths,
     check_report,
     check_run_folder,
+    check_scheduler,
     check_writable,
 )
 from tgdp_jax.app.help import with_choices
@@ -24,7 +25,7 @@ from tgdp_jax.app.logs import check_trackers
 from tgdp_jax.app.names import RUNS, compare_folder, probe_folder, run_folder
 from tgdp_jax.app.subcommands import Engine, problem_command
 from tgdp_jax.runtime.files import check_place
-from tgdp_jax.runtime.settings import EngineConfig, RunEngineConfig
+from tgdp_jax.runtime.settings import CompareEngineConfig, EngineConfig, RunEngineConfig
 from tgdp_jax.settings.checks import check_sample_number, check_seed
 from tgdp_jax.settings.generation import GenerationConfig
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig
@@ -60,6 +61,8 @@ def _compare(config: CompareConfig, out: Path | None, engine: EngineConfig) -> N
     config = dataclasses.replace(config, methods=method_names(config.methods))
     check_named_paths(config, out)
     check_trackers(engine.log)
+    if isinstance(engine, CompareEngineConfig) and engine.scheduler is not None:
+        check_scheduler(engine.scheduler)
     from tgdp_jax.app.commands.compare import compare
     from tgdp_jax.runtime.engine import running
 

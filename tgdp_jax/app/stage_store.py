@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tgdp_jax.app.console import Display
+from tgdp_jax.app.console import Shown
 from tgdp_jax.errors import FileError
 from tgdp_jax.runtime import parallel
 from tgdp_jax.runtime.settings import EngineConfig
@@ -42,19 +42,20 @@ class SharingStore(Store):
         warn: Callable[[str], None],
         say: Callable[[str], None],
     ):
-        super().__init__(root, seconds=seconds, warn=warn)
+        super().__init__(root, seconds=seconds, warn=warn, say=say)
         self._runs, self._warn, self._say = runs, warn, say
 
-    def load(self, name: str, fingerprint: str) -> tuple[Any, dict[str, Any]] | None:
-        found = super().load(name, fingerprint)
+    def take(self, name: str, fingerprint: str) -> tuple[Any, dict[str, Any]] | None:
+        """(tree, facts) of a stage that another run has finished, which is this one's too now; None where none has."""
+        found = None
         final = self.path(name, fingerprint)
-        others = iter(self._others(final.name)) if found is None and parallel.is_primary() else iter(())
+        others = iter(self._others(final.name)) if parallel.is_primary() else iter(())
         while found is None:
             theirs = next((other for other in others if _taken(other, final)), None)
             if not parallel.agree(theirs is not None):
                 return None
             try:
-                found = super().load(name, fingerprint)
+                found = self.load(name, fingerprint)
             except FileError:
                 found = None
             if parallel.anyone(found is None):
@@ -75,10 +76,17 @@ class SharingStore(Store):
         return sorted(path for path in found if path.parent.absolute() != self.root)
 
 
-def run_store(out: Path, engine: EngineConfig, display: Display) -> SharingStore:
+def run_store(out: Path, engine: EngineConfig, display: Shown) -> SharingStore:
     """The stages of the run in folder `out`, shared with the runs beside it or with those asked for."""
     runs = out.absolute().parent if engine.store is None else engine.store
     return SharingStore(out / CHECKPOINTS, runs, seconds=engine.checkpoint_seconds, warn=display.warn, say=display.say)
+
+
+def comparison_store(out: Path, engine: EngineConfig, display: Shown, stages: Path | None) -> Store:
+    """The stages of the comparison in folder `out`: as of a run, or those in `stages` where that is named."""
+    if stages is None:
+        return run_store(out, engine, display)
+    return Store(stages, seconds=engine.checkpoint_seconds, warn=display.warn, say=display.say)
 
 
 def _taken(theirs: Path, mine: Path) -> bool:

@@ -20,9 +20,9 @@ from tgdp_jax.app.config_file import read_config
 from tgdp_jax.app.help import annotated
 from tgdp_jax.data.registry import PROBLEMS, Entry, problem_name
 from tgdp_jax.errors import UserError
-from tgdp_jax.runtime.settings import EngineConfig, RunEngineConfig
+from tgdp_jax.runtime.settings import CompareEngineConfig, EngineConfig, RunEngineConfig
 from tgdp_jax.settings.presets import PRESETS
-from tgdp_jax.settings.run import RunConfig, TrainingConfig
+from tgdp_jax.settings.run import CompareConfig, RunConfig, TrainingConfig
 
 Engine = Annotated[EngineConfig, tyro.conf.arg(name="")]
 Out = Annotated[
@@ -117,7 +117,7 @@ def config_class(kind: type, name: str, entry: Entry) -> type:
 
 
 def _function(config: type, kind: type, entry: Entry, act: Callable[..., None], given: Any) -> Callable[..., None]:
-    how = RunEngineConfig if kind is RunConfig else EngineConfig
+    how = {RunConfig: RunEngineConfig, CompareConfig: CompareEngineConfig}.get(kind, EngineConfig)
 
     def command(config: Any, out: Any = None, engine: Any = how()) -> None:
         act(kind(**{field.name: getattr(config, field.name) for field in dataclasses.fields(kind)}), out, engine)

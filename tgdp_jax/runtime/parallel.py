@@ -3,7 +3,7 @@
 Other files may ask JAX how many there are; what they compute is written as per-device functions. A training step takes
 a `Shard`; where that has an axis name it sums over devices, without one it is a plain function of one device. `mapped`
 maps such functions with `jax.pmap` over all devices of all processes, `in_chunks` maps functions of independent rows
-over the devices at hand.
+over the devices at hand. Where the one device is a CPU, the members of an ensemble train in threads, one for each core.
 
 A batch of U rows is split evenly, ceil(U / devices) rows each; the surplus at the end repeats the last row with weight
 zero. So any number of devices serves any batch, and sums over devices are sums over the same rows.
@@ -16,7 +16,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from tgdp_jax.errors import UserError
 
 Array = jax.Array
 Tree = Any
+T = TypeVar("T")
 AXIS = "devices"
 # Chunks an accelerator is given before the oldest is back: copies to the host overlap with computing.
 IN_FLIGHT = 2
@@ -115,8 +116,8 @@ def total(tree: Tree, shard: Shard) -> Tree:
 def over_members(fn: Callable[..., Tree], in_axes: tuple[int | None, ...]) -> Callable[..., Tree]:
     """fn over the leading axis of the arguments whose entry of in_axes is 0, results stacked: an ensemble's members.
 
-    On accelerators all at once (vmap). On CPU one after the other: its batched matrix products take two to four times
-    as long as plain ones.
+    For use within a program; `mapped` has cores of its own for members. On accelerators all at once (vmap). On CPU one
+    after the other: its batched matrix products take two to four times as long as plain ones.
     """
     if jax.default_backend() != "cpu":
         return jax.vmap(fn, in_axes=in_axes)
@@ -159,10 +160,53 @@ def _pmapped(fn: Callable[..., Tree], static: Any, tree: Any, donated: int, on: 
     return jax.pmap(one, axis_name=AXIS, in_axes=in_axes, out_axes=None, devices=on, donate_argnums=donate)
 
 
+@functools.cache
+def _of_all_members(fn: Callable[..., Tree], in_axes: tuple[int | None, ...]) -> Callable[..., Tree]:
+    def every(*args: Tree, **kwargs: Any) -> Tree:
+        return over_members(functools.partial(fn, **kwargs), in_axes)(*args)
+
+    return every
+
+
+@functools.cache
+def _of_one_member(fn: Callable[..., Tree], in_axes: tuple[int | None, ...]) -> Callable[..., Tree]:
+    """(number, what all members have) -> what fn makes of one of them: one program for all."""
+
+    def one(number: Array, *args: Tree, **kwargs: Any) -> Tree:
+        own = [
+            jax.tree.map(lambda leaf: leaf[number], arg) if axis == 0 else arg
+            for arg, axis in zip(args, in_axes, strict=True)
+        ]
+        return fn(*own, **kwargs)
+
+    return one
+
+
+def _members_in_threads(
+    fn: Callable[..., Tree], args: tuple[Tree, ...], in_axes: tuple[int | None, ...], static: Any, donate: bool
+) -> Tree:
+    """fn of every member on the one CPU device, as many at a time as there are cores; results stacked."""
+    place, first = np.zeros(1, np.int32), np.int32(0)
+    leaves, tree = jax.tree.flatten((first, *args))
+    # For other threads compiled here (once): JAX's settings are a thread's own, and the caller's are to hold.
+    program = _pmapped(_of_one_member(fn, in_axes), static, tree, 0, devices()).lower(place, *leaves).compile()
+
+    def run(number: np.int32) -> Tree:
+        return jax.block_until_ready(program(place, number, *leaves[1:]))
+
+    count = len(jax.tree.leaves(args[in_axes.index(0)])[0])
+    done = list(_in_threads(run, [(number,) for number in np.arange(count, dtype=np.int32)], _cores()))
+    if donate:  # before as much is taken again
+        for leaf in jax.tree.leaves(args[0]):
+            leaf.delete()
+    return replicate(jax.tree.map(lambda *results: np.stack(results), *done))
+
+
 def mapped(
     fn: Callable[..., Tree],
     *args: Tree,
     static: dict[str, Hashable],
+    in_axes: tuple[int | None, ...] = (),
     donate: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Stoppable:
@@ -172,14 +216,20 @@ def mapped(
       fn: per-device function; what it returns must not differ between devices (see `total`).
       args: trees of arrays; those of `replicate` are not copied.
       static: arguments that programs are compiled for.
+      in_axes: where fn is one member's of an ensemble: of every argument whether it has a leading axis of members (0)
+        or is shared by them (None). The results are stacked.
       donate: whether the first argument's memory may be reused; it must not be touched afterwards.
       stop: whether this process wishes to stop, asked when the call is done; the result tells whether any does.
     """
-    on = devices()
+    on, fixed = devices(), tuple(sorted(static.items()))
+    if 0 in in_axes:
+        if len(on) == 1 and on[0].platform == "cpu":
+            return Stoppable(_members_in_threads(fn, args, in_axes, fixed, donate), anyone(stop()))
+        fn = _of_all_members(fn, in_axes)
     mine = [i for i, d in enumerate(on) if d.process_index == jax.process_index()]
     leaves, tree = jax.tree.flatten(args)
     donated = len(jax.tree.leaves(args[0])) if donate else 0
-    call = _pmapped(fn, tuple(sorted(static.items())), tree, donated, on)
+    call = _pmapped(fn, fixed, tree, donated, on)
     # Waited for: on CPU a second sum over devices, in the same program or the next, can overtake the first and meet it
     # in another order on another device. So the processes ask each other afterwards.
     out = jax.block_until_ready(call(np.asarray(mine, np.int32), *leaves))
@@ -195,21 +245,27 @@ def _of_rows(fn: Callable[..., Array], static: Any, tree: Any):
     return jax.jit(one)
 
 
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _threads(on: tuple[Any, ...]) -> int:
     """Calls at a time. A CPU device runs what one thread asks of it one after the other, on cores that small products
     leave idle, so there every core has a thread."""
     if on[0].platform == "cpu":
-        return max(len(on), os.cpu_count() or 1)
+        return max(len(on), _cores())
     return IN_FLIGHT * len(on)
 
 
-def _in_threads(run: Callable[..., np.ndarray], calls: Sequence[tuple[Any, ...]], threads: int) -> Iterator[np.ndarray]:
+def _in_threads(run: Callable[..., T], calls: Sequence[tuple[Any, ...]], threads: int) -> Iterator[T]:
     """run(*call) of every call, in order, so many at a time."""
-    if len(calls) == 1:  # threads take longer to start than a small chunk to compute
-        yield run(*calls[0])
+    if len(calls) == 1 or threads == 1:  # threads take longer to start than a small chunk to compute
+        for call in calls:
+            yield run(*call)
         return
     pool = ThreadPoolExecutor(threads)
-    waiting: deque[Future[np.ndarray]] = deque()
+    waiting: deque[Future[T]] = deque()
     try:
         for call in calls:
             if len(waiting) == 2 * threads:

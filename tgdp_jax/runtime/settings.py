@@ -7,6 +7,9 @@ from pathlib import Path
 
 from tgdp_jax.errors import UserError, check_finite
 
+# Each is a process with its own copy of the libraries and of the data.
+MAX_WORKERS = 256
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EngineConfig:
@@ -72,6 +75,39 @@ class RunEngineConfig(EngineConfig):
     """
 
     dry_run: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareEngineConfig(EngineConfig):
+    """Where and how a comparison is carried out.
+
+    Attributes:
+      workers: cells of the comparison that are filled side by side, each in a process of its own. The results are the
+        same to the bit.
+      scheduler: address HOST:PORT of a dask scheduler, on whose cluster cells are filled side by side (extra
+        `cluster`). All of its workers must see --out.
+    """
+
+    workers: int = 1
+    scheduler: str | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 1 <= self.workers <= MAX_WORKERS:
+            raise UserError(f"workers is {self.workers}: give 1 to {MAX_WORKERS}")
+        if self.scheduler is not None and self.workers > 1:
+            raise UserError("the cluster of --scheduler has its own number of workers: leave out --workers")
+        if self.scheduler is not None and not _is_address(self.scheduler.rpartition("//")[2]):
+            raise UserError(
+                f"scheduler is {self.scheduler!r}: give HOST:PORT of a dask scheduler, such as 10.0.0.1:8786"
+            )
+        if self.side_by_side and self.coordinator is not None:
+            raise UserError("cells are filled side by side by one process that asks others: leave out --coordinator")
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether other processes fill the cells."""
+        return self.workers > 1 or self.scheduler is not None
 
 
 def _is_address(text: str) -> bool:

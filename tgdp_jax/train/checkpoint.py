@@ -20,13 +20,14 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from filelock import FileLock, Timeout
 
 from tgdp_jax.errors import FileError, first_line, out_of_memory, write_remedy
 from tgdp_jax.runtime import parallel, preemption
@@ -35,6 +36,8 @@ from tgdp_jax.runtime.files import checked
 Array = jax.Array
 Tree = Any
 KEPT = 2
+LOCK = ".lock"
+PAUSE = 0.2  # seconds between two looks at whether another process is done
 
 
 def _digest(tree: Any) -> str:
@@ -118,10 +121,18 @@ class Store:
       root: folder; made when the first stage is saved.
       seconds: between two checkpoints of training that is under way; 0: after every launch.
       warn: told of damaged checkpoints that can be done without.
+      say: told of waiting for another process.
     """
 
-    def __init__(self, root: Path, *, seconds: float = 60.0, warn: Callable[[str], None] | None = None):
-        self.root, self.seconds, self.warn = Path(root).absolute(), seconds, warn
+    def __init__(
+        self,
+        root: Path,
+        *,
+        seconds: float = 60.0,
+        warn: Callable[[str], None] | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ):
+        self.root, self.seconds, self.warn, self.say = Path(root).absolute(), seconds, warn, say
 
     def path(self, name: str, fingerprint: str) -> Path:
         """Folder of a stage."""
@@ -171,6 +182,51 @@ class Store:
                 raise ValueError("it is of another stage")
         return tree, facts
 
+    def take(self, name: str, fingerprint: str) -> tuple[Any, dict[str, Any]] | None:
+        """(tree, facts) of a stage that was finished elsewhere; a plain store knows no other place."""
+        return None
+
+    @contextmanager
+    def alone(self, name: str, fingerprint: str) -> Iterator[None]:
+        """While active, no other process trains this stage here: one that is at it is waited for.
+
+        What it trained is there then. Where it died or failed, its checkpoints are gone on with.
+
+        Raises:
+          FileError: the place can not be written, or its file system knows no locks.
+        """
+        if jax.process_count() > 1:  # they are one run, which has its folder to itself
+            yield
+            return
+        folder = self._under_way(name, fingerprint)
+        # Beside the checkpoints of the way: who finishes the stage removes both.
+        lock, waits = FileLock(folder / LOCK, timeout=0), False
+        while not lock.is_locked:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire()
+            except Timeout:
+                if not waits:
+                    self.say(f"{name}: another process trains it, which is waited for")
+                waits = True
+                time.sleep(PAUSE)
+            except FileNotFoundError:  # removed between the two: the other process is done
+                pass
+            except (OSError, NotImplementedError) as error:
+                problem = f"checkpoint {self.path(name, fingerprint)} can not be written ({first_line(error)})"
+                raise FileError(f"{problem}: {write_remedy(error)}; finished stages are kept") from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                (folder / LOCK).unlink(missing_ok=True)
+            lock.release()
+            with suppress(OSError):  # checkpoints of the way stay
+                folder.rmdir()
+
+    def _under_way(self, name: str, fingerprint: str) -> Path:
+        return self.root / f".{self.path(name, fingerprint).name}"
+
     def damaged(self, name: str, fingerprint: str, reason: object) -> FileError:
         """What to say of a finished stage that can not be used."""
         return FileError(
@@ -180,7 +236,7 @@ class Store:
 
     def under_way(self, name: str, fingerprint: str) -> Partial:
         """Checkpoints of a stage while it trains."""
-        return Partial(self.root / f".{self.path(name, fingerprint).name}", self.seconds, self.warn)
+        return Partial(self._under_way(name, fingerprint), self.seconds, self.warn)
 
 
 class Partial:

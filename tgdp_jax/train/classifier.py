@@ -37,6 +37,8 @@ from tgdp_jax.train.session import QUIET, Session
 
 Array = jax.Array
 CHUNK = 4096  # rows whose logits are computed at a time
+NUM_JUDGING = 2000  # source rows that a member is judged by while it trains, at most
+MIXUP_ENTRIES = 1024  # of the table that mixing shares are drawn from
 
 
 OPTIMISER = OptimiserConfig(steps=1500, batch_size=256, steps_per_launch=50)
@@ -161,7 +163,7 @@ def fit_log_ratio(
     folds = len(target_held.count)
     optimiser = as_config(optimiser, OPTIMISER)
     candidates = [named_or_own("regulariser", given, REGULARISERS, Regulariser) for given in regularisers]
-    few = Rows(source_held.index[:, :2000], jnp.minimum(source_held.count, 2000))
+    few = Rows(source_held.index[:, :NUM_JUDGING], jnp.minimum(source_held.count, NUM_JUDGING))
     rows = {"target_train": target_train, "target_held": target_held, "source_train": source_train, "source_held": few}
     members = repeated(rows, len(candidates))
     columns = {
@@ -256,7 +258,7 @@ def _member_logits(rows: tuple[Array, Any], ratio: EnsembleLogRatio) -> Array:
     return ratio.members(*rows).T
 
 
-def _mixup_shares(alpha: float, size: int = 1024) -> np.ndarray:
+def _mixup_shares(alpha: float, size: int = MIXUP_ENTRIES) -> np.ndarray:
     """A table of the larger of (s, 1 - s) for s ~ Beta(alpha, alpha), by quantiles: drawing from it is far cheaper
     than from the distribution, whose rejection sampler dominates the step otherwise."""
     if alpha == 0:

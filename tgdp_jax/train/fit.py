@@ -70,20 +70,25 @@ class TrainState(NamedTuple):
     step: Array
 
 
-class Carry(NamedTuple):
-    """Everything that a launch changes.
+class Best(NamedTuple):
+    """The best so far of each group of members.
 
     Attributes:
-      state: the training state, leading axis M for an ensemble.
-      best: averaged weights at each group's best step.
-      best_value: validation loss there, [G].
-      best_step: [G].
+      params: averaged weights at the group's best step, leading axis M for an ensemble.
+      value: validation loss there, [G].
+      step: [G].
     """
 
+    params: Tree
+    value: Array
+    step: Array
+
+
+class Carry(NamedTuple):
+    """Everything that a launch changes; the training state has leading axis M for an ensemble."""
+
     state: TrainState
-    best: Tree
-    best_value: Array
-    best_step: Array
+    best: Best
 
 
 class Fitted(NamedTuple):
@@ -155,11 +160,6 @@ def _in_parts(fn: Callable[..., Tree], params: Tree, rows: Tree, real: Array, pa
     return jax.lax.scan(add, zero, split)[0]
 
 
-def _validation(task: Task, params: Tree, frozen: Tree, held: tuple[Tree, Array], shard: Shard) -> Array:
-    (own, weights), real = parallel.own_rows(held, shard)
-    return parallel.total(jnp.sum(jnp.where(real, weights * task.evaluate(params, frozen, own), 0.0)), shard)
-
-
 def start(
     key: Array,
     members: Tree,
@@ -186,77 +186,71 @@ def start(
         state = jax.vmap(one, in_axes=(0, None, 0))(jax.random.split(key, count), initial, members)
     # Of one type from the start: a weak one would be compiled for anew in the second launch.
     never = jnp.full((groups,), jnp.inf, jnp.float32)
-    return Carry(state, state.ema, never, jnp.zeros((groups,), jnp.int32))
+    return Carry(state, Best(state.ema, never, jnp.zeros((groups,), jnp.int32)))
 
 
-def hold_out(data: Tree, members: Tree, *, task: Task, shard: Shard = ALONE) -> tuple[Tree, Array]:
-    """`task.held_out` of every member, once for all launches; a per-device function, the same on all devices."""
-    return (
-        task.held_out(data, None) if members is None else parallel.over_members(task.held_out, (None, 0))(data, members)
-    )
+def hold_out(data: Tree, member: Tree, *, task: Task, shard: Shard = ALONE) -> tuple[Tree, Array]:
+    """`task.held_out`, once for all launches; a per-device function, the same on all devices."""
+    return task.held_out(data, member)
 
 
 def launch(
-    carry: Carry,
+    state: TrainState,
     frozen: Tree,
     data: Tree,
     held: tuple[Tree, Array],
-    members: Tree,
-    keys: Array,
+    member: Tree,
+    key: Array,
     along: Course,
     *,
     task: Task,
     config: OptimiserConfig,
     steps: int,
     shard: Shard = ALONE,
-) -> tuple[Carry, dict[str, Array]]:
-    """`steps` optimiser steps and one look at the validation loss; a per-device function, see `Shard`."""
+) -> tuple[TrainState, Parts, Array]:
+    """`steps` optimiser steps, their mean terms and the validation loss after them.
 
-    def one(state: TrainState, frozen: Tree, data: Tree, held: tuple[Tree, Array], member: Tree, key: Array):
-        def body(state: TrainState, _: None):
-            return train_step(state, frozen, data, member, key, along, task, config, shard)
+    A per-device function, see `Shard`.
+    """
 
-        state, terms = jax.lax.scan(body, state, None, length=steps)
-        value = _validation(task, state.ema, frozen, held, shard)
-        terms = jax.tree.map(lambda m: jnp.mean(m, 0), terms)
-        if task.monitor is not None:
-            terms |= task.monitor(state.ema, frozen, data, held)
-        return state, terms, value
+    def body(state: TrainState, _: None):
+        return train_step(state, frozen, data, member, key, along, task, config, shard)
 
-    all_members = one if members is None else parallel.over_members(one, (0, None, None, 0, 0, 0))
-    state, terms, value = all_members(carry.state, frozen, data, held, members, keys)
-    row = {"validation": jnp.mean(value), **{name: jnp.mean(term) for name, term in terms.items()}}
-    return _keep_best(carry._replace(state=state), value), row
+    state, terms = jax.lax.scan(body, state, None, length=steps)
+    value = validate(state.ema, frozen, held, task=task, shard=shard)
+    terms = jax.tree.map(lambda m: jnp.mean(m, 0), terms)
+    if task.monitor is not None:
+        terms |= task.monitor(state.ema, frozen, data, held)
+    return state, terms, value
 
 
-def judge(
-    carry: Carry, frozen: Tree, held: tuple[Tree, Array], members: Tree, *, task: Task, shard: Shard = ALONE
-) -> Carry:
-    """A look at the validation loss of the weights as they are; a per-device function, see `Shard`."""
-
-    def one(params: Tree, frozen: Tree, held: tuple[Tree, Array]) -> Array:
-        return _validation(task, params, frozen, held, shard)
-
-    all_members = one if members is None else parallel.over_members(one, (0, None, 0))
-    return _keep_best(carry, all_members(carry.state.ema, frozen, held))
+def validate(params: Tree, frozen: Tree, held: tuple[Tree, Array], *, task: Task, shard: Shard = ALONE) -> Array:
+    """The validation loss; a per-device function, see `Shard`."""
+    (own, weights), real = parallel.own_rows(held, shard)
+    return parallel.total(jnp.sum(jnp.where(real, weights * task.evaluate(params, frozen, own), 0.0)), shard)
 
 
-def _keep_best(carry: Carry, value: Array) -> Carry:
-    """Keeps, group by group, the weights whose mean validation loss over the group's members is lowest."""
-    groups = carry.best_value.shape[0]
+def keep_best(
+    best: Best, params: Tree, step: Array, value: Array, terms: Parts, *, shard: Shard = ALONE
+) -> tuple[Best, Parts]:
+    """Keeps, group by group, the weights whose mean validation loss over the group's members is lowest.
+
+    A per-device function, the same on all devices. Also returns the row of the curves, averaged over members.
+    """
+    groups = best.value.shape[0]
     mean = jnp.mean(value.reshape(groups, -1), axis=1)
-    better = mean < carry.best_value
+    better = mean < best.value
     take = better[0] if value.ndim == 0 else jnp.repeat(better, value.shape[0] // groups)
 
     def pick(old: Array, new: Array) -> Array:
         return jnp.where(take.reshape(take.shape + (1,) * (new.ndim - take.ndim)), new, old)
 
-    step = jnp.max(carry.state.step)
-    return carry._replace(
-        best=jax.tree.map(pick, carry.best, carry.state.ema),
-        best_value=jnp.where(better, mean, carry.best_value),
-        best_step=jnp.where(better, step, carry.best_step),
+    best = Best(
+        params=jax.tree.map(pick, best.params, params),
+        value=jnp.where(better, mean, best.value),
+        step=jnp.where(better, jnp.max(step), best.step),
     )
+    return best, {"validation": jnp.mean(value), **{name: jnp.mean(term) for name, term in terms.items()}}
 
 
 def fit(
@@ -300,23 +294,26 @@ def fit(
     static, along = {"task": task, "config": form(config)}, course(config)
     begun = {**static, "count": count, "groups": groups}
     _check_memory(config.batch_size, init_key, members, initial, data, along, **begun)
-    carry: Carry = parallel.mapped(start, init_key, members, initial, along, static=begun).out
+    state, best = parallel.mapped(start, init_key, members, initial, along, static=begun).out
     history: dict[str, list[float]] = {}
-    found = session.restore(carry, key)
+    found = session.restore(Carry(state, best), key)
     if found is not None:
-        carry, history = parallel.replicate(found[0]), found[1]
+        (state, best), history = parallel.replicate(found[0]), found[1]
     step = int(history["step"][-1]) if history else 0
     frozen, data, members, keys, along = parallel.replicate((frozen, data, members, keys, along))
-    held = parallel.mapped(hold_out, data, members, static={"task": task}).out
+    own = 0 if members is not None else None
+    held = parallel.mapped(hold_out, data, members, static={"task": task}, in_axes=(None, own)).out
     if judge_start and not history:
-        carry = parallel.mapped(judge, carry, frozen, held, members, static={"task": task}).out
+        axes = (own, None, own)
+        value = parallel.mapped(validate, state.ema, frozen, held, static={"task": task}, in_axes=axes).out
+        best, _ = parallel.mapped(keep_best, best, state.ema, state.step, value, {}, static={}, donate=True).out
     with preemption.deferred():
-        while step < config.steps and not _given_up(config, carry, step):
+        while step < config.steps and not _given_up(config, best, step):
             length = min(config.steps_per_launch, config.steps - step)
             # Waited for before the next one starts: virtual devices that share cores can deadlock in the sums of two.
-            (carry, terms), stop = parallel.mapped(
+            (state, terms, value), stop = parallel.mapped(
                 launch,
-                carry,
+                state,
                 frozen,
                 data,
                 held,
@@ -324,11 +321,14 @@ def fit(
                 keys,
                 along,
                 static={**static, "steps": length},
+                in_axes=(own, None, None, own, own, own, None),
                 donate=True,
                 stop=session.stop_asked,
             )
+            kept = parallel.mapped(keep_best, best, state.ema, state.step, value, terms, static={}, donate=True)
+            best, means = kept.out
             step += length
-            row = {"step": step, **{name: float(value) for name, value in jax.device_get(terms).items()}}
+            row = {"step": step, **{name: float(value) for name, value in jax.device_get(means).items()}}
             if not np.isfinite([row["loss"], row["validation"]]).all():
                 raise UserError(
                     f"training diverged: loss {row['loss']}, held-out loss {row['validation']} at step {step}; "
@@ -336,12 +336,12 @@ def fit(
                 )
             for name, number in row.items():
                 history.setdefault(name, []).append(number)
-            over = step >= config.steps or _given_up(config, carry, step)
+            over = step >= config.steps or _given_up(config, best, step)
             session.report(row, step if over else config.steps)
-            session.save(carry, key, history, now=stop)
-    best, best_step = (carry.best, carry.best_step) if keep == "best" else (carry.state.ema, np.full(groups, step))
+            session.save(Carry(state, best), key, history, now=stop)
+    params, best_step = (best.params, best.step) if keep == "best" else (state.ema, np.full(groups, step))
     curves = {name: np.asarray(values) for name, values in history.items()}
-    return Fitted(jax.tree.map(np.asarray, best), np.asarray(best_step), np.asarray(carry.best_value), curves)
+    return Fitted(jax.tree.map(np.asarray, params), np.asarray(best_step), np.asarray(best.value), curves)
 
 
 def _check_memory(
@@ -362,22 +362,30 @@ def _check_memory(
     check_fits(state, "training, which keeps weights several times over,", "choose smaller networks or fewer folds")
     batch = begun["count"] * size(_BATCH.eval_shape(key, data, members, task=begun["task"]))
     check_fits(batch, f"a batch of {batch_size:,} rows", "choose a smaller batch-size")
-    held = size(_HELD.eval_shape(data, members, task=begun["task"]))
+    held = begun["count"] * size(_HELD.eval_shape(data, members, task=begun["task"]))
     check_fits(held, "what training is judged by", "choose fewer validation-rows")
 
 
+def _first(members: Tree) -> Tree:
+    return None if members is None else jax.tree.map(lambda leaf: leaf[0], members)
+
+
 def _batch(key: Array, data: Tree, members: Tree, *, task: Task) -> Tree:
-    return task.draw(key, data, None if members is None else jax.tree.map(lambda leaf: leaf[0], members))
+    return task.draw(key, data, _first(members))
+
+
+def _held(data: Tree, members: Tree, *, task: Task) -> Tree:
+    return task.held_out(data, _first(members))
 
 
 # Shapes alone, once for a task: none of them is run.
 _START = jax.jit(start, static_argnames=("task", "config", "count", "groups"))
 _BATCH = jax.jit(_batch, static_argnames="task")
-_HELD = jax.jit(hold_out, static_argnames="task")
+_HELD = jax.jit(_held, static_argnames="task")
 
 
-def _given_up(config: OptimiserConfig, carry: Carry, step: int) -> bool:
-    return bool(config.patience) and step - int(np.max(carry.best_step)) >= config.patience
+def _given_up(config: OptimiserConfig, best: Best, step: int) -> bool:
+    return bool(config.patience) and step - int(np.max(best.step)) >= config.patience
 
 
 def candidate_weights(held_out_loss: np.ndarray, rows: int, *, negligible: float = 0.05) -> np.ndarray:

@@ -197,14 +197,31 @@ def run_stage(
             f"{store.root} holds no finished {name!r} stage for these settings and data: finish the run "
             "first, with `tgdp run` and the same options, or put back the data files that it was made from"
         )
-    progress = watch(name, found is not None)
-    if found is not None:
-        if not only_load:
-            store.under_way(name, identity).discard()  # left where a run died between the two
-        tree, facts = found[0], _checked_facts(store, name, identity, found[1])
-        history = {name: np.asarray(values) for name, values in facts["history"].items()}
-        cost = Cost(facts["seconds"], facts.get("compile_seconds", math.nan), facts.get("memory"))
-        return Finished(tree, StageReport(history, facts["info"]), cost)
+    if found is None:
+        with store.alone(name, identity):
+            # Another process may have finished it while this one waited.
+            found = store.load(name, identity) or store.take(name, identity)
+            if found is None:
+                return _trained(name, run, identity, store, watch, log)
+    watch(name, True)
+    if not only_load:
+        store.under_way(name, identity).discard()  # left where a run died between the two
+    tree, facts = found[0], _checked_facts(store, name, identity, found[1])
+    history = {name: np.asarray(values) for name, values in facts["history"].items()}
+    cost = Cost(facts["seconds"], facts.get("compile_seconds", math.nan), facts.get("memory"))
+    return Finished(tree, StageReport(history, facts["info"]), cost)
+
+
+def _trained(
+    name: str,
+    run: Callable[[Session], StageResult],
+    identity: str,
+    store: Store,
+    watch: Watch,
+    log: Callable[[str], Log] | None,
+) -> Finished:
+    """Runs one stage and keeps what it leaves."""
+    progress = watch(name, False)
     meter = Meter()
     partial = store.under_way(name, identity)
     session = Session(progress, partial, None if log is None else log(name), stage=name)

@@ -6,6 +6,8 @@ that says why; what is no fault of its own, such as a full disk, ends the compar
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +18,17 @@ import numpy as np
 
 from tgdp_jax.app.commands import pages
 from tgdp_jax.app.commands.run import FLOOR, stage_warnings
-from tgdp_jax.app.console import Display
+from tgdp_jax.app.console import Shown
 from tgdp_jax.app.evaluation import draw_samples, evaluate_samples, ideal_metrics, image_features
+from tgdp_jax.app.folder import check_still_there
+from tgdp_jax.app.identity import problem_identity
 from tgdp_jax.data.problem import Problem
+from tgdp_jax.data.registry import load_problem
 from tgdp_jax.errors import FileError, UserError, out_of_memory
 from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.runtime.cost import Meter
+from tgdp_jax.runtime.engine import spare_memory_maps
 from tgdp_jax.runtime.files import write_npz
 from tgdp_jax.settings.run import CompareConfig
 from tgdp_jax.train.checkpoint import Store
@@ -31,6 +37,7 @@ from tgdp_jax.transfer.latents import encoded, planned
 from tgdp_jax.transfer.stages import num_parameters, train_method
 
 Cell = dict[str, Any]
+Problems = Callable[[int, int], Problem]  # (n, seed) ->
 
 
 class _Measured(TypedDict):
@@ -58,7 +65,7 @@ def fill_cell(
     seed: int,
     out: Path,
     store: Store,
-    display: Display,
+    display: Shown,
     log: Callable[[str], Log],
 ) -> Cell:
     """What is measured of a method, or under "failed" why nothing is. JSON-able but for numbers that are not finite.
@@ -83,7 +90,54 @@ def fill_cell(
             raise
         reason = f"out of memory ({(str(error).splitlines() or ['no more is known'])[0][:200]})"
     display.warn(f"{method} failed: {reason}")
+    return failed_cell(reason)
+
+
+def failed_cell(reason: str) -> Cell:
+    """The cell of a method that failed."""
     return _cell({}, failed=reason)
+
+
+@dataclasses.dataclass(frozen=True)
+class Filler:
+    """Fills cells of one comparison, one after the other.
+
+    Attributes:
+      config: what is compared.
+      problems: the data.
+      identity: what fixes them.
+      out: folder of the comparison.
+      store: trained stages.
+    """
+
+    config: CompareConfig
+    problems: Problems
+    identity: dict[str, Any]
+    out: Path
+    store: Store
+
+    @staticmethod
+    def make(config: CompareConfig, out: Path, store: Store) -> Filler:
+        """One that loads the data as they are needed."""
+        problems = functools.lru_cache(maxsize=1)(functools.partial(load, config))
+        return Filler(config, problems, problem_identity(config.problem), out, store)
+
+    def __call__(self, method: str, n: int, seed: int, display: Shown, log: Callable[[str], Log]) -> Cell:
+        """See `fill_cell`.
+
+        Raises:
+          FileError: also where the folder is gone.
+        """
+        spare_memory_maps()
+        check_still_there(self.out)
+        problem = self.problems(n, seed)
+        return fill_cell(self.config, problem, self.identity, method, seed, self.out, self.store, display, log)
+
+
+def load(config: CompareConfig, n: int, seed: int) -> Problem:
+    """The data of a comparison at a number of target rows and a seed."""
+    problem = load_problem(config.problem, n_target=n, seed=seed, source_seed=config.source_seed)
+    return planned(config.cell("source", n, seed), problem)
 
 
 def samples_path(out: Path, method: str, n: int) -> Path:
@@ -104,7 +158,7 @@ def _measure(
     seed: int,
     out: Path,
     store: Store,
-    display: Display,
+    display: Shown,
     log: Callable[[str], Log],
     features: Features | None,
 ) -> Cell:

@@ -5,14 +5,13 @@ a row that says so; its cells are no files, and are tried again by the next call
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from tgdp_jax.app.command_line import command_line, versions
 from tgdp_jax.app.commands import pages
-from tgdp_jax.app.commands.cell import Cell, Kept, fill_cell, samples_path
+from tgdp_jax.app.commands.cell import Cell, Filler, Kept, Problems, load, samples_path
 from tgdp_jax.app.commands.leads import comparison_lead
 from tgdp_jax.app.commands.methods import card_sheet, trained_fact
 from tgdp_jax.app.commands.run import FLOOR
@@ -24,25 +23,24 @@ from tgdp_jax.app.journal import Journal
 from tgdp_jax.app.logs import check_trackers, numbers
 from tgdp_jax.app.report import html
 from tgdp_jax.app.report.ranks import LEVEL, MIN_SEEDS
-from tgdp_jax.app.stage_store import run_store
+from tgdp_jax.app.stage_store import comparison_store
+from tgdp_jax.app.workers.process import Job
 from tgdp_jax.data.arrays import read_rows
 from tgdp_jax.data.problem import Problem
-from tgdp_jax.data.registry import load_problem, problem_name
+from tgdp_jax.data.registry import problem_name
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.runtime.engine import describe, spare_memory_maps
+from tgdp_jax.runtime.engine import describe
 from tgdp_jax.runtime.files import read_json, write_json
 from tgdp_jax.runtime.parallel import is_primary
-from tgdp_jax.runtime.settings import EngineConfig
+from tgdp_jax.runtime.settings import CompareEngineConfig, EngineConfig
 from tgdp_jax.settings.run import CompareConfig
 from tgdp_jax.settings.stored import to_json
-from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.session import Log
 from tgdp_jax.transfer import METHODS
-from tgdp_jax.transfer.latents import encoded, planned
+from tgdp_jax.transfer.latents import encoded
 from tgdp_jax.transfer.networks import check_denoiser
 from tgdp_jax.transfer.pretrained import pretrained_model
 
-Problems = Callable[[int, int], Problem]  # (n, seed) ->
 Cells = dict[tuple[str, int, int], Cell]
 
 
@@ -78,13 +76,9 @@ def compare(
 
 def _problems(config: CompareConfig) -> Problems:
     """The problems, made as they are needed; those of the first seed are there, and so every n is possible."""
-
-    def load(n: int, seed: int) -> Problem:
-        problem = load_problem(config.problem, n_target=n, seed=seed, source_seed=config.source_seed)
-        return planned(config.cell("source", n, seed), problem)
-
-    first = {n: load(n, 0) for n in config.n_targets}
-    later = functools.lru_cache(maxsize=1)(load)  # all methods follow each other at one n and seed
+    first = {n: load(config, n, 0) for n in config.n_targets}
+    # All methods follow each other at one n and seed.
+    later = functools.lru_cache(maxsize=1)(functools.partial(load, config))
     return lambda n, seed: later(n, seed) if seed else first[n]
 
 
@@ -113,34 +107,45 @@ def _fill(
     journal: Journal,
 ) -> tuple[Cells, list[str], dict[int, Problem]]:
     """All cells, from their files where they are finished, the warnings among them, and the first seed's problems."""
-    todo = [(method, n, seed) for n, seed in _grid(config) for method in _names(config, problems)]
-    cells: Cells = {}
+    every = [Job(method, n, seed) for n, seed in _grid(config) for method in _names(config, problems)]
+    found: Cells = {}
+
+    def path(job: Job) -> Path:
+        return out / "cells" / f"{job.method.replace(' ', '_')}-n{job.n}-seed{job.seed}.json"
+
+    def keep(job: Job, cell: Cell) -> None:
+        if "failed" not in cell:
+            write_json(path(job), cell)
+        found[job] = cell
+
+    def log(job: Job, stage: str) -> Log:
+        return journal.stage(f"n{job.n}-seed{job.seed}/{job.method}/{stage}")
+
+    def prefix(job: Job) -> str:
+        return f"[{every.index(job) + 1}/{len(every)}] n={job.n} seed={job.seed} {job.method}: "
+
     with Display(quiet=engine.quiet) as display:
         display.say(f"devices: {describe()}")
         for note in _first(config, problems).notes:
             display.say(note)
-        if stages is None:
-            store = run_store(out, engine, display)
-        else:
-            store = Store(stages, seconds=engine.checkpoint_seconds, warn=display.warn)
-        for index, (method, n, seed) in enumerate(todo):
-            path = out / "cells" / f"{method.replace(' ', '_')}-n{n}-seed{seed}.json"
-            display.prefix = f"[{index + 1}/{len(todo)}] n={n} seed={seed} {method}: "
+        for job in every:
             # The samples of the first seed are drawn in the report.
-            if path.exists() and (seed or method == FLOOR or samples_path(out, method, n).exists()):
+            drawn = job.seed or job.method == FLOOR or samples_path(out, job.method, job.n).exists()
+            if path(job).exists() and drawn:
                 remedy = "delete it and run again to compute this cell anew"
-                cells[method, n, seed] = {**read_json(path, Kept, remedy=remedy)}
-                continue
+                found[job] = {**read_json(path(job), Kept, remedy=remedy)}
+        left = [job for job in every if job not in found]
+        store = comparison_store(out, engine, display, stages)
+        if isinstance(engine, CompareEngineConfig) and engine.side_by_side:
+            from tgdp_jax.app.workers.fill import fill_side_by_side  # few need it
 
-            def log(stage: str, cell: str = f"n{n}-seed{seed}/{method}") -> Log:
-                return journal.stage(f"{cell}/{stage}")
-
-            spare_memory_maps()
-            check_still_there(out)
-            cell = fill_cell(config, problems(n, seed), of_problem, method, seed, out, store, display, log)
-            if "failed" not in cell:
-                write_json(path, cell)
-            cells[method, n, seed] = cell
+            fill_side_by_side(left, out, stages, engine, display, prefix=prefix, log=log, keep=keep)
+        else:
+            fill = Filler(config, problems, of_problem, out, store)
+            for job in left:
+                display.prefix = prefix(job)
+                keep(job, fill(*job, display, functools.partial(log, job)))
+        cells: Cells = {job: found[job] for job in every}
         warnings = list(dict.fromkeys(w for c in cells.values() for w in c["warnings"]))
         for warning in warnings:
             display.warn(warning)

@@ -36,7 +36,7 @@ def dry_run(config: RunConfig) -> None:
     """Prints what a run's training and samples take.
 
     Raises:
-      UserError: whatever keeps the run from being begun; or a method that trains other networks than the source's.
+      UserError: whatever keeps the run from being begun; or a method whose networks are not estimated.
     """
     choose("method", config.method, METHODS)
     with headers_alone():

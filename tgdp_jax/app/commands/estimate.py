@@ -45,6 +45,7 @@ def estimate(fn: Any, *args: Any, donate: bool = False) -> Estimate:
     memory = compiled.memory_analysis()
     if memory is None:
         raise UserError("this device's compiler does not say what programs take: leave out --dry-run")
+    # A function of its own: of the one above JAX would take the trace again, with its loops.
     with at_once():
         costs = jax.jit(lambda *args: fn(*args)).lower(*args).cost_analysis() or {}
     given = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes

@@ -13,16 +13,14 @@ from tgdp_jax.nets.protocols import data_std
 from tgdp_jax.prediction import as_score
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.train.batches import num_folds
-from tgdp_jax.train.classifier import classifier_task
+from tgdp_jax.train.classifier import MIXUP_ENTRIES, NUM_JUDGING, classifier_task
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.guidance import CLASSIFICATION, GuidanceLoss, guidance_task
 from tgdp_jax.transfer.heads import classifier_net, classifier_variables, guidance_net, label_net, shared_variables
 from tgdp_jax.transfer.networks import denoiser_score
 from tgdp_jax.transfer.pretrained import forward_process
 
-MIXUP = 1024  # entries of a table, see `train.classifier`
 GUIDANCE = "guidance"
-FEW = 2000  # source rows that a fold of the classifier is judged by
 
 
 class Ratio(NamedTuple):
@@ -134,10 +132,10 @@ def _classifier(config: TrainingConfig, problem: Problem, trees: Any) -> tuple[i
         "target_train": row_numbers(target),
         "target_held": row_numbers(target),
         "source_train": row_numbers(source),
-        "source_held": row_numbers(min(FEW, source)),
+        "source_held": row_numbers(min(NUM_JUDGING, source)),
         "weight_decay": like(()),
         "noise": like(()),
-        "mixup_shares": like((MIXUP,)),
+        "mixup_shares": like((MIXUP_ENTRIES,)),
     }
     frozen = jax.eval_shape(lambda trees: classifier_variables(config, trees), trees)
     count = len(settings.regularisers) * num_folds(settings.folds, min(source, target))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tgdp_jax.data.captions import picture
-from tgdp_jax.data.shapes.drawing import ALL, SHAPES, STYLES, VALUES, caption, coverage, painted, parsed, render
+from tgdp_jax.data.shapes.drawing import ALL, SHAPES, SIDE, STYLES, VALUES, caption, coverage, painted, parsed, render
 from tgdp_jax.data.shapes.problem import ShapesConfig, any_pictures, load, source_pictures
 from tgdp_jax.data.shapes.reader import NOTHING, read
 from tgdp_jax.errors import UserError
@@ -27,26 +27,26 @@ def test_every_combination_is_read_as_it_was_drawn_also_through_mild_noise(style
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shapes_are_of_one_area_and_centred_on_their_centroid(shape):
     """Pixels add up to the area, which of these is that of the circle within a fifth."""
-    mask = coverage(shape, "plain", 7.0, 1.3, -0.4)
-    at = np.arange(32) - 15.5
+    mask = coverage(shape, "plain", 4.0, 0.7, -0.4)
+    at = np.arange(SIDE) - (SIDE - 1) / 2
     centroid = mask.sum(0) @ at / mask.sum(), mask.sum(1) @ at / mask.sum()
-    np.testing.assert_allclose(centroid, (1.3, -0.4), atol=0.1)
+    np.testing.assert_allclose(centroid, (0.7, -0.4), atol=0.1)
     # Exact areas, by the distance from the centre to the sides.
-    exact = {"circle": np.pi * 49, "square": (2 * 6.202) ** 2, "diamond": (2 * 6.202) ** 2}
-    exact["triangle"] = 3 * np.sqrt(3) * 5.04**2
+    exact = {"circle": np.pi * 16, "square": (2 * 3.544) ** 2, "diamond": (2 * 3.544) ** 2}
+    exact["triangle"] = 3 * np.sqrt(3) * 2.88**2
     assert mask.sum() == pytest.approx(exact[shape], rel=0.02)
-    line = coverage(shape, "outlined", 7.0, 1.3, -0.4)
-    assert (line <= mask + 1e-9).all() and 0.3 < line.sum() / mask.sum() < 0.6
+    line = coverage(shape, "outlined", 4.0, 0.7, -0.4)
+    assert (line <= mask + 1e-9).all() and 0.3 < line.sum() / mask.sum() < 0.7
 
 
 def test_pictures_of_nothing_known_are_read_as_such():
-    empty = np.ones((32, 32, 3))
+    empty = np.ones((SIDE, SIDE, 3))
     assert read(empty).drawing == (NOTHING, NOTHING, NOTHING, NOTHING, "white")
     rng = np.random.default_rng(0)
-    assert read(rng.uniform(size=(32, 32, 3))).style == NOTHING
+    assert read(rng.uniform(size=(SIDE, SIDE, 3))).style == NOTHING
     # Two shapes at once have no ideal mask in common with one.
     ink, paper = np.array([0.85, 0.1, 0.1]), np.ones(3)
-    both = coverage("circle", "plain", 3.0, -11.0, 0.0) + coverage("circle", "plain", 3.0, 11.0, 0.0)
+    both = coverage("circle", "plain", 1.8, -5.5, 0.0) + coverage("circle", "plain", 1.8, 5.5, 0.0)
     found = read(painted(both, ink, paper))
     assert found.drawing == (NOTHING, "red", NOTHING, "centre", "white")
 
@@ -78,7 +78,7 @@ def test_learned_and_judging_combinations_are_apart_and_nested():
     assert other.pictures["target"][0].digest != few.pictures["target"][0].digest
     for part in ("target", "reference"):
         for stored, label in zip(few.pictures[part][:20], getattr(few, part).y, strict=False):
-            found = read(picture(stored, (32, 32), None))
+            found = read(picture(stored, (SIDE, SIDE), None))
             assert parsed(few.classes[label]) == found.drawing._asdict() and found.style == "outlined"
 
 
@@ -99,7 +99,8 @@ def test_the_source_shows_plain_shapes_under_captions_of_all_lengths():
     assert abs(lengths[5] / 300 - 0.9**5) < 0.1 and lengths[3] > 5 and abs(lengths["named"] / 300 - 0.7) < 0.1
     np.testing.assert_array_equal(source_pictures(300, 0).x, made.x)
     x = any_pictures(50, 0)
-    assert x.shape == (50, 32, 32, 3) and x.min() >= 0 and x.max() <= 1 and {read(p).style for p in x} >= set(STYLES)
+    assert x.shape == (50, SIDE, SIDE, 3) and x.min() >= 0 and x.max() <= 1
+    assert {read(p).style for p in x} >= set(STYLES)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ pytest.importorskip("tokenizers")
 from tests.e2e.test_text_images import assert_same_score
 from tests.e2e.tools import PowerCut, call, contents, read, refused, stages, strict_json
 from tgdp_jax.app.model import load
-from tgdp_jax.data.shapes.drawing import parsed
+from tgdp_jax.data.shapes.drawing import SIDE, parsed
 from tgdp_jax.interop.pipeline_folder import load_pipeline
 from tgdp_jax.metrics.on_attributes import NAMES
 from tgdp_jax.train.session import Session
@@ -37,7 +37,7 @@ def test_a_run_trains_its_source_and_judges_by_what_pictures_show(adapted):
     assert stages(out) == {"autoencoder", "text_to_image", "latents", "source", "lora"}
     assert f"for diffusers and tgdp generate: {out / 'source' / 'model_index.json'}" in said
     left = read(out / "samples.npz")
-    assert left["x"].shape == (4, 32, 32, 3) and left["x"].min() >= 0 and left["x"].max() <= 1
+    assert left["x"].shape == (4, SIDE, SIDE, 3) and left["x"].min() >= 0 and left["x"].max() <= 1
     metrics = strict_json(out / "metrics.json")["metrics"]
     assert list(metrics) == ["fresh target data", "source", "lora"]
     shares = {f"right_{name}" for name in NAMES}
@@ -84,6 +84,7 @@ def assert_same_score_of_source(run, pipe, prompts):
     return assert_same_score(dataclasses.replace(run, method="source"), pipe, prompts, scale=run.config.text.scale)
 
 
+@pytest.mark.slow  # trains the pipeline a second time, and samples from it twice
 def test_a_run_that_was_cut_short_ends_with_the_same_bits_and_others_take_its_source(adapted, tmp_path, monkeypatch):
     out, cut = adapted[0], tmp_path / "cut"
     report = Session.report

@@ -34,8 +34,8 @@ CONFIGS = {
         {
             "encoder_block_out_channels": [8, 8, 8],
             "decoder_block_out_channels": [6, 6, 6],
-            "num_encoder_blocks": [1, 2, 1],
-            "num_decoder_blocks": [2, 1, 1],
+            "num_encoder_blocks": [0, 2, 1],
+            "num_decoder_blocks": [2, 1, 0],
         },
     ),
 }

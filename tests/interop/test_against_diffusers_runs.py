@@ -1,12 +1,14 @@
-"""What `tgdp run text-images` leaves, in diffusers: the same pictures from the same noise."""
+"""What runs on text-to-image pipelines leave, in diffusers: the same pictures from the same noise."""
 
 import numpy as np
 import pytest
 
+from tests.e2e.test_shapes import SMALL as SHAPES
 from tests.e2e.tools import call
 from tests.interop.test_against_diffusers_pipelines import KEY, assert_same_images, their_noise, their_pipeline
 from tests.interop.theirs import diffusers
 from tgdp_jax.app.model import load
+from tgdp_jax.interop.pipeline_folder import load_pipeline
 from tgdp_jax.sampling import sample
 
 SMALL = "--rival.optimiser.steps 10 --rival.optimiser.batch-size 2 --sampling.num 1 --sampling.steps 2 --quiet".split()
@@ -73,3 +75,16 @@ def test_diffusers_reads_what_a_run_learned_and_makes_its_pictures(base, tmp_pat
     assert_same_images(ours, theirs)
     before = with_result(base, tmp_path)(prompts, latents=their_noise(run.shape), **words).images
     assert np.abs(theirs - before).max() > 0.02
+
+
+def test_diffusers_makes_the_pictures_of_the_pipeline_that_shapes_trained(tmp_path):
+    out = tmp_path / "run"
+    call("run", "shapes", *SHAPES, "--method", "source", "--out", out)
+    pipe, prompts = load_pipeline(out / "source"), ["a large red circle at the left on white", "a shape"]
+    options = {"solver": "ddim", "grid": "trailing", "num_steps": 4, "chunk": 2}
+    latents = sample(KEY, pipe.score(scale=3.0), pipe.sde, 2, pipe.shape(), cond=pipe.embed(prompts), **options)
+    made = diffusers.DiffusionPipeline.from_pretrained(out / "source")
+    made.set_progress_bar_config(disable=True)
+    words = {"guidance_scale": 3.0, "num_inference_steps": 4, "output_type": "np"}
+    theirs = made(prompts, latents=their_noise(pipe.shape()), **words).images
+    assert_same_images(pipe.decode(latents, chunk=2), theirs)

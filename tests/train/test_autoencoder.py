@@ -34,13 +34,14 @@ def test_terms_are_the_error_of_the_image_and_the_divergence_of_the_latents():
     )
 
 
-def test_of_a_point_there_is_the_error_of_the_image_alone():
+def test_of_a_point_there_is_the_error_of_the_image_alone_with_noise_as_asked_for():
     net = AutoencoderTiny((4,), (4,), (1,), (1,), latents=2)
-    task = autoencoder_task(net, 3, 4, weight=0.5)
+    task = autoencoder_task(net, 3, 4, noise=0.3)
     params = spread_params(task.init)
-    x = RNG.normal(size=(3, 4, 4, 3)).astype(np.float32)
-    terms = task.loss(params, None, (x, np.ones((3, 4, 4, 2), np.float32)), jnp.zeros(()), None)
-    error = np.square(np.asarray(net.apply(params, x), np.float64) - x).mean((1, 2, 3))
+    x, eps = (RNG.normal(size=shape).astype(np.float32) for shape in ((3, 4, 4, 3), (3, 4, 4, 2)))
+    terms = task.loss(params, None, (x, eps), jnp.zeros(()), None)
+    latents = net.apply(params, x, method="encode").mean + 0.3 * eps
+    error = np.square(np.asarray(net.apply(params, latents, method="decode"), np.float64) - x).mean((1, 2, 3))
     assert terms.keys() == {"image"}
     np.testing.assert_allclose(terms["image"], error, rtol=1e-4)
 

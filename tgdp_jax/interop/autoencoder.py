@@ -106,7 +106,7 @@ def _tiny(options: Options) -> AutoencoderTiny:
     parts: dict[str, Any] = {}
     for side, blocks in (("encoder", [1, 3, 3, 3]), ("decoder", [3, 3, 3, 1])):
         parts[f"{side}_channels"] = channels = _counts(options, f"{side}_block_out_channels", [64] * 4, alike=True)
-        parts[f"{side}_blocks"] = _counts(options, f"num_{side}_blocks", blocks, num=len(channels))
+        parts[f"{side}_blocks"] = _counts(options, f"num_{side}_blocks", blocks, num=len(channels), least=0)
     options.one_of("act_fn", ("relu",))
     options.one_of("upsample_fn", ("nearest",))
     options.one_of("upsampling_scaling_factor", (2,))
@@ -122,18 +122,21 @@ def _tiny(options: Options) -> AutoencoderTiny:
     return net
 
 
-def _counts(options: Options, name: str, default: list[int], *, num: int | None = None, alike: bool = False) -> Any:
-    """A list of positive numbers, all alike if asked for."""
+def _counts(
+    options: Options, name: str, default: list[int], *, num: int | None = None, alike: bool = False, least: int = 1
+) -> Any:
+    """A list of numbers of at least 1 or 0, all alike if asked for."""
 
     def fits(value: Any) -> bool:
-        whole = isinstance(value, list) and all(type(v) is int and 1 <= v <= _MAX_CHANNELS for v in value)
+        whole = isinstance(value, list) and all(type(v) is int and least <= v <= _MAX_CHANNELS for v in value)
         return (
             whole
             and 0 < len(value) <= _MAX_LEVELS
             and (num in (None, len(value)) and (not alike or len(set(value)) == 1))
         )
 
-    words = f"a list of {f'1 to {_MAX_LEVELS}' if num is None else num} {'equal ' if alike else ''}positive integers"
+    kind = "positive" if least else "non-negative"
+    words = f"a list of {f'1 to {_MAX_LEVELS}' if num is None else num} {'equal ' if alike else ''}{kind} integers"
     return tuple(options.take(name, default, fits, words))
 
 

@@ -9,6 +9,9 @@ belongs a second term:
 
 A small weight keeps the latents smooth and costs little of the image; that they are of unit scale is left to a factor
 (`nets.autoencoder.to_denoiser`), as Rombach et al. (2022) do.
+
+To a point, noise can be added while it is decoded, z = m(x) + noise eps, so that images of latents that are a little
+wrong are a little wrong. What an `AutoencoderTiny` decodes lies in (-3, 3), so that latents can not grow out of it.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ Array = jax.Array
 
 
 @functools.cache
-def autoencoder_task(net: AutoencoderKL | AutoencoderTiny, batch_size: int, side: int, weight: float = 1e-4) -> Task:
+def autoencoder_task(
+    net: AutoencoderKL | AutoencoderTiny, batch_size: int, side: int, weight: float = 1e-4, noise: float = 0.0
+) -> Task:
     """The task of an autoencoder of images [B, side, side, C] in [-1, 1].
 
     Args:
@@ -36,6 +41,7 @@ def autoencoder_task(net: AutoencoderKL | AutoencoderTiny, batch_size: int, side
       batch_size: images a step.
       side: of the images, in pixels.
       weight: of the divergence of latents from a standard normal distribution; of no account for a point.
+      noise: standard deviation of what is added to a point.
 
     Returns:
       A task on data {"x", "train", "held"}, see `batches.split_rows`; what is held out is judged by its images alone.
@@ -53,9 +59,10 @@ def autoencoder_task(net: AutoencoderKL | AutoencoderTiny, batch_size: int, side
         x, eps = batch
         found: Any = net.apply(params, x, method="encode")
         mean, log_var = found
+        std = noise if log_var is None else jnp.exp(0.5 * log_var)
+        back: Any = net.apply(params, mean + std * eps, method="decode")
         if log_var is None:
-            return {"image": evaluate(params, frozen, x)}
-        back: Any = net.apply(params, mean + jnp.exp(0.5 * log_var) * eps, method="decode")
+            return {"image": denoising(back, x)}
         divergence = 0.5 * (jnp.square(mean) + jnp.exp(log_var) - 1.0 - log_var)
         return {"image": denoising(back, x), "latents": weight * jnp.mean(divergence, (1, 2, 3))}
 

@@ -31,10 +31,9 @@ class Network(Artefact):
 
 @dataclasses.dataclass(frozen=True)
 class ScaledNetwork(Network):
-    """An autoencoder, and what brings its latents to mean zero and unit scale (`nets.autoencoder.to_denoiser`)."""
+    """An autoencoder, and what brings its latents to unit scale (`nets.autoencoder.to_denoiser`)."""
 
     scale: Any
-    shift: Any
 
 
 @dataclasses.dataclass(frozen=True)

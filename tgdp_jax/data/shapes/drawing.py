@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-SIDE = 32  # pixels
-SIZES: Mapping[str, float] = {"small": 4.0, "large": 6.5}  # radius of a circle in pixels
+SIDE = 16  # pixels
+SIZES: Mapping[str, float] = {"small": 2.8, "large": 3.8}  # radius of a circle in pixels
 COLOURS = {
     "red": (0.85, 0.1, 0.1),
     "green": (0.1, 0.6, 0.2),
@@ -22,7 +22,7 @@ COLOURS = {
 }
 SHAPES = ("circle", "square", "triangle", "diamond")
 # Of the centre, in pixels from the middle: to the right and down.
-POSITIONS = {"left": (-6.0, 0.0), "right": (6.0, 0.0), "top": (0.0, -6.0), "bottom": (0.0, 6.0), "centre": (0.0, 0.0)}
+POSITIONS = {"left": (-3.0, 0.0), "right": (3.0, 0.0), "top": (0.0, -3.0), "bottom": (0.0, 3.0), "centre": (0.0, 0.0)}
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "grey": (0.6, 0.6, 0.6), "black": (0.0, 0.0, 0.0)}
 VALUES: Mapping[str, tuple[str, ...]] = {
     "size": tuple(SIZES),
@@ -32,10 +32,10 @@ VALUES: Mapping[str, tuple[str, ...]] = {
     "background": tuple(BACKGROUNDS),
 }
 STYLES = ("plain", "outlined")
-LINE = 1.8  # width of an outline in pixels
+LINE = 1.2  # width of an outline in pixels
 # Half the ranges of what differs between two drawings of the same.
-MOVED, SCALED, TINTED = 0.75, 0.06, 0.04
-_FARTHEST = 7.0  # pixels from the middle
+MOVED, SCALED, TINTED = 0.2, 0.04, 0.03
+_FARTHEST, _RADII = 5.0, (2.2, 5.5)  # pixels from the middle, and of radius, of any picture
 
 
 class Drawing(NamedTuple):
@@ -89,15 +89,18 @@ def render(drawing: Drawing, style: str, rng: np.random.Generator) -> np.ndarray
 
 
 def any_picture(rng: np.random.Generator) -> np.ndarray:
-    """A picture of any shape and style, anywhere and of any size in between: a wider choice than `render` has."""
+    """A picture of any shape and style, anywhere, of any size and of two of all colours, shapes' and backgrounds'.
+
+    It is a wider choice than `render` has, and every picture has more colours and edges to learn from.
+    """
     shape, style = SHAPES[rng.integers(len(SHAPES))], STYLES[rng.integers(len(STYLES))]
     dx, dy = rng.uniform(-_FARTHEST, _FARTHEST, 2)
+    colours = [*COLOURS.values(), *BACKGROUNDS.values()]
     ink, paper = (
-        np.clip(list(table.values())[rng.integers(len(table))] + rng.uniform(-TINTED, TINTED, 3), 0.0, 1.0)
-        for table in (COLOURS, BACKGROUNDS)
+        np.clip(np.array(colours[i]) + rng.uniform(-TINTED, TINTED, 3), 0.0, 1.0)
+        for i in rng.choice(len(colours), 2, replace=False)
     )
-    smallest, largest = SIZES.values()
-    return painted(coverage(shape, style, rng.uniform(0.9 * smallest, 1.1 * largest), dx, dy), ink, paper)
+    return painted(coverage(shape, style, rng.uniform(*_RADII), dx, dy), ink, paper)
 
 
 def painted(covered: np.ndarray, ink: np.ndarray, paper: np.ndarray) -> np.ndarray:

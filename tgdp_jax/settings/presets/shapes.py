@@ -52,4 +52,4 @@ class ShapesTrainingConfig(TextTrainingConfig):
         optimiser=ImageTrainingConfig().guidance.optimiser.shortened(600),
     )
     text: TextConfig = TextConfig(scale=2.0)
-    sampling: SamplingConfig = SamplingConfig(num=200, solver="dpmpp_2m", grid="trailing", steps=14, chunk=50)
+    sampling: SamplingConfig = SamplingConfig(num=200, solver="dpmpp_2m", grid="trailing", steps=20, chunk=50)

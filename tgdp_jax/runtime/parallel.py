@@ -355,7 +355,7 @@ def _in_threads(run: Callable[..., T], calls: Sequence[tuple[Any, ...]], threads
 def _all_at_hand(tree: Tree) -> bool:
     """Whether all arrays are on the first device, or on the host and JAX takes them there."""
     first = local_devices()[0]
-    if first != jax.local_devices()[0] or jax.config.jax_default_device is not None:
+    if first != jax.local_devices()[0] or getattr(jax.config, "jax_default_device", None) is not None:
         return False
     return all(leaf.devices() == {first} for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array))
 
@@ -402,7 +402,7 @@ def in_chunks(
         alone, on, width = False, (sharding.of_rows(mesh),), -(-chunk // mesh.size) * mesh.size
         shared = [sharding.placed(jax.tree.leaves(args), mesh)]
 
-    def inputs(start: int, place: int) -> list[Array]:
+    def inputs(start: int, place: int) -> list[Any]:
         # Surplus rows repeat the last: valid input, thrown away afterwards.
         take = np.minimum(np.arange(start, start + width), num - 1)
         own = [leaf[take] for leaf in leaves]

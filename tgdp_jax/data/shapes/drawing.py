@@ -12,18 +12,17 @@ from typing import NamedTuple
 import numpy as np
 
 SIDE = 16  # pixels
-SIZES: Mapping[str, float] = {"small": 2.8, "large": 3.8}  # radius of a circle in pixels
+SIZES: Mapping[str, float] = {"small": 4.0, "large": 5.6}  # radius of a circle in pixels
 COLOURS = {
     "red": (0.85, 0.1, 0.1),
     "green": (0.1, 0.6, 0.2),
     "blue": (0.1, 0.25, 0.9),
     "yellow": (0.95, 0.85, 0.1),
-    "purple": (0.6, 0.15, 0.7),
 }
-SHAPES = ("circle", "square", "triangle", "diamond")
+SHAPES = ("circle", "square", "triangle")
 # Of the centre, in pixels from the middle: to the right and down.
-POSITIONS = {"left": (-3.0, 0.0), "right": (3.0, 0.0), "top": (0.0, -3.0), "bottom": (0.0, 3.0), "centre": (0.0, 0.0)}
-BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "grey": (0.6, 0.6, 0.6), "black": (0.0, 0.0, 0.0)}
+POSITIONS = {"left": (-2.2, 0.0), "right": (2.2, 0.0), "top": (0.0, -2.2), "bottom": (0.0, 2.2), "centre": (0.0, 0.0)}
+BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 VALUES: Mapping[str, tuple[str, ...]] = {
     "size": tuple(SIZES),
     "colour": tuple(COLOURS),
@@ -35,7 +34,7 @@ STYLES = ("plain", "outlined")
 LINE = 1.2  # width of an outline in pixels
 # Half the ranges of what differs between two drawings of the same.
 MOVED, SCALED, TINTED = 0.2, 0.04, 0.03
-_FARTHEST, _RADII = 5.0, (2.2, 5.5)  # pixels from the middle, and of radius, of any picture
+_FARTHEST, _RADII = 3.0, (3.2, 6.2)  # pixels from the middle, and of radius, of any picture
 
 
 class Drawing(NamedTuple):
@@ -132,9 +131,7 @@ def _distance(shape: str, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> n
         case "circle":
             return np.hypot(x, y) - radius
         case "square":
-            return np.maximum(np.abs(x), np.abs(y)) - 0.886 * radius
-        case "diamond":
-            return (np.abs(x) + np.abs(y)) / np.sqrt(2.0) - 0.886 * radius
+            return np.maximum(np.abs(x), np.abs(y)) - np.sqrt(0.5) * radius
         case "triangle":
-            return np.maximum(y, 0.5 * (np.sqrt(3.0) * np.abs(x) - y)) - 0.72 * radius
+            return np.maximum(y, 0.5 * (np.sqrt(3.0) * np.abs(x) - y)) - 0.5 * radius
     raise ValueError(shape)

@@ -14,7 +14,7 @@ import numpy as np
 
 from tgdp_jax.data.shapes.drawing import BACKGROUNDS, COLOURS, POSITIONS, SHAPES, SIZES, STYLES, Drawing, coverage
 
-_RADII = np.geomspace(1.6, 5.5, 16)
+_RADII = np.geomspace(2.4, 6.8, 20)
 _BETWEEN = np.sqrt(np.prod(list(SIZES.values())))
 _LEAST = 0.5  # what an ideal mask must have in common with a picture's, as intersection over union
 _FAINT = 0.3  # coverage that is taken for noise

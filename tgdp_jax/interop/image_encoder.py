@@ -69,13 +69,13 @@ class ImageEncoder:
     """An image encoder with what is done to pictures before it sees them.
 
     Attributes:
-      net: the module.
+      net: a `Dinov2` or a `CLIPVision`.
       params: its variables, {"params": ...}.
       prepare: how pictures are resized, cropped and standardised.
       text: of a whole CLIP model whose texts were asked for: the encoder that brings them into the same space.
     """
 
-    net: Dinov2 | CLIPVision
+    net: Any
     params: Any
     prepare: Preparation
     text: TextEncoder | None = None
@@ -104,7 +104,8 @@ class ImageEncoder:
         different = list(dict.fromkeys(texts))
         ids = self.text.tokenizer(different).ids
         # One at a time: a text's features have the same bits whatever it is embedded with.
-        made = in_chunks(_text_features, ids, self.text.params, chunk=1, static={"net": self.text.net})
+        net: Any = self.text.net
+        made = in_chunks(_text_features, ids, self.text.params, chunk=1, static={"net": net})
         return made[[different.index(text) for text in texts]]
 
 

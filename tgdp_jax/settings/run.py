@@ -65,9 +65,9 @@ class TrainingConfig:
       source_seed: of training on source rows alone, and of source rows that are drawn; default the run's. One for all
         seeds makes them share one source model.
       pretrained: folder of a U-Net that diffusers' `save_pretrained` wrote, with its scheduler; that of a text-to-image
-        pipeline, for text-images; or .safetensors file of SSSD-ECG (`interop.sssd`). It is the source model: nothing is
-        trained on source rows, and it says what process, network and prediction are. For problems that leave rows in
-        its units.
+        pipeline or of one of labels (DiT), for text-images; or .safetensors file of SSSD-ECG (`interop.sssd`). It is
+        the source model: nothing is trained on source rows, and it says what process, network and prediction are. For
+        problems that leave rows in its units.
     """
 
     process: ProcessConfig = ProcessConfig()

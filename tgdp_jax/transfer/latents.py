@@ -18,7 +18,7 @@ from tgdp_jax.data.captions import Stored, picture
 from tgdp_jax.data.problem import Data, Problem, Scaler
 from tgdp_jax.data.text_images import TextImages, TextImagesConfig
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop.pipeline import Pipeline, TextPipeline
+from tgdp_jax.interop.pipeline import LabelPipeline, Pipeline, TextPipeline
 from tgdp_jax.settings.run import RunConfig, TrainingConfig
 from tgdp_jax.settings.stored import fingerprint, to_json
 from tgdp_jax.train.checkpoint import Store
@@ -26,6 +26,7 @@ from tgdp_jax.train.session import Log, Session
 from tgdp_jax.transfer.artefacts import Encoded, Prior
 from tgdp_jax.transfer.base import StageResult
 from tgdp_jax.transfer.captions import check_captions
+from tgdp_jax.transfer.class_labels import check_classes
 from tgdp_jax.transfer.pretrained import model_digest, pretrained_model
 from tgdp_jax.transfer.registry import METHODS
 from tgdp_jax.transfer.stages import Watch, named_key, run_stage, silent, train_method
@@ -87,7 +88,10 @@ def planned(config: RunConfig, problem: Problem) -> Problem:
     pipe = _pipeline(config)
     shape = pipe.shape(None if problem.size is None else (problem.size, problem.size))
     made = _with_rows(problem, lambda rows, name: np.broadcast_to(np.float32(0), (len(rows), *shape)))
-    check_captions(pipe, made)
+    if isinstance(pipe, LabelPipeline):
+        check_classes(pipe, made)
+    else:
+        check_captions(pipe, made)
     if METHODS[config.method].card.source_rows:
         num = config.text.num_source
         source = Data(np.broadcast_to(np.float32(0), (num, *shape)), np.zeros(num, np.int32))
@@ -191,8 +195,8 @@ def _with_rows(problem: TextImages, rows: Callable[[tuple[Stored, ...], str], np
     return dataclasses.replace(problem, source=source, target=target, reference=reference)
 
 
-def _pipeline(config: TrainingConfig) -> TextPipeline:
+def _pipeline(config: TrainingConfig) -> TextPipeline | LabelPipeline:
     pipe = pretrained_model(config)
-    if not isinstance(pipe, TextPipeline):
+    if not isinstance(pipe, TextPipeline | LabelPipeline):
         raise UserError(f"{config.pretrained} reads no captions: give the folder of a text-to-image pipeline")
     return pipe

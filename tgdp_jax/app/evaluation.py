@@ -12,6 +12,7 @@ import numpy as np
 from tgdp_jax.app.encoder import image_encoder
 from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.data.problem import Problem
+from tgdp_jax.data.text_images import TextImages
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.closed_form import expected_density
 from tgdp_jax.metrics.encoded import EncoderFeatures
@@ -28,6 +29,7 @@ from tgdp_jax.train.session import Log, Session
 from tgdp_jax.transfer.artefacts import Network
 from tgdp_jax.transfer.base import Generator, StageResult
 from tgdp_jax.transfer.captions import known_words
+from tgdp_jax.transfer.latents import pictures
 from tgdp_jax.transfer.pretrained import forward_process
 from tgdp_jax.transfer.stages import Watch, named_key, rows_done, run_stage
 
@@ -126,6 +128,10 @@ def evaluate_samples(
     if problem.captions is not None and labels is not None:
         words = known_words(problem)
         captions = [words[label] for label in labels]
+    if isinstance(features, EncoderFeatures) and isinstance(problem, TextImages) and reference is not None:
+        # Samples are compared with pictures, and not with what the autoencoder makes of these.
+        for name, rows in (("target", problem.target), ("reference", reference)):
+            features.features_of(rows.x, functools.partial(pictures, problem, name))
     evidence = Evidence(
         samples=samples,
         labels=labels,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,12 @@ class ImageEncoder:
         """Features [N, F] of pictures, which may be of different sizes.
 
         Args:
-          images: [H, W, 1 or 3] each, integers in 0..255 or floats in [0, 1].
+          images: [H, W, 1 or 3] each, integers in 0..255 or floats in [0, 1]; few are held at a time.
           chunk: pictures that a device takes at a time.
         """
-        out, left = [], list(images)
-        for start in range(0, len(left), _AT_ONCE):
-            seen = np.stack([self.prepare(np.asarray(image)) for image in left[start : start + _AT_ONCE]])
+        out, left = [], iter(images)
+        while some := list(itertools.islice(left, _AT_ONCE)):
+            seen = np.stack([self.prepare(np.asarray(image)) for image in some])
             out.append(in_chunks(_features, seen, self.params, chunk=chunk, static={"net": self.net}))
         return np.concatenate(out) if out else np.empty((0, 0), np.float32)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -53,15 +53,25 @@ class EncoderFeatures:
           UserError: rows with a NaN or infinity.
         """
         rows("what to see features of", x)
-        x = np.ascontiguousarray(x, np.float32)
-        digest = hashlib.sha256(x.data).digest()
-        if digest not in self.known:
-            starts = range(0, len(x), _AT_ONCE)
-            made = [self.encoder.embed(self.to_user(x[start : start + _AT_ONCE])) for start in starts]
-            while len(self.known) >= _KEPT:
-                del self.known[next(iter(self.known))]
-            self.known[digest] = np.concatenate(made)
+        return self.features_of(x, lambda: self._pictures(np.asarray(x, np.float32)))
+
+    def features_of(self, x: np.ndarray, pictures: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
+        """Features [N, F] of rows x [N, *D], of which the pictures are known: those of latents, before these were made.
+
+        Args:
+          x: the rows, which are not looked at; the same features are theirs from then on.
+          pictures: gives [H, W, 1 or 3] for each, where they were not seen yet.
+        """
+        digest = hashlib.sha256(np.ascontiguousarray(x, np.float32).data).digest()
+        # What was asked for last stands at the end.
+        self.known[digest] = self.known.pop(digest) if digest in self.known else self.encoder.embed(pictures())
+        while len(self.known) > _KEPT:
+            del self.known[next(iter(self.known))]
         return self.known[digest]
+
+    def _pictures(self, x: np.ndarray) -> Iterator[np.ndarray]:
+        for start in range(0, len(x), _AT_ONCE):
+            yield from self.to_user(x[start : start + _AT_ONCE])
 
     def classify(self, x: np.ndarray) -> np.ndarray:
         """Most likely classes [N] of rows x [N, *D]."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -135,7 +135,7 @@ def encoded(
 
     def run(session: Session) -> StageResult:
         done = _Counted(session, sum(map(len, problem.pictures.values())))
-        latents = {name: _encode(config, problem, rows, done) for name, rows in problem.pictures.items()}
+        latents = {name: _encode(config, problem, name, done) for name in problem.pictures}
         return StageResult(Encoded(**latents), {}, {"pictures": done.total})
 
     # Which pictures are taken depends on the number and the seed.
@@ -174,15 +174,29 @@ class _Counted:
             self.session.progress(done, self.total, math.nan, done / max(time.perf_counter() - self.start, 1e-9))
 
 
-def _encode(config: RunConfig, problem: TextImages, rows: tuple[Stored, ...], done: _Counted) -> np.ndarray:
-    pipe, (height, width, _) = _pipeline(config), problem.shape
-    size = height * pipe.vae.factor, width * pipe.vae.factor
-    latents = []
+def pictures(problem: TextImages, name: str) -> Iterator[np.ndarray]:
+    """The pictures [H, W, 3] in [0, 1] behind the latents of a planned problem, one by one.
+
+    Args:
+      problem: the problem.
+      name: of its rows, target or reference.
+
+    Raises:
+      UserError: a picture can not be read.
+    """
+    assert isinstance(problem.scaler, Autoencoder) and problem.scaler.pipe is not None
+    factor, (height, width, _) = problem.scaler.pipe.vae.factor, problem.shape
+    for stored in problem.pictures[name]:
+        yield picture(stored, (height * factor, width * factor), problem.background)
+
+
+def _encode(config: RunConfig, problem: TextImages, name: str, done: _Counted) -> np.ndarray:
+    pipe, latents = _pipeline(config), []
     # One by one: pixels are many times as large as latents.
-    for stored in rows:
-        latents.append(pipe.encode(picture(stored, size, problem.background)[None]))
+    for pixels in pictures(problem, name):
+        latents.append(pipe.encode(pixels[None]))
         done(len(latents))
-    done.before += len(rows)
+    done.before += len(latents)
     return np.concatenate(latents)
 
 

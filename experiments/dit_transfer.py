@@ -15,8 +15,8 @@ off goes on where it was; results go to runs/ (--out), one folder a target, with
 
 --full: 256 x 256 pictures, bfloat16 with recomputed blocks, n = 1,000 and 5,000, three seeds, 24,000 steps of 32
 pictures at 1e-4 for whole networks (1e-3 for adapters of rank 16), 10,000 samples in 50 steps with guidance of scale
-1.5. On one accelerator of 80 GB that is days for one target, nearly all of it training; `--methods`, `--n-targets` and
-`--seeds` choose a part of it.
+1.5. By its operations alone a method takes one to three hours at one n and seed on an accelerator of 80 GB, a good
+part of it for samples; `--methods`, `--n-targets` and `--seeds` choose a part of the study.
 
 This study has not been run at full size: neither weights nor an accelerator were at hand. Its parts are tested: the
 networks against diffusers and transformers, the whole on a pipeline of a few thousand random weights.

@@ -22,9 +22,9 @@ Tables have means over subjects, and standard errors over seeds (of one seed, ov
 goes on where it was; results go to runs/ (--out).
 
 --full: 512 x 512 pictures, bfloat16 with recomputed blocks, 800 steps of 2 pictures (adapters of rank 16 at 1e-4,
-whole networks at 5e-6, words at 5e-3), priors of 200 pictures, guidance of scale 7.5 and 30 steps, three seeds. On one
-accelerator of 80 GB that is minutes to an hour for a subject and method, of which there are 30 and 7; `--methods`,
-`--subjects` and `--seeds` choose a part of it.
+whole networks at 5e-6, words at 5e-3), priors of 200 pictures, guidance of scale 7.5 and 30 steps, three seeds. By its
+operations alone a subject takes a method some minutes on one accelerator; there are 30 subjects and 7 methods, and
+`--methods`, `--subjects` and `--seeds` choose a part of them.
 
 This study has not been run at full size: neither weights nor an accelerator were at hand. Its parts are tested: the
 networks against diffusers and transformers, the whole on a pipeline of a few thousand random weights.

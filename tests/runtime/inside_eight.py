@@ -312,6 +312,13 @@ def test_progress_counts_rows():
     assert heard == [*range(4, 70, 4), 70]
 
 
+def test_weights_on_another_device_are_brought_along():
+    score = network(0)
+    here = sample(KEY, score, SDE, 4, (2,), num_steps=3, chunk=4)
+    there = sample(KEY, jax.device_put(score, jax.devices()[5]), SDE, 4, (2,), num_steps=3, chunk=4)
+    np.testing.assert_array_equal(there, here)
+
+
 # How many devices
 
 

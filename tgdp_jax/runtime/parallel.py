@@ -352,6 +352,14 @@ def _in_threads(run: Callable[..., T], calls: Sequence[tuple[Any, ...]], threads
         pool.shutdown(cancel_futures=True)
 
 
+def _all_at_hand(tree: Tree) -> bool:
+    """Whether all arrays are on the first device, or on the host and JAX takes them there."""
+    first = local_devices()[0]
+    if first != jax.local_devices()[0] or getattr(jax.config, "jax_default_device", None) is not None:
+        return False
+    return all(leaf.devices() == {first} for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array))
+
+
 def in_chunks(
     fn: Callable[..., Array],
     rows: Tree,
@@ -387,15 +395,18 @@ def in_chunks(
     if mesh is None:
         # Chunks that only fill up cost time where devices share cores: no more devices than chunks.
         on = local_devices()[: share // chunk]
-        shared = [jax.device_put(jax.tree.leaves(args), device) for device in on]
+        # A single chunk is handed over as it is where JAX brings it to the device itself, in less time.
+        alone = share == chunk and _all_at_hand(args)
+        shared = [jax.tree.leaves(args)] if alone else [jax.device_put(jax.tree.leaves(args), device) for device in on]
     else:
-        on, width = (sharding.of_rows(mesh),), -(-chunk // mesh.size) * mesh.size
+        alone, on, width = False, (sharding.of_rows(mesh),), -(-chunk // mesh.size) * mesh.size
         shared = [sharding.placed(jax.tree.leaves(args), mesh)]
 
-    def inputs(start: int, place: int) -> list[Array]:
+    def inputs(start: int, place: int) -> list[Any]:
         # Surplus rows repeat the last: valid input, thrown away afterwards.
         take = np.minimum(np.arange(start, start + width), num - 1)
-        return [*jax.device_put([leaf[take] for leaf in leaves], on[place]), *shared[place]]
+        own = [leaf[take] for leaf in leaves]
+        return [*(own if alone else jax.device_put(own, on[place])), *shared[place]]
 
     starts = range(process * share, (process + 1) * share, chunk)
     # For other threads compiled here (once): JAX's settings are a thread's own, and the caller's are to hold.

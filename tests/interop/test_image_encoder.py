@@ -65,6 +65,7 @@ REFUSED = {
         changed("preprocessor_config.json", image_std=[0, 1, 1]),
         r"image_std is \[0, 1, 1\], which is not",
     ),
+    "too large": (changed("preprocessor_config.json", crop_size=33), "brings pictures to 33 x 33: .* at most 32 x 32"),
     "cut out of less": (changed("preprocessor_config.json", crop_size=12), "cuts 12 x 12 pixels out of pictures of 8"),
 }
 

@@ -41,6 +41,7 @@ DINO, WHOLE, PROJECTED, PLAIN = CLASSES = (
 )
 _KINDS = {"dinov2": DINO, "clip": WHOLE, "clip_vision_model": PROJECTED}  # where a config names no class
 _AT_ONCE = 64  # pictures on the host in the encoder's size
+_LARGER = 4  # sides of pictures, relative to those that places were learned of, at most
 _MAX_LAYERS = 1000
 _TEXT = ("text_model.", "text_projection.")
 _VISION = ("vision_model.", "visual_projection.")
@@ -137,7 +138,7 @@ def load_image_encoder(folder: str | Path, *, texts: bool = False) -> ImageEncod
         prepare = read_preparation(folder)
     net, params = read_part(
         folder,
-        functools.partial(dinov2_of_options if kind == DINO else vision_of_options, kind=kind),
+        dinov2_of_options if kind == DINO else functools.partial(vision_of_options, kind=kind),
         check_sizes,
         expected,
         name=WEIGHTS,
@@ -150,10 +151,11 @@ def load_image_encoder(folder: str | Path, *, texts: bool = False) -> ImageEncod
             f"{folder / PREPROCESSOR} gives pictures of {_sides(prepare.shape)} pixels, and the model takes "
             f"{_sides(side)}: use the two files of one model"
         )
-    if prepare.shape is None or min(prepare.shape) < net.patch:
+    most = _LARGER * net.size
+    if prepare.shape is None or min(prepare.shape) < net.patch or max(prepare.shape) > most:
         raise UserError(
             f"{folder / PREPROCESSOR} brings pictures to {_sides(prepare.shape)}: they need one size, of at least "
-            f"{net.patch} x {net.patch} pixels"
+            f"{net.patch} x {net.patch} and at most {most} x {most} pixels for this model"
         )
     text = _text_encoder(folder) if kind == WHOLE and texts else None
     return ImageEncoder(net=net, params=params, prepare=prepare, text=text)
@@ -198,7 +200,7 @@ def vision_name(name: str) -> str:
     return f"{name}.weight" if name == "embeddings.class_embedding" else name
 
 
-def dinov2_of_options(values: dict[str, Any], where: str, kind: str = DINO) -> Dinov2:
+def dinov2_of_options(values: dict[str, Any], where: str) -> Dinov2:
     """The module of a config of a `Dinov2Model`.
 
     Raises:

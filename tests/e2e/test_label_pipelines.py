@@ -134,5 +134,10 @@ def test_problems_of_other_kinds_and_pictures_without_classes_are_refused(files,
     flat_folder = ("--target", files / "pictures" / "zebra")
     said = refused("run", "text-images", "--pretrained", files / "model", *flat_folder, *out)
     assert "has no caption for 2 of 2 pictures" in said
+
+
+@pytest.mark.slow
+def test_a_dry_run_counts_what_is_in_the_pipeline(files, tmp_path):
+    out = "--out", tmp_path / "run"
     said, _ = call(*command(files, "--method", "finetune", "--dry-run", *out))
     assert "parameters of the pipeline: " in said and "decoding a sample: " in said

@@ -109,6 +109,7 @@ from tgdp_jax.app.identity import problem_identity
 from tgdp_jax.app.report.table import Cell, Column, Row
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem
+from tgdp_jax.metrics.encoded import EncoderFeatures
 from tgdp_jax.metrics.evidence import Evidence
 from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.registry import measure
@@ -224,7 +225,7 @@ class Bed(NamedTuple):
     seed: int
     store: Store
     display: Display
-    features: Features | None
+    features: Features | EncoderFeatures | None
 
     def trained(self, method: str) -> Trained:
         """The method after its stages, which are kept."""

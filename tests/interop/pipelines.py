@@ -11,10 +11,11 @@ import numpy as np
 from tests.interop.latents import model
 from tests.interop.models import scaled_weight
 from tests.interop.texts import tiny_tokenizer
-from tgdp_jax.interop import autoencoder, clip_text
-from tgdp_jax.interop.pipeline import PLAIN, TextEncoder, TextPipeline
+from tgdp_jax.interop import autoencoder, clip_text, latent_dit
+from tgdp_jax.interop.pipeline import LABELS, PLAIN, LabelPipeline, TextEncoder, TextPipeline
 from tgdp_jax.nets.autoencoder import AutoencoderKL
 from tgdp_jax.nets.clip_text import CLIPText
+from tgdp_jax.nets.latent_dit import LatentDiT
 from tgdp_jax.sde import DiscreteVP
 
 
@@ -52,4 +53,20 @@ def tiny_pipeline() -> TextPipeline:
         encoders=(encoder,),
         sde=DiscreteVP("scaled_linear", 0.00085, 0.012),
         prediction="eps",
+    )
+
+
+def tiny_labels(size: int = 8) -> LabelPipeline:
+    """A pipeline of five labels, two of which have names, of pictures of twice as many pixels as latents."""
+    net = LatentDiT(width=8, depth=1, heads=2, num_classes=5, size=size)
+    vae = AutoencoderKL(channels=(4, 4), layers=1, groups=2, scale=0.5)
+    return LabelPipeline(
+        kind=LABELS,
+        net=net,
+        params=drawn(latent_dit.expected_params(net), 3),
+        vae=vae,
+        vae_params=drawn(autoencoder.expected(vae), 2),
+        sde=DiscreteVP("linear", 0.0001, 0.02),
+        prediction="eps",
+        labels={"cat": 1, "tabby": 1, "a dog": 0},
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from tgdp_jax.data.mixture import GaussianMixture
+from tgdp_jax.metrics.encoded import EncoderFeatures
 from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.inputs import pair
 from tgdp_jax.prediction import ScoreFn
@@ -28,6 +29,7 @@ class Evidence:
     Attributes:
       samples: [N, *D], in the models' units, as all rows here.
       labels: the classes that samples were asked for [N].
+      captions: what samples were asked to show, N texts.
       reference: held-out target rows [M, *D].
       reference_labels: their classes [M].
       train: the target rows that the method was trained on [n, *D].
@@ -48,12 +50,13 @@ class Evidence:
 
     samples: Any
     labels: Any = None
+    captions: Sequence[str] | None = None
     reference: Any = None
     reference_labels: Any = None
     train: Any = None
     train_labels: Any = None
     num_classes: int = 0
-    features: Features | None = None
+    features: Features | EncoderFeatures | None = None
     target: GaussianMixture | None = None
     score: ScoreFn | None = None
     sde: SDE | None = None

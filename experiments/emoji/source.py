@@ -53,10 +53,9 @@ PROCESS, PREDICTION = DiscreteVP("linear", 1e-4, 0.02), "v"
 LENGTH = 20  # tokens of a text
 DROPOUT = 0.1  # of captions
 HELD_OUT = 0.02
-_RANGE = 0.03  # of latents: 3 tanh(z / 3), which the decoder begins with, is z to a millionth of it
+_RANGE = 0.03  # of latents: 3 tanh(z / 3), with which the decoder begins, is z to a thirty-thousandth of it
 _WEIGHTS = Chosen("^params/")
 _END = "</w>"
-
 
 Size = Literal["tiny", "cpu"]
 
@@ -88,7 +87,7 @@ SIZES: dict[Size, Sizes] = {
         layers=1,
         optimiser=OptimiserConfig(steps=4, batch_size=4, steps_per_launch=2, validation_rows=4),
     ),
-    # 8.4 million parameters, of which the text encoder has 0.7.
+    # 8.2 million parameters, of which the text encoder has 0.7.
     "cpu": Sizes(
         channels=(32, 64, 128, 144),
         groups=16,

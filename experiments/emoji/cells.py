@@ -107,7 +107,7 @@ class Bench(NamedTuple):
         self, name: str, method: str, learned: Pictures, asked: Pictures, words: Words, n: int, seed: int, each: int
     ) -> np.ndarray:
         scratch = method == SCRATCH
-        problem = self._problem(name, method, learned, asked, words)
+        problem = self.problem(name, method, learned, asked, words)
         config = RunConfig(
             **settings(self.size, self.pipelines[BLANK if scratch else "source"], scratch=scratch),
             problem=problem,
@@ -127,7 +127,7 @@ class Bench(NamedTuple):
         check_drawn(x, "a smaller learning rate")
         return np.round(255 * loaded.scaler.to_user(x).clip(0.0, 1.0)).astype(np.uint8)
 
-    def _problem(self, name: str, method: str, learned: Pictures, asked: Pictures, words: Words) -> TextImagesConfig:
+    def problem(self, name: str, method: str, learned: Pictures, asked: Pictures, words: Words) -> TextImagesConfig:
         """The two sets as files that `text-images` reads, with captions as the method is given them."""
         own = method if method in (DREAMBOOTH, INVERSION) else "plain"
         paths = {}

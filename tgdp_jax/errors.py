@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
 import inspect
 import math
 import os
@@ -148,6 +149,17 @@ def check_takes(fn: Callable[..., Any], what: str, arguments: str) -> None:
 
 def takes(fn: Callable[..., Any], count: int) -> bool:
     """Whether a function can be called with so many positional arguments; true where it does not say."""
+    if inspect.isroutine(fn) or isinstance(fn, (type, functools.partial)) or hasattr(fn, "__signature__"):
+        return _takes(fn, count)
+    return _instance_takes(type(fn), count)
+
+
+@functools.lru_cache
+def _instance_takes(kind: type, count: int) -> bool:
+    return _takes(kind.__call__, 1 + count)
+
+
+def _takes(fn: Callable[..., Any], count: int) -> bool:
     try:
         signature = inspect.signature(fn)
     except (TypeError, ValueError):

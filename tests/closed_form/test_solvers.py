@@ -317,6 +317,12 @@ def test_grids_are_even_in_their_variable_and_end_where_they_should(name, grid, 
     assert set(GRIDS) == {"uniform", "quadratic", "log_snr", "blend", "edm", "trailing"}
 
 
+def test_a_grid_that_a_program_makes_is_that_of_the_host():
+    sde = PROCESSES["cosine"]
+    within = jax.jit(lambda scale: scale * make_grid("blend", sde, 7))
+    np.testing.assert_allclose(within(2.0), 2 * make_grid("blend", sde, 7), rtol=1e-6)
+
+
 # The sampler as it is used: single precision, chunks, guidance.
 
 KEY = jax.random.key(7)

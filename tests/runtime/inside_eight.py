@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import chex
@@ -13,16 +14,19 @@ import pytest
 from tests import tiny
 from tests.helpers import paper_pair, spread_params
 from tgdp_jax.app import cli
+from tgdp_jax.app.commands.dry_run import estimates
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import log_ratio_guidance
 from tgdp_jax.metrics.closed_form import path_kl
 from tgdp_jax.nets import ClassifierMLP, DiscriminatorMLP, EpsMLP, GeneratorMLP, GuidanceMLP
 from tgdp_jax.prediction import as_pytree, network_score
-from tgdp_jax.runtime import parallel
+from tgdp_jax.runtime import parallel, sharding
 from tgdp_jax.sampling import SOLVERS, log_likelihood, sample
 from tgdp_jax.sampling.grids import make_grid
 from tgdp_jax.sampling.loop import sample_chunk
 from tgdp_jax.sde import VP
+from tgdp_jax.settings.networks import NetworkConfig
+from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.train import fit
 from tgdp_jax.train.batches import Rows, all_rows, fold_rows
 from tgdp_jax.train.classifier import classifier_task, fit_log_ratio
@@ -52,6 +56,13 @@ AXES = (0, None, None, 0, 0, 0, None)
 def all_devices():
     yield
     parallel.use_devices(None)
+
+
+@pytest.fixture
+def split(monkeypatch):
+    """All weights are split, however small they are."""
+    monkeypatch.setattr(sharding, "LEAST", 1)
+    parallel.use_devices(None, shard=True)
 
 
 def test_there_are_eight_devices():
@@ -151,28 +162,58 @@ TASKS = {
 ON_ALL_COUNTS = ("denoiser, labels", "classifier", "guidance")
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_training_is_that_of_one_device(name):
+@functools.cache
+def launched(name):
+    """(a launch over the devices in use, the same on one device)."""
     task, data, frozen, ensemble = TASKS[name]()
     static = {"task": task, "config": form(CONFIG)}
     key = KEY if ensemble is None else jax.random.split(KEY, 2)
     state, _ = jax.jit(functools.partial(fit.start, **static, count=2, groups=1))(KEY, ensemble, None, COURSE)
     held = held_out(task, data, ensemble)
     steps = functools.partial(fit.launch, **static, steps=STEPS)
-    plain = jax.jit(steps if ensemble is None else parallel.over_members(steps, AXES))(
-        state, frozen, data, held, ensemble, key, COURSE
-    )
+    args = state, frozen, data, held, ensemble, key, COURSE
+    plain = jax.jit(steps if ensemble is None else parallel.over_members(steps, AXES))(*args)
     assert np.isfinite(plain[1]["loss"]).all() and (plain[1]["loss"] != 0).all()
+    axes = () if ensemble is None else AXES
+    several = functools.partial(parallel.mapped, fit.launch, *args, static={**static, "steps": STEPS}, in_axes=axes)
+    return lambda: several().out, plain
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_training_is_that_of_one_device(name):
+    several, plain = launched(name)
     for count in COUNTS if name in ON_ALL_COUNTS else COUNTS[-1:]:
         parallel.use_devices(count)
-        several = parallel.mapped(
-            fit.launch,
-            *(state, frozen, data, held, ensemble, key, COURSE),
-            static={**static, "steps": STEPS},
-            in_axes=() if ensemble is None else AXES,
-        ).out
         # Everything: the gradients' averages in the optimiser's state would show a gradient of another size.
-        chex.assert_trees_all_close(several, plain, rtol=2e-3, atol=5e-5)
+        chex.assert_trees_all_close(several(), plain, rtol=2e-3, atol=5e-5)
+
+
+@pytest.mark.parametrize("name", [*ON_ALL_COUNTS, "denoiser, fewer rows than devices"])
+def test_training_of_split_weights_is_that_of_one_device(name, split):
+    several, plain = launched(name)
+    out = several()
+    chex.assert_trees_all_close(out, plain, rtol=2e-3, atol=5e-5)
+    # What weighs most are the moments and averages of layers; all of them are kept once, not once a device.
+    whole = [leaf for leaf in jax.tree.leaves(out[0]) if any(length % 8 == 0 for length in leaf.shape)]
+    assert len(whole) > 8
+    for leaf in whole:
+        assert [8 * shard.data.size for shard in leaf.addressable_shards] == 8 * [leaf.size]
+
+
+def test_rows_of_split_weights_are_those_of_one_device(split):
+    score = network(0)
+    together = sample(KEY, score, SDE, np.arange(13), (2,), num_steps=4, chunk=6)
+    parallel.use_devices(1)
+    np.testing.assert_allclose(together, sample(KEY, score, SDE, np.arange(13), (2,), num_steps=4, chunk=6), rtol=1e-4)
+
+
+def test_the_whole_loop_of_split_weights_is_that_of_one_device(split):
+    task, data, frozen, ensemble = TASKS["guidance"]()
+    config = OptimiserConfig(steps=8, batch_size=26, learning_rate=1e-3, steps_per_launch=4)
+    together = fit.fit(KEY, task, config, data=data, frozen=frozen, members=ensemble)
+    parallel.use_devices(1)
+    alone = fit.fit(KEY, task, config, data=data, frozen=frozen, members=ensemble)
+    chex.assert_trees_all_close(together, alone, rtol=2e-3, atol=2e-4)
 
 
 def test_the_whole_loop_is_that_of_one_device():
@@ -271,6 +312,13 @@ def test_progress_counts_rows():
     assert heard == [*range(4, 70, 4), 70]
 
 
+def test_weights_on_another_device_are_brought_along():
+    score = network(0)
+    here = sample(KEY, score, SDE, 4, (2,), num_steps=3, chunk=4)
+    there = sample(KEY, jax.device_put(score, jax.devices()[5]), SDE, 4, (2,), num_steps=3, chunk=4)
+    np.testing.assert_array_equal(there, here)
+
+
 # How many devices
 
 
@@ -282,9 +330,25 @@ def test_a_number_of_devices_that_is_not_there_is_refused(num):
     assert len(parallel.devices()) == 3
 
 
+def test_a_dry_run_tells_the_memory_of_a_device_that_keeps_its_share():
+    wide = dataclasses.replace(tiny.TRAINING, network=NetworkConfig(features=(512, 512)))
+    config = RunConfig(**vars(wide), problem=tiny.GAUSSIANS, method="finetune")
+    whole = estimates(config, tiny.problem())["a step of training, 32 rows"]
+    parallel.use_devices(None, shard=True)
+    share = estimates(config, tiny.problem())["a step of training, 32 rows"]
+    assert share.memory < whole.memory / 2 and share.flops == pytest.approx(whole.flops, rel=0.1)
+
+
+def test_weights_are_not_split_over_one_device():
+    with pytest.raises(UserError, match="there is one device, and no other to split weights over: leave out --shard"):
+        parallel.use_devices(1, shard=True)
+
+
 def test_the_command_says_what_is_used(capsys):
     cli.main(["devices"])
     assert capsys.readouterr().out.startswith("8 x cpu (cpu, jax ")
+    cli.main(["devices", "--shard"])
+    assert capsys.readouterr().out.startswith("8 x cpu, weights split over them (cpu, jax ")
     cli.main(["devices", "--devices", "3"])
     assert capsys.readouterr().out.startswith("3 x cpu of 8 (cpu, jax ")
     assert len(parallel.devices()) == 8
@@ -309,7 +373,7 @@ def test_launches_are_traced_once():
         moved = {**data, "target": {**data["target"], "x": data["target"]["x"] + i}}
         held = held_out(task, moved, ensemble)
         along = COURSE._replace(learning_rate=0.1 * (i + 1), steps=30 + i)
-        shared = parallel.replicate((frozen | {"source": network(0, seed=i)}, moved, held, ensemble, keys, along))
+        shared = parallel.placed((frozen | {"source": network(0, seed=i)}, moved, held, ensemble, keys, along))
         how = {"in_axes": AXES, "donate": True}
         state, *_ = parallel.mapped(launch, state, *shared, static={**static, "steps": STEPS}, **how).out
     with pytest.raises(AssertionError, match="traced"):
@@ -333,7 +397,7 @@ def test_the_memory_of_the_state_is_given_to_the_next_one(count):
     static = {"task": task, "config": form(CONFIG)}
     keys = jax.random.split(KEY, 2)
     state, _ = parallel.mapped(fit.start, KEY, ensemble, None, COURSE, static={**static, "count": 2, "groups": 1}).out
-    shared = parallel.replicate((frozen, data, held_out(task, data, ensemble), ensemble, keys, COURSE))
+    shared = parallel.placed((frozen, data, held_out(task, data, ensemble), ensemble, keys, COURSE))
     static = {**static, "steps": STEPS}
     for donate in (False, True):
         new, *_ = parallel.mapped(fit.launch, state, *shared, static=static, in_axes=AXES, donate=donate).out

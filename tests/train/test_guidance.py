@@ -10,10 +10,12 @@ import pytest
 
 from tests import tiny
 from tests.helpers import draw, evaluate, paper_pair, spread_params, standard_errors
+from tgdp_jax.app.bench.flops import matmul_flops
 from tgdp_jax.data.mixture import ExactLogRatio, ExactScore
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.errors import UserError
-from tgdp_jax.nets import GuidanceMLP
+from tgdp_jax.nets import EpsUNet, GuidanceHead, GuidanceMLP
+from tgdp_jax.nets.heads import frozen
 from tgdp_jax.sde import VP
 from tgdp_jax.train.batches import all_rows
 from tgdp_jax.train.ensemble import EnsembleLogRatio
@@ -98,6 +100,29 @@ def test_an_ensemble_is_the_weighted_mean_of_its_members():
     np.testing.assert_allclose(log_h(x, t), 0.3 * values[0] + 0.7 * values[1], rtol=1e-5)
     slope = jax.grad(lambda x: log_h(x, t).sum())(x)
     np.testing.assert_allclose(log_h.gradient(x, t), slope, rtol=1e-4, atol=1e-6)
+
+
+def heads_on_features(members):
+    """Heads on the features of a frozen U-Net, and rows: (ensemble, x, t)."""
+    unet, x, t = EpsUNet(SDE, channels=(8, 16)), jnp.ones((3, 8, 8, 1)), jnp.linspace(0.1, 0.9, 3)
+    net = GuidanceHead(SDE, channels=(4,), features=(8,), source=unet)
+    one = [{"params": spread_params(net.init, x, t, seed=seed)["params"]} for seed in range(members)]
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *one)
+    weights = jnp.arange(1.0, members + 1)
+    return EnsembleLogRatio(params, weights, net, frozen(spread_params(unet.init, x, t, None))), x, t
+
+
+def test_members_on_a_frozen_network_pass_through_it_once():
+    log_h, x, t = heads_on_features(2)
+    slope = jax.jit(jax.grad(lambda x: log_h(x, t).sum()))(x)
+    assert np.abs(slope).min() > 0
+    np.testing.assert_allclose(jax.jit(log_h.gradient)(x, t), slope, rtol=1e-3, atol=1e-4 * np.abs(slope).max())
+    one, two, three = (matmul_flops(ensemble.gradient, x, t) for ensemble, *_ in map(heads_on_features, (1, 2, 3)))
+    features = log_h.net.shared(log_h.variables)
+    seen, back = jax.vjp(lambda x: features(x, t, None), x)
+    passes = matmul_flops(lambda x: features(x, t, None), x) + matmul_flops(back, seen)
+    assert two - one == three - two  # a member's own layers
+    assert one - (two - one) == pytest.approx(passes, rel=0.01)
 
 
 @pytest.fixture(scope="module")

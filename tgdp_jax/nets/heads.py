@@ -7,8 +7,9 @@ training never touches: `head.apply({**params, **frozen(variables)}, x, t, cond)
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -173,7 +174,7 @@ class SourceFeatures(nn.Module):
     net: nn.Module
 
     @nn.compact
-    def __call__(self, x: Array, t: Array, cond: Array | None) -> list[Array]:
+    def __call__(self, x: Array, t: Array, cond: Array | None = None) -> list[Array]:
         def fresh(name: str) -> Any:
             return self.net.init(jax.random.key(0), x[:1], t[:1], None if cond is None else cond[:1])[name]
 
@@ -213,9 +214,10 @@ class GuidanceHead(nn.Module):
     texts: nn.Module | None = None
 
     @nn.compact
-    def __call__(self, x: Array, t: Array, cond: Array | None = None) -> Array:
+    def __call__(self, x: Array, t: Array, cond: Array | None = None, given: list[Array] | None = None) -> Array:
         known = jnp.concatenate([TimeFeatures(self.sde)(t), *told(cond, self.num_classes, self.texts)], -1)
-        given = [] if self.source is None else SourceFeatures(self.source, name="features")(x, t, cond)
+        if given is None:
+            given = [] if self.source is None else SourceFeatures(self.source, name="features")(x, t, cond)
         if given and not self.free:
             seen, energy = _all_pooled(given), 0.0
         else:
@@ -226,6 +228,14 @@ class GuidanceHead(nn.Module):
         g = MLP(self.features, 1, dtype=self.dtype)(jnp.concatenate([seen, known], -1))[:, 0]
         # Fine print counts where there is little noise, and there its log-ratio is steep.
         return signal_share(t, self.sde) * (g + energy / (self.sde.sigma(t) + SHARPEST))
+
+    @nn.nowrap
+    def shared(self, variables: Any) -> Callable[..., Any] | None:
+        """The frozen network's features, see `protocols.HasShared`."""
+        if self.source is None:
+            return None
+        own = {"source": variables["source"]["features"]}
+        return functools.partial(SourceFeatures(self.source, parent=None).apply, own)
 
 
 class ClassifierHead(nn.Module):

@@ -10,6 +10,7 @@ below; whoever needs one says so with `require`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -26,6 +27,18 @@ class HasFeatures(Protocol):
 
     def encode(self, x: Array, t: Array, cond: Any = None) -> list[Array]:
         """Features of inner layers, from input to output."""
+        ...
+
+
+@runtime_checkable
+class HasShared(Protocol):
+    """A guidance network of which the members of an ensemble have a part in common that no training changes."""
+
+    def shared(self, variables: Any) -> Callable[..., Any] | None:
+        """(x, t, cond=None) -> what the common part, with these variables, makes of rows; None: there is no such part.
+
+        The network's call takes it as `given`, and does not compute it then.
+        """
         ...
 
 

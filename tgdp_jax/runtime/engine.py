@@ -49,7 +49,7 @@ def running(
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
     _join(config)
     try:
-        parallel.use_devices(config.devices)
+        parallel.use_devices(config.devices, shard=config.shard)
         with jax.log_compiles(config.verbose), preemption.listening():
             yield
             parallel.barrier("all is done")  # at its exit a process waits for the others no longer than LAST_WORDS
@@ -166,4 +166,5 @@ def describe() -> str:
     used = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
     of = "" if len(parallel.devices()) == jax.device_count() else f" of {jax.device_count()}"
     processes = "" if jax.process_count() == 1 else f" in {jax.process_count()} processes"
-    return f"{used}{of} ({jax.default_backend()}{processes}, jax {jax.__version__})"
+    split = ", weights split over them" if parallel.splits_weights() else ""
+    return f"{used}{of}{split} ({jax.default_backend()}{processes}, jax {jax.__version__})"

@@ -4,6 +4,7 @@ Other files may ask JAX how many there are; what they compute is written as per-
 a `Shard`; where that has an axis name it sums over devices, without one it is a plain function of one device. `mapped`
 maps such functions with `jax.pmap` over all devices of all processes, `in_chunks` maps functions of independent rows
 over the devices at hand. Where the one device is a CPU, the members of an ensemble train in threads, one for each core.
+Networks that are too large for one device are split over all instead, see `use_devices` and `runtime.sharding`.
 
 A batch of U rows is split evenly, ceil(U / devices) rows each; the surplus at the end repeats the last row with weight
 zero. So any number of devices serves any batch, and sums over devices are sums over the same rows.
@@ -25,31 +26,52 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tgdp_jax.errors import UserError
+from tgdp_jax.runtime import sharding
+from tgdp_jax.runtime.sharding import AXIS
 
 Array = jax.Array
 Tree = Any
 T = TypeVar("T")
-AXIS = "devices"
 # Chunks an accelerator is given before the oldest is back: copies to the host overlap with computing.
 IN_FLIGHT = 2
 
 _limit: int | None = None
+_sharded = False
 
 
-def use_devices(num: int | None) -> None:
+def use_devices(num: int | None, *, shard: bool = False) -> None:
     """Restricts everything that follows to the first `num` devices; None: all.
 
+    Args:
+      num: how many.
+      shard: whether weights are split over them in place of being copied to each.
+
     Raises:
-      UserError: more than there are, fewer than one, or a part of them in a run of several processes.
+      UserError: more than there are, fewer than one, or a part of them in a run of several processes; one device, or
+        several processes, to split weights over.
     """
-    global _limit
+    global _limit, _sharded
     have = jax.device_count()
     if num is not None and not 1 <= num <= have:
         kind = jax.devices()[0].platform
         raise UserError(f"{num} devices were asked for, but there are {have} ({kind}): ask for 1 to {have}")
     if num not in (None, have) and jax.process_count() > 1:
         raise UserError(f"a run of several processes uses all of their {have} devices: leave out --devices")
-    _limit = num
+    if shard and jax.process_count() > 1:
+        raise UserError("weights are split over the devices of one process, and here are several: leave out --shard")
+    if shard and (num or have) == 1:
+        raise UserError("there is one device, and no other to split weights over: leave out --shard")
+    _limit, _sharded = num, shard
+
+
+def splits_weights() -> bool:
+    """Whether weights are split over the devices in use."""
+    return _sharded
+
+
+def _mesh() -> Mesh | None:
+    """What weights are split over, or None where every device has a copy."""
+    return sharding.mesh_of(devices()) if _sharded else None
 
 
 def devices() -> tuple[Any, ...]:
@@ -88,14 +110,36 @@ def anyone(yes: bool) -> bool:
 
 
 class Shard(NamedTuple):
-    """Where a per-device function runs: device `index` (traced) of `count`."""
+    """Where a per-device function runs: device `index` (traced) of `count`, or with a mesh on all of them at once."""
 
     index: Array | int
     count: int
     axis_name: str | None
+    mesh: Mesh | None = None
 
 
 ALONE = Shard(0, 1, None)
+
+
+def everywhere() -> Shard:
+    """Where a program runs that is not mapped over the devices: on one, or where weights are split on all of them."""
+    mesh = _mesh()
+    return ALONE if mesh is None else Shard(0, mesh.size, None, mesh)
+
+
+def planned(tree: Tree, *, rows: bool = False) -> Tree:
+    """Shapes with the places where arrays of them will be kept: weights and their like, or rows."""
+    mesh = _mesh()
+    if mesh is None:
+        return tree
+
+    def one(leaf: Any) -> Any:
+        if not hasattr(leaf, "shape"):  # a number
+            return leaf
+        place = sharding.of_rows(mesh) if rows and leaf.shape[0] % mesh.size == 0 else sharding.share(leaf.shape, mesh)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+
+    return jax.tree.map(one, tree)
 
 
 def own_rows(batch: Tree, shard: Shard) -> tuple[Tree, Array]:
@@ -104,8 +148,12 @@ def own_rows(batch: Tree, shard: Shard) -> tuple[Tree, Array]:
     if shard.count == 1:
         return batch, jnp.ones(num, bool)
     size = -(-num // shard.count)
-    rows = shard.index * size + jnp.arange(size)
-    return jax.tree.map(lambda leaf: leaf[jnp.minimum(rows, num - 1)], batch), rows < num
+    if shard.mesh is None:
+        rows = shard.index * size + jnp.arange(size)
+    else:
+        rows = jnp.arange(shard.count * size)
+    own = jax.tree.map(lambda leaf: leaf[jnp.minimum(rows, num - 1)], batch)
+    return own if shard.mesh is None else sharding.split_rows(own, shard.mesh), rows < num
 
 
 def total(tree: Tree, shard: Shard) -> Tree:
@@ -132,13 +180,28 @@ def over_members(fn: Callable[..., Tree], in_axes: tuple[int | None, ...]) -> Ca
     return one_by_one
 
 
-def replicate(tree: Tree) -> Tree:
-    """A copy of every leaf on every device in use that belongs to this process; `mapped` joins them."""
-    return _replicate(tree, local_devices())
+def sum_over_members(fn: Callable[..., Tree], *args: Tree) -> Tree:
+    """The sum of what fn gives for members, along the arguments' leading axes. For use within a program.
+
+    On accelerators all at once, as in `over_members`. On CPU a member's is added before the next one's is computed.
+    """
+    if jax.default_backend() != "cpu":
+        return jax.tree.map(lambda leaf: leaf.sum(0), jax.vmap(fn)(*args))
+    shapes = jax.eval_shape(fn, *jax.tree.map(lambda leaf: leaf[0], args))
+    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def add(total: Tree, member: tuple[Tree, ...]) -> tuple[Tree, None]:
+        return jax.tree.map(jnp.add, total, fn(*member)), None
+
+    return jax.lax.scan(add, zero, args)[0]
 
 
-def _replicate(tree: Tree, on: tuple[Any, ...]) -> Tree:
-    return jax.device_put(tree, NamedSharding(Mesh(np.array(on), (AXIS,)), PartitionSpec()))
+def placed(tree: Tree) -> Tree:
+    """Every leaf on the devices in use of this process: a copy on each, which `mapped` joins, or its share."""
+    mesh = _mesh()
+    if mesh is not None:
+        return sharding.placed(tree, mesh)
+    return jax.device_put(tree, NamedSharding(sharding.mesh_of(local_devices()), PartitionSpec()))
 
 
 class Stoppable(NamedTuple):
@@ -158,6 +221,14 @@ def _pmapped(fn: Callable[..., Tree], static: Any, tree: Any, donated: int, on: 
     in_axes = (0, *[None] * tree.num_leaves)
     donate = tuple(range(1, 1 + donated))
     return jax.pmap(one, axis_name=AXIS, in_axes=in_axes, out_axes=None, devices=on, donate_argnums=donate)
+
+
+@functools.cache
+def _global(fn: Callable[..., Tree], static: Any, tree: Any, donated: int, mesh: Mesh):
+    def one(*leaves: Array) -> Tree:
+        return sharding.kept(fn(*jax.tree.unflatten(tree, leaves), shard=everywhere(), **dict(static)), mesh)
+
+    return jax.jit(one, donate_argnums=tuple(range(donated)))
 
 
 @functools.cache
@@ -199,7 +270,7 @@ def _members_in_threads(
     if donate:  # before as much is taken again
         for leaf in jax.tree.leaves(args[0]):
             leaf.delete()
-    return replicate(jax.tree.map(lambda *results: np.stack(results), *done))
+    return placed(jax.tree.map(lambda *results: np.stack(results), *done))
 
 
 def mapped(
@@ -214,7 +285,7 @@ def mapped(
 
     Args:
       fn: per-device function; what it returns must not differ between devices (see `total`).
-      args: trees of arrays; those of `replicate` are not copied.
+      args: trees of arrays; those of `placed` are not copied.
       static: arguments that programs are compiled for.
       in_axes: where fn is one member's of an ensemble: of every argument whether it has a leading axis of members (0)
         or is shared by them (None). The results are stacked.
@@ -226,13 +297,17 @@ def mapped(
         if len(on) == 1 and on[0].platform == "cpu":
             return Stoppable(_members_in_threads(fn, args, in_axes, fixed, donate), anyone(stop()))
         fn = _of_all_members(fn, in_axes)
-    mine = [i for i, d in enumerate(on) if d.process_index == jax.process_index()]
     leaves, tree = jax.tree.flatten(args)
     donated = len(jax.tree.leaves(args[0])) if donate else 0
-    call = _pmapped(fn, fixed, tree, donated, on)
+    mesh = _mesh()
+    if mesh is None:
+        mine = [i for i, d in enumerate(on) if d.process_index == jax.process_index()]
+        call, inputs = _pmapped(fn, fixed, tree, donated, on), [np.asarray(mine, np.int32), *leaves]
+    else:
+        call, inputs = _global(fn, fixed, tree, donated, mesh), sharding.placed(leaves, mesh)
     # Waited for: on CPU a second sum over devices, in the same program or the next, can overtake the first and meet it
     # in another order on another device. So the processes ask each other afterwards.
-    out = jax.block_until_ready(call(np.asarray(mine, np.int32), *leaves))
+    out = jax.block_until_ready(call(*inputs))
     return Stoppable(out, anyone(stop()))
 
 
@@ -277,6 +352,14 @@ def _in_threads(run: Callable[..., T], calls: Sequence[tuple[Any, ...]], threads
         pool.shutdown(cancel_futures=True)
 
 
+def _all_at_hand(tree: Tree) -> bool:
+    """Whether all arrays are on the first device, or on the host and JAX takes them there."""
+    first = local_devices()[0]
+    if first != jax.local_devices()[0] or getattr(jax.config, "jax_default_device", None) is not None:
+        return False
+    return all(leaf.devices() == {first} for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array))
+
+
 def in_chunks(
     fn: Callable[..., Array],
     rows: Tree,
@@ -288,7 +371,8 @@ def in_chunks(
     """fn(rows, *args, **static) in chunks of one fixed shape, the last one padded, on every device of every process.
 
     A row's result does not depend on how many rows or devices there are: it is always computed in a chunk of the same
-    shape, at the same place in it whenever it stands at the same place in `rows`.
+    shape, at the same place in it whenever it stands at the same place in `rows`. Where weights are split over devices,
+    these compute one chunk together, and results depend on their number by rounding.
 
     Args:
       fn: (rows, *args, **static) -> [chunk, ...], each row on its own.
@@ -306,25 +390,34 @@ def in_chunks(
     # Every process takes the same number of chunks, the last ones perhaps in vain.
     processes, process = jax.process_count(), jax.process_index()
     share = -(-num // (chunk * processes)) * chunk
-    # Chunks that only fill up cost time where devices share cores: no more devices than chunks.
-    on = local_devices()[: share // chunk]
     call = _of_rows(fn, tuple(sorted(static.items())), jax.tree.structure((rows, *args)))
-    shared = [jax.device_put(jax.tree.leaves(args), device) for device in on]
+    mesh, width = _mesh(), chunk
+    if mesh is None:
+        # Chunks that only fill up cost time where devices share cores: no more devices than chunks.
+        on = local_devices()[: share // chunk]
+        # A single chunk is handed over as it is where JAX brings it to the device itself, in less time.
+        alone = share == chunk and _all_at_hand(args)
+        shared = [jax.tree.leaves(args)] if alone else [jax.device_put(jax.tree.leaves(args), device) for device in on]
+    else:
+        alone, on, width = False, (sharding.of_rows(mesh),), -(-chunk // mesh.size) * mesh.size
+        shared = [sharding.placed(jax.tree.leaves(args), mesh)]
 
-    def inputs(start: int, place: int) -> list[Array]:
+    def inputs(start: int, place: int) -> list[Any]:
         # Surplus rows repeat the last: valid input, thrown away afterwards.
-        take = np.minimum(np.arange(start, start + chunk), num - 1)
-        return [*jax.device_put([leaf[take] for leaf in leaves], on[place]), *shared[place]]
+        take = np.minimum(np.arange(start, start + width), num - 1)
+        own = [leaf[take] for leaf in leaves]
+        return [*(own if alone else jax.device_put(own, on[place])), *shared[place]]
 
     starts = range(process * share, (process + 1) * share, chunk)
     # For other threads compiled here (once): JAX's settings are a thread's own, and the caller's are to hold.
     programs = [call] if len(starts) == 1 else [call.lower(*inputs(0, i)).compile() for i in range(len(on))]
 
     def run(start: int, place: int) -> np.ndarray:
-        return np.asarray(programs[place](*inputs(start, place)))
+        return np.asarray(programs[place](*inputs(start, place)))[:chunk]
 
     parts: list[np.ndarray] = []
-    for part in _in_threads(run, [(start, i % len(on)) for i, start in enumerate(starts)], _threads(on)):
+    threads = _threads(on) if mesh is None else 1
+    for part in _in_threads(run, [(start, i % len(on)) for i, start in enumerate(starts)], threads):
         parts.append(part)
         if progress is not None:
             progress(min(num, len(parts) * chunk * processes))

@@ -17,6 +17,8 @@ class EngineConfig:
 
     Attributes:
       devices: how many of the devices to use. Default: all.
+      shard: split the weights of networks, with all that training keeps of them, over the devices, instead of copying
+        them to each: for networks that one device can not hold. Results then depend on their number by rounding.
       resume: go on with what is in the folder; --no-resume refuses a folder that holds something.
       checkpoint_seconds: between two checkpoints of training; 0: after every launch.
       store: folder of runs whose finished stages are taken over where settings, data and seed are the same, instead of
@@ -34,6 +36,7 @@ class EngineConfig:
     """
 
     devices: int | None = None
+    shard: bool = False
     resume: bool = True
     checkpoint_seconds: float = 60.0
     store: Path | None = None

@@ -94,7 +94,8 @@ def make_grid(grid: str | Grid, sde: SDE, num_steps: int, data_std: Any = 1.0) -
     if num_steps < 1:
         raise UserError(f"num_steps must be at least 1, got {num_steps}")
     if isinstance(grid, str):
-        return _grid(make, sde, num_steps, jnp.asarray(data_std, jnp.result_type(float)))
+        std = np.asarray(data_std, jnp.result_type(float))
+        return _known(make, sde, num_steps, std.dtype.name, std.shape, std.tobytes())
     return _checked(make(sde, num_steps), sde, num_steps)
 
 
@@ -107,6 +108,15 @@ def _checked(times: Any, sde: SDE, num_steps: int) -> Array:
     if not (ends and (np.diff(times) < 0).all()):
         raise UserError(f"{wanted}, not from {times[0]:g} to {times[-1]:g} with steps up to {np.diff(times).max():g}")
     return jnp.asarray(times)
+
+
+@functools.lru_cache(maxsize=64)
+def _known(
+    make: Callable[..., Array], sde: SDE, num_steps: int, dtype: str, shape: tuple[int, ...], data_std: bytes
+) -> Array:
+    """A grid that was made before: making one takes a tenth of the time that a few samples do."""
+    with jax.ensure_compile_time_eval():  # kept beyond a program that is being traced
+        return _grid(make, sde, num_steps, np.frombuffer(data_std, dtype).reshape(shape))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -126,7 +126,7 @@ def sample(
         static={"sde": sde, "shape": tuple(shape), "solver": solver, "clip": clip},
         progress=progress,
     )
-    _warn_of_runaways(x, max(sde.prior_scale, float(jnp.max(std))))
+    _warn_of_runaways(x, max(sde.prior_scale, float(std.max())))
     return x
 
 
@@ -150,7 +150,7 @@ def _from(start: float, times: Array) -> Array:
     return jnp.asarray(np.concatenate([[start], below[below < start - ROUNDING]]), jnp.float32)
 
 
-def _data_std(given: Any, score: Any, shape: tuple[int, ...]) -> Array:
+def _data_std(given: Any, score: Any, shape: tuple[int, ...]) -> np.ndarray:
     """What is given, or the largest of what the score's networks say, else 1; broadcasts against a sample [*shape]."""
     if given is None:
         nodes = jax.tree.leaves(score, is_leaf=lambda node: isinstance(node, NetworkScore))
@@ -165,7 +165,7 @@ def _data_std(given: Any, score: Any, shape: tuple[int, ...]) -> Array:
         usable = False
     if not usable:
         raise UserError(f"data_std must be positive and broadcast against a sample of shape {shape}")
-    return jnp.asarray(std)
+    return std
 
 
 def _warn_of_runaways(x: np.ndarray, scale: float) -> None:

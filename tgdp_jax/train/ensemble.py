@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.guidance import grad_log_ratio
+from tgdp_jax.nets.protocols import HasShared
 from tgdp_jax.nets.readout import FeatureReadout
-from tgdp_jax.runtime.parallel import over_members
+from tgdp_jax.runtime.parallel import over_members, sum_over_members
 
 Array = jax.Array
 
@@ -43,21 +44,36 @@ class EnsembleLogRatio:
     def __call__(self, *args: Any) -> Array:
         return jnp.tensordot(self.weights, self.members(*args), 1)
 
-    def gradient(self, *args: Any) -> Array:
+    def gradient(self, x: Array, *args: Any) -> Array:
         """Gradient in x [B, *D], member by member: nothing of a member is kept once its gradient is known."""
+        shared = self.net.shared(self.variables) if isinstance(self.net, HasShared) else None
+        if shared is not None:
+            return self._through_shared(shared, x, *args)
 
         def one(params: Any) -> Array:
-            return grad_log_ratio(lambda *inner: self._apply(params, *inner), *args)
+            return grad_log_ratio(lambda *inner: self._apply(params, *inner), x, *args)
 
         return jnp.tensordot(self.weights, self._each(one), 1)
+
+    def _through_shared(self, shared: Callable[..., Any], x: Array, *args: Any) -> Array:
+        """The gradient by one pass through what members share, forth and back: it is linear in theirs."""
+        seen, back = jax.vjp(lambda z: shared(z, *args), x)
+
+        def one(params: Any, weight: Array) -> tuple[Array, Any]:
+            return jax.grad(lambda z, maps: weight * jnp.sum(self._apply(params, z, *args, given=maps)), (0, 1))(
+                x, seen
+            )
+
+        own, through = sum_over_members(one, self.params, self.weights)
+        return own + back(through)[0]
 
     def of_fold(self, fold: int, folds: int) -> EnsembleLogRatio:
         """The members of one of `folds` folds alone, with as much weight together as all have."""
         params, weights = _every(fold, folds, (self.params, self.weights))
         return dataclasses.replace(self, params=params, weights=folds * weights)
 
-    def _apply(self, params: Any, *args: Any) -> Array:
-        return self.net.apply({**params, **self.variables}, *args)
+    def _apply(self, params: Any, *args: Any, **given: Any) -> Array:
+        return self.net.apply({**params, **self.variables}, *args, **given)
 
     def _each(self, fn: Callable[[Any], Array]) -> Array:
         if isinstance(self.net, FeatureReadout):  # all but a product is the same for all members, and computed once

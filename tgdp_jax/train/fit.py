@@ -298,9 +298,9 @@ def fit(
     history: dict[str, list[float]] = {}
     found = session.restore(Carry(state, best), key)
     if found is not None:
-        (state, best), history = parallel.replicate(found[0]), found[1]
+        (state, best), history = parallel.placed(found[0]), found[1]
     step = int(history["step"][-1]) if history else 0
-    frozen, data, members, keys, along = parallel.replicate((frozen, data, members, keys, along))
+    frozen, data, members, keys, along = parallel.placed((frozen, data, members, keys, along))
     own = 0 if members is not None else None
     held = parallel.mapped(hold_out, data, members, static={"task": task}, in_axes=(None, own)).out
     if judge_start and not history:

@@ -18,6 +18,7 @@ from tgdp_jax.errors import UserError, choose
 from tgdp_jax.guidance import log_ratio_guidance
 from tgdp_jax.interop.pipeline import TextPipeline, decoded
 from tgdp_jax.interop.weights import headers_alone
+from tgdp_jax.runtime import parallel
 from tgdp_jax.sampling.steps import make_solver
 from tgdp_jax.settings.run import RunConfig
 from tgdp_jax.train.denoising import prior_preservation_task
@@ -46,7 +47,8 @@ def dry_run(config: RunConfig) -> None:
         for name, value in estimates(config, problem).items():
             said = f"{value:,}" if isinstance(value, int) else f"{_operations(value.flops)}, {readable(value.memory)}"
             print_line(f"{name}: {said}")
-    print_line("memory is that of one program on one device; checkpoints and what the system holds come on top")
+    where = "each of the devices that share the weights" if parallel.splits_weights() else "one device"
+    print_line(f"memory is that of one program on {where}; checkpoints and what the system holds come on top")
 
 
 def estimates(config: RunConfig, problem: Problem) -> dict[str, int | Estimate]:
@@ -83,17 +85,19 @@ def estimates(config: RunConfig, problem: Problem) -> dict[str, int | Estimate]:
         known = ", ".join([*WAYS, "domain_guidance", *RATIOS, "source"])
         raise UserError(f"--dry-run can not tell what {config.method} takes: it can of {known}")
     score, chunk = denoiser_score(config, problem, base, new_token=new_token), config.sampling.chunk
-    rows = like((chunk, *problem.shape)), like((chunk,)), like((chunk,), jnp.int32) if problem.conditional else None
-    one = estimate(_evaluation, score, *rows)
+    labels = like((chunk,), jnp.int32) if problem.conditional else None
+    rows = parallel.planned((like((chunk, *problem.shape)), like((chunk,)), labels), rows=True)
+    one = estimate(_evaluation, parallel.planned(score), *rows)
     if learned is not None:
-        guided = estimate(_evaluation, log_ratio_guidance(learned.log_h, scale=config.guidance.scale)(score), *rows)
+        guidance = log_ratio_guidance(learned.log_h, scale=config.guidance.scale)
+        guided = estimate(_evaluation, parallel.planned(guidance(score)), *rows)
         one = guided._replace(flops=one.flops + (guided.flops - one.flops) * loops(learned.members))
     solver = make_solver(config.sampling.solver)
     passes = (config.sampling.steps or solver.num_steps) * solver.evaluations
     out[f"a sample, {passes} passes"] = one._replace(flops=one.flops / chunk * passes)
     if isinstance(pipe, TextPipeline):
         decode = functools.partial(decoded, net=pipe.vae)
-        out["decoding a sample"] = estimate(decode, like((1, *problem.shape)), pipe.vae_params)
+        out["decoding a sample"] = estimate(decode, like((1, *problem.shape)), parallel.planned(pipe.vae_params))
     return out
 
 

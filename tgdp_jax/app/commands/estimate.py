@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets.attention import at_once
+from tgdp_jax.runtime import parallel
 from tgdp_jax.runtime.parallel import over_members
 from tgdp_jax.train.batches import Rows
 from tgdp_jax.train.fit import Task, start, train_step
@@ -23,7 +24,7 @@ class Estimate(NamedTuple):
 
     Attributes:
       flops: floating-point operations.
-      memory: bytes at its peak: what it is given, makes on the way and returns.
+      memory: bytes at its peak, on each device: what it is given, makes on the way and returns.
     """
 
     flops: float
@@ -78,16 +79,17 @@ def of_step(
     def of(settings: OptimiserConfig) -> Estimate:
         begin = functools.partial(start, task=task, config=settings, count=1, groups=1)
         state = jax.eval_shape(begin, key(), None, base, along).state
-        step = functools.partial(train_step, task=task, config=settings)
+        step = functools.partial(train_step, task=task, config=settings, shard=parallel.everywhere())
+        state, weights = parallel.planned((state, frozen))
         if member is None:
-            return estimate(step, state, frozen, data, None, key(), along, donate=True)
+            return estimate(step, state, weights, data, None, key(), along, donate=True)
 
         def one(state: Any, member: Any, key: Any, frozen: Any, data: Any, along: Any) -> Any:
             return step(state, frozen, data, member, key, along)
 
         each = over_members(one, (0, 0, 0, None, None, None))
         own = jax.tree.map(lambda leaf: like((count, *leaf.shape), leaf.dtype), (state, member, key()))
-        return estimate(each, *own, frozen, data, along, donate=True)
+        return estimate(each, *parallel.planned(own), weights, data, along, donate=True)
 
     found = of(settings)
     # Where a loop goes over the parts of a batch, operations are those without it.

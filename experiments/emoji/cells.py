@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.emoji.data import Pictures, to_unit
 from experiments.emoji.settings import settings
-from experiments.emoji.source import BLANK, Size
+from experiments.emoji.source import BLANK, SOURCE, Size
 from tgdp_jax.app.console import Display
 from tgdp_jax.app.evaluation import check_drawn
 from tgdp_jax.app.identity import problem_identity
@@ -109,7 +109,7 @@ class Bench(NamedTuple):
         scratch = method == SCRATCH
         problem = self.problem(name, method, learned, asked, words)
         config = RunConfig(
-            **settings(self.size, self.pipelines[BLANK if scratch else "source"], scratch=scratch),
+            **settings(self.size, self.pipelines[BLANK if scratch else SOURCE], scratch=scratch),
             problem=problem,
             # From nothing: the same training, of a pipeline that has learned nothing.
             method="finetune" if scratch else method,

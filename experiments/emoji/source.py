@@ -47,7 +47,7 @@ from tgdp_jax.transfer.artefacts import Network
 from tgdp_jax.transfer.base import StageResult
 from tgdp_jax.transfer.stages import Watch, named_key, run_stage
 
-STAGE, BLANK = "text_to_image", "blank"
+STAGE, SOURCE, BLANK = "text_to_image", "source", "blank"
 # At the last step of this chain no picture shines through, not even as its mean brightness.
 PROCESS, PREDICTION = DiscreteVP("linear", 1e-4, 0.02), "v"
 LENGTH = 20  # tokens of a text
@@ -171,33 +171,36 @@ def trained_source(
       watch: opens progress displays.
 
     Returns:
-      Folders by "source" and "blank".
+      Folders by `SOURCE` and `BLANK`.
 
     Raises:
       UserError: training diverged, or the folder can not be written.
       Preempted: the process was asked to stop; training is saved.
     """
+    uses = {"sizes": to_json(SIZES[size]), "process": repr(PROCESS), "dropout": DROPOUT, "held_out": HELD_OUT}
+    uses |= {"rows": Data(pictures.x).digest, "text": pictures.text.tolist(), "seed": seed}
+    mark = fingerprint({"stage": STAGE, **uses})
+    places = {name: folder / mark[:16] / name for name in (SOURCE, BLANK)}
+    if all((place / INDEX).exists() for place in places.values()):
+        return places
     pipe = blank_pipeline(pictures, size)
 
     def run(session: Session) -> StageResult:
         return _fit(named_key(seed, STAGE), pipe, pictures, SIZES[size].optimiser, session)
 
-    uses = {"sizes": to_json(SIZES[size]), "process": repr(PROCESS), "dropout": DROPOUT, "held_out": HELD_OUT}
-    uses |= {"rows": Data(pictures.x).digest, "text": pictures.text.tolist(), "seed": seed}
-    mark = fingerprint({"stage": STAGE, **uses})
     found = run_stage(STAGE, run, mark, store, watch, log=None).tree["params"]["params"]
     (encoder,) = pipe.encoders
     encoder = dataclasses.replace(encoder, params={"params": found["encoders_0"]})
     made = {
-        "source": dataclasses.replace(pipe, params={"params": found["net"]}, encoders=(encoder,)),
+        SOURCE: dataclasses.replace(pipe, params={"params": found["net"]}, encoders=(encoder,)),
         # What learns from nothing is told captions as the source is.
         BLANK: dataclasses.replace(pipe, encoders=(encoder,)),
     }
     for name, one in made.items():
-        if not (folder / name / INDEX).exists():
-            shutil.rmtree(folder / name, ignore_errors=True)  # what is left of it
-            write_pipeline(folder / name, one)
-    return {name: folder / name for name in made}
+        if not (places[name] / INDEX).exists():
+            shutil.rmtree(places[name], ignore_errors=True)  # what is left of it
+            write_pipeline(places[name], one)
+    return places
 
 
 def _fit(key: jax.Array, pipe: TextPipeline, pictures: Pictures, how: OptimiserConfig, session: Session) -> StageResult:

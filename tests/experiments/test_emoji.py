@@ -186,7 +186,7 @@ def test_styles_are_measured_and_nothing_is_done_twice(run, capsys, monkeypatch)
     assert real["frechet"][0] < min(drawn["frechet"][0], made["frechet"][0]) and made["memorisation"][0] > 0
     assert "noto to fluent" in capsys.readouterr().out
     assert (out / "pictures" / "fluent-n6.png").stat().st_size > 1000
-    pipes = {name: load_pipeline(out / "pipelines" / name) for name in ("source", "blank")}
+    pipes = {name: load_pipeline(next((out / "pipelines").iterdir()) / name) for name in ("source", "blank")}
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), pipes["source"].params, pipes["blank"].params)
     assert max(jax.tree.leaves(moved)) > 1e-4
 
@@ -195,7 +195,7 @@ def test_styles_are_measured_and_nothing_is_done_twice(run, capsys, monkeypatch)
         # Samples are there, and so are the judges.
         patch.setattr("experiments.emoji.cells.train_method", None)
         patch.setattr("experiments.emoji.judges.fit_features", None)
-        patch.setattr("experiments.emoji.source._fit", None)
+        patch.setattr("experiments.emoji.source.blank_pipeline", None)
         run("styles", **how)
     assert json.loads((out / "cells" / "fluent-source-n6-seed0.json").read_text()) == made
 

@@ -19,7 +19,7 @@ from tgdp_jax.interop.options import Options, is_number, is_whole
 
 NAME = "preprocessor_config.json"
 # Pillow's filters by their numbers.
-_FILTERS = tuple(int(one) for one in (3, 2, 1, 0, 4, 5))
+_FILTERS = 3, 2, 1, 0, 4, 5
 _MAX_SIDE = 4096
 # What has no say in it: names of classes, and what follows from how pictures come here.
 _SILENT = frozenset(

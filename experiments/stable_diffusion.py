@@ -51,6 +51,7 @@ from tgdp_jax.data.registry import load_problem
 from tgdp_jax.data.text_images import TextImagesConfig
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.interop import ImageEncoder, load_image_encoder
+from tgdp_jax.metrics.encoded import unit
 from tgdp_jax.metrics.spread import mean_value
 from tgdp_jax.runtime.files import write_json
 from tgdp_jax.settings.presets.text import TextTrainingConfig
@@ -240,21 +241,18 @@ class Judges:
 
     def measure(self, subject: Subject, pictures: np.ndarray, prompts: Sequence[str]) -> dict[str, float]:
         """Measures of drawn pictures [N, H, W, 3] of prompts, N texts."""
-        real, out = _real(subject), {}
-        for name, encoder in (("subject", self.dino), ("clip_i", self.clip)):
-            out[name] = float((unit(encoder.embed(pictures)) @ unit(encoder.embed(real)).T).mean())
-        seen, read = unit(self.clip.embed(pictures)), unit(self.clip.embed_texts(prompts))
-        return out | {"clip_t": float(np.sum(seen * read, -1).mean())}
+        real = _real(subject)
+        dino, clip = (unit(encoder.embed(pictures)) for encoder in (self.dino, self.clip))
+        return {
+            "subject": float((dino @ unit(self.dino.embed(real)).T).mean()),
+            "clip_i": float((clip @ unit(self.clip.embed(real)).T).mean()),
+            "clip_t": float(np.sum(clip * unit(self.clip.embed_texts(prompts)), -1).mean()),
+        }
 
 
 def _real(subject: Subject) -> list[np.ndarray]:
     files = sorted(file for file in subject.folder.iterdir() if file.suffix.lower() in PICTURES)
     return [read_picture(file, "white") for file in files]
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    """Rows [N, F] of length one."""
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
 def main(

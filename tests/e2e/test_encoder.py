@@ -1,15 +1,12 @@
 """Runs whose samples are judged on features of a pretrained image encoder."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from tests import tiny
 from tests.e2e.tools import call, read, refused, strict_json
 from tests.interop.encoders import write_clip, write_dinov2
-from tests.interop.latents import ONE_LEVEL, model
-from tests.interop.pipelines import tiny_pipeline
+from tests.interop.pipelines import without_middle
 from tgdp_jax.app.evaluation import image_features
 from tgdp_jax.app.identity import identity
 from tgdp_jax.data.digits import DigitsConfig
@@ -31,8 +28,7 @@ def files(tmp_path_factory):
     root, rng = tmp_path_factory.mktemp("files"), np.random.default_rng(0)
     write_dinov2(root / "dino")
     write_clip(root / "clip")
-    net, params = model("stable-diffusion-1", **ONE_LEVEL | {"block_out_channels": [8], "norm_num_groups": 4})
-    write_pipeline(root / "model", dataclasses.replace(tiny_pipeline(), net=net, params=params))
+    write_pipeline(root / "model", without_middle())
     for name, num in (("target", 3), ("reference", 12)):
         pixels = rng.integers(0, 255, (num, 16, 16, 3)).astype(np.uint8)
         np.savez(root / f"{name}.npz", x=pixels, text=np.array(["a cat", "a <toy>", "dogs"] * (num // 3)))

@@ -1,6 +1,5 @@
 """The studies of large pipelines, on small ones with random weights: they run, and go on where they were."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -8,12 +7,12 @@ import pytest
 from PIL import Image
 
 from experiments import dit_transfer, stable_diffusion
-from experiments.stable_diffusion import LIST, PROMPTS, Judges, Subject, averaged, prompts_of, run_of, subjects_of, unit
+from experiments.stable_diffusion import LIST, PROMPTS, Judges, Subject, averaged, prompts_of, run_of, subjects_of
 from tests.interop.encoders import write_clip, write_dinov2
-from tests.interop.latents import ONE_LEVEL, model
-from tests.interop.pipelines import tiny_labels, tiny_pipeline
+from tests.interop.pipelines import tiny_labels, without_middle
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop import load_image_encoder, write_pipeline
+from tgdp_jax.metrics.encoded import unit
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +21,7 @@ def files(tmp_path_factory):
     root, rng = tmp_path_factory.mktemp("files"), np.random.default_rng(0)
     write_dinov2(root / "dino")
     write_clip(root / "clip")
-    net, params = model("stable-diffusion-1", **ONE_LEVEL | {"block_out_channels": [8], "norm_num_groups": 4})
-    write_pipeline(root / "sd", dataclasses.replace(tiny_pipeline(), net=net, params=params))
+    write_pipeline(root / "sd", without_middle())
     write_pipeline(root / "dit", tiny_labels())
 
     def save(folder, num):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.interop.latents import model
+from tests.interop.latents import ONE_LEVEL, model
 from tests.interop.models import scaled_weight
 from tests.interop.texts import tiny_tokenizer
 from tgdp_jax.interop import autoencoder, clip_text, latent_dit
@@ -54,6 +55,12 @@ def tiny_pipeline() -> TextPipeline:
         sde=DiscreteVP("scaled_linear", 0.00085, 0.012),
         prediction="eps",
     )
+
+
+def without_middle() -> TextPipeline:
+    """`tiny_pipeline` with a denoiser that has no middle block, and compiles in less time."""
+    net, params = model("stable-diffusion-1", **ONE_LEVEL | {"block_out_channels": [8], "norm_num_groups": 4})
+    return dataclasses.replace(tiny_pipeline(), net=net, params=params)
 
 
 def tiny_labels(size: int = 8) -> LabelPipeline:

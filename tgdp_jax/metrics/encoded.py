@@ -80,9 +80,10 @@ class EncoderFeatures:
 
     def agreement(self, x: np.ndarray, captions: Sequence[str]) -> np.ndarray:
         """Cosines [N] between the features of rows x [N, *D] and those of their captions."""
-        seen, read = (_unit(features) for features in (self.embed(x), self.encoder.embed_texts(captions)))
+        seen, read = (unit(features) for features in (self.embed(x), self.encoder.embed_texts(captions)))
         return np.sum(seen * read, -1)
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
+def unit(x: np.ndarray) -> np.ndarray:
+    """Rows [N, F] of length one, whose products are cosines."""
     return x / np.linalg.norm(x, axis=-1, keepdims=True)

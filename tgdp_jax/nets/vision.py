@@ -7,6 +7,8 @@ that are resized, cropped and standardised already.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -190,14 +192,18 @@ class _DinoEmbeddings(nn.Module):
         )
 
 
-class _DinoEncoder(nn.Module):
+class _Layers(nn.Module):
+    """Layers one after the other, [B, L, D] -> the same, named with a prefix and a number."""
+
     depth: int
-    layer: tuple[Any, ...]
+    prefix: str
+    layer: Callable[..., nn.Module]
 
     @nn.compact
     def __call__(self, h: Array) -> Array:
         for number in range(self.depth):
-            h = _DinoLayer(*self.layer, name=f"layer_{number}")(h)
+            one: Any = self.layer(name=f"{self.prefix}_{number}")
+            h = one(h)
         return h
 
 
@@ -236,9 +242,9 @@ class Dinov2(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        layer = self.heads, self.hidden, self.bias, self.gated, self.activation, self.eps, self.dtype
+        kind = self.heads, self.hidden, self.bias, self.gated, self.activation, self.eps, self.dtype
         h = _DinoEmbeddings(self.width, self.patch, self.size, self.dtype, name="embeddings")(x)
-        h = _DinoEncoder(self.layers, layer, name="encoder")(h)
+        h = _Layers(self.layers, "layer", functools.partial(_DinoLayer, *kind), name="encoder")(h)
         return layer_norm(self.eps, "layernorm")(h[:, 0])
 
 
@@ -256,17 +262,6 @@ class _CLIPEmbeddings(nn.Module):
         token = jnp.broadcast_to(Constant((self.width,), name="class_embedding")(), (len(x), 1, self.width))
         places = nn.Embed((self.size // self.patch) ** 2 + 1, self.width, name="position_embedding").embedding
         return jnp.concatenate([token, h.reshape(len(x), -1, self.width)], 1) + places
-
-
-class _CLIPEncoder(nn.Module):
-    depth: int
-    layer: tuple[Any, ...]
-
-    @nn.compact
-    def __call__(self, h: Array) -> Array:
-        for number in range(self.depth):
-            h = Layer(*self.layer, causal=False, name=f"layers_{number}")(h)
-        return h
 
 
 class CLIPVision(nn.Module):
@@ -294,9 +289,10 @@ class CLIPVision(nn.Module):
             raise UserError(
                 f"pictures of {x.shape[1]} x {x.shape[2]} pixels came to an image encoder of {self.size} x {self.size}"
             )
-        layer = self.heads, self.hidden, self.activation, self.eps, self.dtype
+        kind = self.heads, self.hidden, self.activation, self.eps, self.dtype
         h = _CLIPEmbeddings(self.width, self.patch, self.size, self.dtype, name="embeddings")(x)
-        h = _CLIPEncoder(self.layers, layer, name="encoder")(layer_norm(self.eps, "pre_layrnorm")(h))
+        layers = _Layers(self.layers, "layers", functools.partial(Layer, *kind, causal=False), name="encoder")
+        h = layers(layer_norm(self.eps, "pre_layrnorm")(h))
         h = layer_norm(self.eps, "post_layernorm")(h[:, 0])
         if self.projection is None:
             return h

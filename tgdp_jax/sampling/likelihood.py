@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.prediction import ScoreFn, as_score
+from tgdp_jax.prediction import ScoreFn, as_score, x0_and_eps
 from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.sampling.grids import make_grid
 from tgdp_jax.sampling.linear_multistep import FORMS
@@ -99,13 +99,8 @@ def _chunk(rows: Any, key: Array, score: Any, angles: Array, std: Array, *, sde:
 
     def velocity(y: Array, angle: Array) -> Array:
         t, alpha, sigma, unit = at(angle)
-        x, batch_t = unit * y, jnp.broadcast_to(t, y.shape[:1])
-        if hasattr(score, "x0_and_eps"):
-            x0, eps = score.x0_and_eps(x, batch_t, cond)
-        else:
-            eps = -sigma * score(x, batch_t, cond)
-            x0 = (x - sigma * eps) / alpha
-        return form.output(x, x0, eps, alpha, sigma, std)
+        x = unit * y
+        return form.output(x, *x0_and_eps(score, x, t, cond, alpha, sigma), alpha, sigma, std)
 
     def rates(y: Array, angle: Array) -> tuple[Array, Array]:
         def along(direction: Array) -> tuple[Array, Array]:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.prediction import ScoreFn, as_score
+from tgdp_jax.prediction import ScoreFn, as_score, x0_and_eps
 from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.sampling.grids import Grid, make_grid
 from tgdp_jax.sampling.scale import deviation
@@ -200,14 +200,8 @@ def sample_chunk(
         return noise
 
     def predict(x: Array, t: Array) -> tuple[Array, Array]:
-        batch_t = jnp.broadcast_to(t, x.shape[:1])
         alpha, sigma = sde.alpha(t), sde.sigma(t)
-        # A score that knows both better than by a division by alpha, which may be next to nothing, says so.
-        if hasattr(score, "x0_and_eps"):
-            x0, eps = score.x0_and_eps(x, batch_t, cond)
-        else:
-            eps = -sigma * score(x, batch_t, cond)
-            x0 = (x - sigma * eps) / alpha
+        x0, eps = x0_and_eps(score, x, t, cond, alpha, sigma)
         if clip is not None:
             x0 = jnp.clip(x0, -clip, clip)
             eps = (x - alpha * x0) / sigma

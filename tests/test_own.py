@@ -281,6 +281,11 @@ def test_a_score_of_two_arguments_is_a_score():
     options = {"num_steps": 6, "chunk": 8}
     two, three = (sample(KEY, fn, SDE, 8, (2,), **options) for fn in (plain, full))
     np.testing.assert_array_equal(two, three)
+    # Objects that wrap a function take what it takes.
+    own_slope = jax.custom_jvp(plain)
+    own_slope.defjvp(lambda primals, tangents: jax.jvp(plain, primals, tangents))
+    for wrapped in (own_slope, jax.jit(plain), jax.tree_util.Partial(plain)):
+        np.testing.assert_array_equal(sample(KEY, wrapped, SDE, 8, (2,), **options), three)
     guided = log_ratio_guidance(lambda x, t: -jnp.sum(x**2, -1), scale=0.0)(plain)
     np.testing.assert_allclose(sample(KEY, guided, SDE, 8, (2,), **options), three, rtol=1e-5, atol=1e-6)
     guided = domain_guidance(plain, scale=2.0)(full)

@@ -149,12 +149,13 @@ def check_takes(fn: Callable[..., Any], what: str, arguments: str) -> None:
 
 def takes(fn: Callable[..., Any], count: int) -> bool:
     """Whether a function can be called with so many positional arguments; true where it does not say."""
-    if inspect.isroutine(fn) or isinstance(fn, (type, functools.partial)) or hasattr(fn, "__signature__"):
+    own = inspect.isroutine(fn) or isinstance(fn, (type, functools.partial))
+    if own or hasattr(fn, "__signature__") or hasattr(fn, "__wrapped__"):
         return _takes(fn, count)
     return _instance_takes(type(fn), count)
 
 
-@functools.lru_cache
+@functools.lru_cache  # the answer is the same for all instances, and asked for at every call of a sampler
 def _instance_takes(kind: type, count: int) -> bool:
     return _takes(kind.__call__, 1 + count)
 

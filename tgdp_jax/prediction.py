@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError, check_takes, named_or_own, takes
 from tgdp_jax.registry import PREDICTIONS as PREDICTIONS
@@ -52,6 +53,18 @@ def to_x0(kind: str | Prediction, out: Array, x: Array, t: Array, sde: SDE) -> A
     if made.to_x0 is not None:
         return made.to_x0(out, x, alpha, sigma)
     return (x - sigma * made.to_eps(out, x, alpha, sigma)) / alpha
+
+
+def x0_and_eps(score: Any, x: Array, t: Array, cond: Any, alpha: Array, sigma: Array) -> tuple[Array, Array]:
+    """What a score says at x [B, *D] and one time t [], of that alpha and sigma: (clean data, noise), both [B, *D].
+
+    A score that knows both better than by a division by alpha, which may be next to nothing, has a method of this name.
+    """
+    batch_t = jnp.broadcast_to(t, x.shape[:1])
+    if hasattr(score, "x0_and_eps"):
+        return score.x0_and_eps(x, batch_t, cond)
+    eps = -sigma * score(x, batch_t, cond)
+    return (x - sigma * eps) / alpha, eps
 
 
 def from_eps(kind: str | Prediction, eps: Array, x: Array, t: Array, sde: SDE) -> Array:

@@ -12,6 +12,7 @@ from tests.helpers import PROCESSES, density, draw, mixture, paper_pair, scales,
 from tgdp_jax.data.mixture import ExactLogRatio, ExactScore
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import log_ratio_guidance
+from tgdp_jax.metrics.likelihood import NUM_STEPS
 from tgdp_jax.sampling import log_likelihood
 from tgdp_jax.sde import VP
 
@@ -81,6 +82,27 @@ def test_images_are_measured_like_their_flattened_vectors():
 
     got = log_likelihood(x.reshape(64, 1, 2, 1), on_images, sde)
     np.testing.assert_allclose(got, exact_at_t_min(target, sde, x), atol=1e-2)
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_one_step_is_enough_for_gaussian_data_of_the_deviation_that_is_said(name):
+    sde = PROCESSES[name]
+    x = np.random.default_rng(3).normal(size=(32, 3)).astype(np.float32) * 0.4
+    got = log_likelihood(x, ExactScore(single_gaussian(np.zeros(3), 0.16), sde), sde, num_steps=1, data_std=0.4)
+    # The model's density is the prior's, pulled back by the flow map x_1 = c x.
+    begin, end = (alpha**2 * 0.16 + sigma**2 for alpha, sigma in (scales(sde, sde.t_min), scales(sde, 1.0)))
+    stretch = np.sqrt(end / begin)
+    exact = stats.norm(0, sde.prior_scale).logpdf(stretch * x).sum(1) + 3 * np.log(stretch)
+    np.testing.assert_allclose(got, exact, atol=5e-4)
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_the_steps_that_judge_models_are_enough_with_any_process(name):
+    sde, m = PROCESSES[name], wide_mixture()
+    x = points(m)
+    score = ExactScore(m, sde)
+    few, many = (log_likelihood(x, score, sde, num_steps=n) for n in (NUM_STEPS, 4 * NUM_STEPS))
+    assert np.abs(few - many).mean() < 3e-4
 
 
 def test_the_integration_converges_at_fourth_order():

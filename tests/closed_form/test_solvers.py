@@ -30,7 +30,7 @@ from tgdp_jax.data.mixture import ExactLogRatio, ExactScore
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import log_ratio_guidance
 from tgdp_jax.prediction import as_score
-from tgdp_jax.sampling import GRIDS, SOLVERS, ddim, predictor_corrector, sample
+from tgdp_jax.sampling import GRIDS, SOLVERS, ddim, grids, predictor_corrector, sample
 from tgdp_jax.sampling.grids import make_grid
 from tgdp_jax.sampling.solver import Point
 
@@ -319,6 +319,9 @@ def test_grids_are_even_in_their_variable_and_end_where_they_should(name, grid, 
 
 def test_a_grid_that_a_program_makes_is_that_of_the_host():
     sde = PROCESSES["cosine"]
+    # All samples of a seed hang on these bits.
+    jitted = grids._grid(grids.blend, sde, 7, jnp.ones(()))
+    np.testing.assert_array_equal(make_grid("blend", sde, 7), jitted)
     within = jax.jit(lambda scale: scale * make_grid("blend", sde, 7))
     np.testing.assert_allclose(within(2.0), 2 * make_grid("blend", sde, 7), rtol=1e-6)
 

@@ -71,6 +71,17 @@ def test_a_prompt_is_the_caption_of_all(folder):
     assert "metadata.jsonl is not read" in found.notes[0]
 
 
+def test_names_of_folders_are_captions_where_there_are_no_others(tmp_path):
+    for name in ("big_cats/a.png", "dogs/b.png", "dogs/far/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    assert read_captioned(tmp_path).captions == ("big cats", "dogs", "dogs")
+    assert read_captioned(tmp_path, "").captions == ("",) * 3  # none, where that is said
+    (tmp_path / "dogs" / "b.txt").write_text("a dog")
+    with pytest.raises(UserError, match="no caption for 2 of 3 pictures"):
+        read_captioned(tmp_path)
+
+
 def test_arrays_and_parquet(tmp_path):
     pixels = np.arange(2 * 6 * 4 * 3).reshape(2, 6, 4, 3)
     for x in (pixels.astype(np.uint8), (pixels / 255).astype(np.float32)):

@@ -110,7 +110,7 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bits_and_others_take_its_so
 
 REFUSED = {
     "too few pictures": (["--num-source", 5], "num-source is 5: give at least 20"),
-    "too many": (["--n-target", 5000], "n-target is 5000 but only 3000 target rows are to be had"),
+    "too many": (["--n-target", 5000], "n-target is 5000 but only 1200 target rows are to be had"),
     "another process": (["--process.kind", "cosine"], "leave out --process"),
     "what files can not say": (["--source.prediction", "score"], "a net that predicts 'score' can not be exported"),
     "another method": (["--method", "scratch"], "scratch does not adapt text-to-image pipelines: choose one of tgdp, "),

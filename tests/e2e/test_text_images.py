@@ -12,8 +12,7 @@ from PIL import Image
 
 from tests.e2e.tools import call, read, refused, stages, strict_json
 from tests.helpers import evaluate
-from tests.interop.latents import ONE_LEVEL, model
-from tests.interop.pipelines import tiny_pipeline
+from tests.interop.pipelines import without_middle
 from tgdp_jax.app.commands.run import load_run
 from tgdp_jax.app.model import load
 from tgdp_jax.interop.lora import read_lora
@@ -29,8 +28,7 @@ SMALL = "--rival.optimiser.steps 10 --rival.optimiser.batch-size 2 --sampling.nu
 def files(tmp_path_factory):
     """A folder with a pipeline, and one with pictures."""
     root = tmp_path_factory.mktemp("files")
-    net, params = model("stable-diffusion-1", **ONE_LEVEL | {"block_out_channels": [8], "norm_num_groups": 4})
-    write_pipeline(root / "model", dataclasses.replace(tiny_pipeline(), net=net, params=params))
+    write_pipeline(root / "model", without_middle())
     (root / "pictures").mkdir()
     rng, lines = np.random.default_rng(0), []
     for number, text in enumerate(["a cat", "a dog of which much too much is said", "a cat"]):

@@ -2,44 +2,75 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from tgdp_jax.app.encoder import image_encoder
 from tgdp_jax.data.captions import picture
 from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.text_images import TextImages
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.closed_form import expected_density
+from tgdp_jax.metrics.encoded import EncoderFeatures
 from tgdp_jax.metrics.evidence import Evidence
 from tgdp_jax.metrics.features import Features, fit_features
 from tgdp_jax.metrics.on_attributes import shares_right
 from tgdp_jax.metrics.registry import measure
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.nets.features import FeatureCNN
+from tgdp_jax.settings.evaluation import EvaluationConfig
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import fingerprint
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.train.session import Log, Session
 from tgdp_jax.transfer.artefacts import Network
 from tgdp_jax.transfer.base import Generator, StageResult
+from tgdp_jax.transfer.captions import known_words
+from tgdp_jax.transfer.latents import pictures
 from tgdp_jax.transfer.pretrained import forward_process
 from tgdp_jax.transfer.stages import Watch, named_key, rows_done, run_stage
 
+# What the cells of a comparison share: the features of held-out rows are computed once.
+_seen: list[EncoderFeatures] = []
 _REMEDY = "more --sampling.steps, a smaller --guidance.scale, or --sampling.clip"
 _TEXT_REMEDY = "more --sampling.steps, a smaller --text.scale, or a smaller learning rate"
 
 
 def image_features(
-    problem: Problem, identity: dict[str, Any], store: Store, watch: Watch, *, log: Callable[[str], Log] | None = None
-) -> Features | None:
-    """What metrics of images and series compare: features of a classifier of the source's classes, one for all methods
-    and numbers of target rows, and for all seeds that have the same source rows. None for other problems, and for rows
-    without labels or with captions.
+    problem: Problem,
+    identity: dict[str, Any],
+    store: Store,
+    watch: Watch,
+    *,
+    log: Callable[[str], Log] | None = None,
+    evaluation: EvaluationConfig = EvaluationConfig(),
+) -> Features | EncoderFeatures | None:
+    """What metrics of images and series compare: features of the encoder that the settings name, or of a classifier of
+    the source's classes, one for all methods and numbers of target rows, and for all seeds that have the same source
+    rows. None for other problems, and without an encoder for rows without labels or with captions.
+
+    Raises:
+      UserError: see `encoder.image_encoder`.
     """
+    encoder = image_encoder(evaluation, problem)
+    if encoder is None:
+        return _learned_features(problem, identity, store, watch, log)
+    # Of the classes that samples are asked for, an encoder says nothing.
+    asked = problem.conditional and problem.captions is None
+    classifier = _learned_features(problem, identity, store, watch, log) if asked else None
+    if not _seen or _seen[0].encoder is not encoder or _seen[0].to_user != problem.scaler.to_user:
+        _seen[:] = [EncoderFeatures(encoder, problem.scaler.to_user)]
+    return dataclasses.replace(_seen[0], classifier=classifier)
+
+
+def _learned_features(
+    problem: Problem, identity: dict[str, Any], store: Store, watch: Watch, log: Callable[[str], Log] | None
+) -> Features | None:
     source = problem.source
     if problem.kind == "vectors" or source.y is None or problem.captions is not None:
         return None
@@ -91,13 +122,22 @@ def evaluate_samples(
     labels: np.ndarray | None,
     score: Any,
     seed: int,
-    features: Features | None = None,
+    features: Features | EncoderFeatures | None = None,
 ) -> dict[str, Value]:
     """Every metric that the problem allows; empty where there is nothing to judge by."""
     reference = problem.reference
+    captions = None
+    if problem.captions is not None and labels is not None:
+        words = known_words(problem)
+        captions = [words[label] for label in labels]
+    if isinstance(features, EncoderFeatures) and isinstance(problem, TextImages) and reference is not None:
+        # Samples are compared with pictures, and not with what the autoencoder makes of these.
+        for name, rows in (("target", problem.target), ("reference", reference)):
+            features.features_of(rows.x, functools.partial(pictures, problem, name))
     evidence = Evidence(
         samples=samples,
         labels=labels,
+        captions=captions,
         reference=None if reference is None else reference.x,
         reference_labels=None if reference is None else reference.y,
         train=problem.target.x,
@@ -109,7 +149,6 @@ def evaluate_samples(
         sde=forward_process(config),
         to_user=problem.scaler.to_user,
         ecg_rate=problem.ecg_rate,
-        captions=None if labels is None or problem.drawn_style is None else [problem.classes[y] for y in labels],
         drawn_style=problem.drawn_style,
         seed=seed,
         key=functools.partial(named_key, seed),

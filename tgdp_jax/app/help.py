@@ -15,6 +15,7 @@ from tgdp_jax.registry import ADVERSARIAL_LOSSES, GUIDANCE_LOSSES, PREDICTIONS, 
 from tgdp_jax.sampling.registry import GRIDS, SOLVERS
 from tgdp_jax.settings.methods import MEMBERS
 from tgdp_jax.settings.networks import HEADS
+from tgdp_jax.settings.presets.images import ImageTrainingConfig
 from tgdp_jax.settings.presets.text import TextTrainingConfig
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig
 from tgdp_jax.settings.training import FINISHES
@@ -82,6 +83,8 @@ def _unused(config: type, words: Sequence[str]) -> set[str]:
     hidden = set(sections() - used)
     if not issubclass(config, TextTrainingConfig):
         hidden.add("text")
+        if not issubclass(config, ImageTrainingConfig):
+            hidden.add("evaluation")
     for section, settings, mine in (
         ("network", {name for k in NETWORKS.values() for name in k.settings}, NETWORKS.get(kind)),
         ("process", {name for p in PROCESSES.values() for name in p.settings}, PROCESSES.get(process)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from tgdp_jax.app.encoder import encoder_digest
 from tgdp_jax.data.registry import problem_entry
 from tgdp_jax.settings.run import CompareConfig, ProbeConfig, RunConfig
 from tgdp_jax.settings.stored import to_json
@@ -25,7 +26,7 @@ class Identity(NamedTuple):
 def identity(config: RunConfig | CompareConfig | ProbeConfig) -> Identity:
     """What identifies the data and models behind a run; files are read once."""
     data = _data_digests(config.problem)
-    return Identity(data | model_digest(config), _facts(config.problem, data))
+    return Identity(data | model_digest(config) | encoder_digest(config.evaluation), _facts(config.problem, data))
 
 
 def problem_identity(config: Any) -> dict[str, Any]:

@@ -66,8 +66,9 @@ def read_captioned(path: Path, prompt: str | None = None) -> Captioned:
 
     Args:
       path: a folder of pictures, also in sub-folders, with metadata.jsonl or metadata.csv (columns file_name and text)
-        or a .txt file beside every picture; a .npz file with x and text; or a .parquet file with image and text.
-      prompt: the caption of all pictures, in the place of those that are there.
+        or a .txt file beside every picture, or without either one sub-folder a class, whose name is the caption of its
+        pictures; a .npz file with x and text; or a .parquet file with image and text.
+      prompt: the caption of all pictures, in the place of those that are there; empty: they have none.
 
     Raises:
       UserError: nothing is there, of a kind that is not known or damaged, or captions are missing.
@@ -83,7 +84,7 @@ def read_captioned(path: Path, prompt: str | None = None) -> Captioned:
     if not found.pictures:
         raise UserError(f"{path} has no pictures: give {KINDS}")
     missing = [stored.name for stored, text in zip(found.pictures, found.captions, strict=True) if not text.strip()]
-    if missing:
+    if missing and prompt is None:
         raise UserError(
             f"{path} has no caption for {len(missing)} of {len(found.pictures)} pictures, the first being "
             f"{missing[0]}: {_REMEDY}"
@@ -132,7 +133,10 @@ def _of_folder(folder: Path, prompt: str | None) -> Captioned:
     if len(tables) > 1:
         raise UserError(f"{folder} has both {METADATA[0]} and {METADATA[1]}: remove one of them")
     if not tables:
-        return Captioned(stored, tuple(_sidecar(file) for file in pictures))
+        texts = tuple(_sidecar(file) for file in pictures)
+        # Underscores stand for blanks in names of folders.
+        classes = [name.partition("/")[0].replace("_", " ") if "/" in name else "" for name in names]
+        return Captioned(stored, tuple(classes) if all(classes) and not any(texts) else texts)
     table = tables[0]
     known = _jsonl(table) if table.suffix == ".jsonl" else _csv(table)
     if not known:

@@ -123,9 +123,10 @@ PROBLEMS: dict[str, Entry] = {
         """Your own pictures with captions, for a text-to-image pipeline of diffusers (--pretrained FOLDER).
 
         Captions are those of metadata.jsonl or metadata.csv (file_name, text), of a .txt file beside every picture, of
-        a .npz (x, text) or .parquet (image, text) file, or one --prompt for all. The run folder gets what diffusers and
-        `tgdp generate` read: pytorch_lora_weights.safetensors (lora), learned_embeds.safetensors (textual_inversion) or
-        a whole pipeline (finetune, dreambooth). Needs the extra `text`.
+        a .npz (x, text) or .parquet (image, text) file, or one --prompt for all. Of a pipeline of labels (DiT) they are
+        names of classes, such as those of sub-folders. The run folder gets what diffusers and `tgdp generate` read:
+        pytorch_lora_weights.safetensors (lora), learned_embeds.safetensors (textual_inversion) or a whole pipeline
+        (finetune, dreambooth; of labels lora too). Needs the extra `text`, but for labels.
         """,
         preset="text",
         files=text_images.TextImagesConfig.data_files,

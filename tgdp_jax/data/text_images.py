@@ -25,14 +25,15 @@ class TextImagesConfig:
     """Your own pictures with captions.
 
     A folder has metadata.jsonl or metadata.csv with `file_name` and `text` of every picture (as of Hugging Face's
-    ImageFolder), or a .txt file beside each; a .npz file has pictures under `x` and captions under `text`; a .parquet
-    file has columns `image` and `text`.
+    ImageFolder), a .txt file beside each, or one sub-folder a class, whose name is the caption; a .npz file has
+    pictures under `x` and captions under `text`; a .parquet file has columns `image` and `text`.
 
     Attributes:
       target: folder or file of pictures.
       reference: further ones, used only to judge samples. Default: those of `target` beyond n-target; without n-target
         all are learned from.
-      prompt: caption of all pictures, such as "a photo of sks dog"; files of captions are not needed then.
+      prompt: caption of all pictures, such as "a photo of sks dog"; files of captions are not needed then. Empty: no
+        caption, and for a pipeline of labels no label.
       class_prompt: dreambooth: what the source's own pictures show, which are kept, such as "a photo of a dog".
       token: textual_inversion: new word that captions name, such as <toy>. Other methods read `initial` in its place.
       initial: word that the new one starts from, such as toy.
@@ -56,7 +57,7 @@ class TextImagesConfig:
     def __post_init__(self):
         for name in ("prompt", "class_prompt"):
             text = getattr(self, name)
-            if text is not None and not text.strip():
+            if text is not None and not text.strip() and (text or name != "prompt"):
                 raise UserError(f"{name.replace('_', '-')} is empty: say what pictures show, or leave it out")
         if (self.token is None) != (self.initial is None):
             raise UserError(

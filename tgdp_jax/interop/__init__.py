@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tgdp_jax.interop.clip_text import read_text_encoder, write_text_encoder
     from tgdp_jax.interop.diffusers import DiffusersUNet, load_unet, save_unet, unet_files
     from tgdp_jax.interop.embeddings import read_embedding, write_embedding
+    from tgdp_jax.interop.image_encoder import ImageEncoder, load_image_encoder
     from tgdp_jax.interop.latent_dit import read_dit, write_dit
     from tgdp_jax.interop.latent_unet import latent_score, read_unet, write_unet
     from tgdp_jax.interop.lora import read_lora, write_lora
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DiffusersUNet",
+    "ImageEncoder",
     "LabelPipeline",
     "Pipeline",
     "SSSDModel",
     "TextPipeline",
     "latent_score",
     "load_adapters",
+    "load_image_encoder",
     "load_pipeline",
     "load_sssd",
     "load_unet",
@@ -76,6 +79,10 @@ __getattr__ = public(
         "embeddings": (
             "read_embedding",
             "write_embedding",
+        ),
+        "image_encoder": (
+            "ImageEncoder",
+            "load_image_encoder",
         ),
         "latent_dit": (
             "read_dit",

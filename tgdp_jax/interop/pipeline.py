@@ -219,9 +219,14 @@ class LabelPipeline(Pipeline):
         """One row of the label that stands for none, or of the one to be guided away from."""
         return jnp.asarray([self.net.num_classes if prompt is None else self._label(prompt)], jnp.int32)
 
-    def _label(self, name: str) -> int:
+    def label(self, name: str) -> int | None:
+        """The label of a name or number; None: there is none."""
         number = self.labels.get(name.strip(), int(name) if name.strip().isdecimal() else -1)
-        if not 0 <= number < self.net.num_classes:
+        return number if 0 <= number < self.net.num_classes else None
+
+    def _label(self, name: str) -> int:
+        number = self.label(name)
+        if number is None:
             close = ", ".join(difflib.get_close_matches(name, self.labels, n=3))
             have = (
                 f"one of its names{f', such as {close},' if close else ''} or a number" if self.labels else "a number"

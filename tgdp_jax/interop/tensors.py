@@ -21,7 +21,7 @@ from tgdp_jax.errors import FileError, UserError
 from tgdp_jax.interop.files import pickled
 
 _LISTS = re.compile(
-    r"\b(down_blocks|up_blocks|resnets|attentions|downsamplers|upsamplers|transformer_blocks|net|to_out|layers|conv)_(\d+)\b"
+    r"\b(down_blocks|up_blocks|resnets|attentions|downsamplers|upsamplers|transformer_blocks|net|to_out|layers?|conv)_(\d+)\b"
 )
 _LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias", "weight": "weight"}
 # Names of attention layers before diffusers 0.17, which the first published checkpoints carry.

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from tgdp_jax.data.mixture import GaussianMixture
+from tgdp_jax.metrics.encoded import EncoderFeatures
 from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.inputs import pair
 from tgdp_jax.prediction import ScoreFn
@@ -28,6 +29,7 @@ class Evidence:
     Attributes:
       samples: [N, *D], in the models' units, as all rows here.
       labels: the classes that samples were asked for [N].
+      captions: what samples were asked to show, N texts.
       reference: held-out target rows [M, *D].
       reference_labels: their classes [M].
       train: the target rows that the method was trained on [n, *D].
@@ -39,8 +41,7 @@ class Evidence:
       sde: the forward process of the score.
       to_user: maps rows to the user's units.
       ecg_rate: samples a second, where rows are ECGs in mV for the user.
-      captions: what samples were asked for, in words, where they are pictures of shapes.
-      drawn_style: the style that these should have.
+      drawn_style: of pictures of shapes, the style that samples should have.
       bandwidth: of the kernel of mmd2; None: the median distance within the reference.
       num_path: points behind path_kl.
       num_likelihood: fresh target rows behind nll, which cost about 200 score evaluations each.
@@ -50,18 +51,18 @@ class Evidence:
 
     samples: Any
     labels: Any = None
+    captions: Sequence[str] | None = None
     reference: Any = None
     reference_labels: Any = None
     train: Any = None
     train_labels: Any = None
     num_classes: int = 0
-    features: Features | None = None
+    features: Features | EncoderFeatures | None = None
     target: GaussianMixture | None = None
     score: ScoreFn | None = None
     sde: SDE | None = None
     to_user: Callable[[Any], Any] = lambda x: x
     ecg_rate: float | None = None
-    captions: Sequence[str] | None = None
     drawn_style: str | None = None
     bandwidth: float | None = None
     num_path: int = 20_000

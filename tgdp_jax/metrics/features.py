@@ -59,6 +59,16 @@ class Features:
     net: Any = dataclasses.field(metadata={"static": True})
     shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
+    @property
+    def classifies(self) -> bool:
+        """Whether the classes of rows can be told."""
+        return True
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether rows can be compared with captions."""
+        return False
+
     def embed(self, x: Any) -> np.ndarray:
         """Features [N, F] of rows x [N, *shape].
 

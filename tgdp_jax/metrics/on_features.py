@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics import on_rows
 from tgdp_jax.metrics.coverage import NEIGHBOURS, density_coverage, precision_recall
+from tgdp_jax.metrics.encoded import EncoderFeatures
 from tgdp_jax.metrics.evidence import COPIES, Evidence
 from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.frechet import frechet_value
@@ -64,7 +65,12 @@ def label_accuracy(e: Evidence) -> Value:
     return accuracy(e.samples, e.labels, e.features)
 
 
-def accuracy(samples: Any, labels: Any, features: Features) -> Value:
+def caption_agreement(e: Evidence) -> Value:
+    assert isinstance(e.features, EncoderFeatures) and e.captions is not None
+    return mean_value(e.features.agreement(e.samples, e.captions))
+
+
+def accuracy(samples: Any, labels: Any, features: Features | EncoderFeatures) -> Value:
     """Share of samples [N, *D] whose class, as the features' classifier sees it, is the one asked for [N].
 
     Raises:

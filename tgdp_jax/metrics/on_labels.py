@@ -7,6 +7,7 @@ from typing import Any
 
 from tgdp_jax.metrics import downstream, utility
 from tgdp_jax.metrics.evidence import Evidence
+from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.spread import Value
 
 
@@ -31,7 +32,7 @@ def trained(e: Evidence) -> utility.Utility:
 
 def diagnosed(e: Evidence) -> dict[str, Value]:
     """Measures of all classifiers of `downstream`, by name."""
-    assert e.features is not None
+    assert isinstance(e.features, Features)
     real, samples, test = _parts(e)
     return downstream.downstream(e.key("utility"), real, samples, test, e.features)
 

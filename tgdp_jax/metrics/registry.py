@@ -46,7 +46,11 @@ def on_images(e: Evidence) -> bool:
 
 
 def asked_for_labels(e: Evidence) -> bool:
-    return on_images(e) and e.labels is not None
+    return on_images(e) and e.labels is not None and e.features is not None and e.features.classifies
+
+
+def asked_for_captions(e: Evidence) -> bool:
+    return e.captions is not None and e.features is not None and e.features.reads_texts
 
 
 def is_ecg(e: Evidence) -> bool:
@@ -153,7 +157,7 @@ METRICS: dict[str, Metric] = {
     "frechet": Metric(
         "Fréchet",
         "lower",
-        "Squared Fréchet distance between Gaussian fits to classifier features of samples and held-out target rows; "
+        "Squared Fréchet distance between Gaussian fits to features of samples and held-out target rows; "
         "equal distributions give a positive value that falls with their number.",
         on_images,
         on_features.frechet,
@@ -219,6 +223,14 @@ METRICS: dict[str, Metric] = {
         "Share of samples that a classifier trained on the source takes for the class that was asked for.",
         asked_for_labels,
         on_features.label_accuracy,
+        terminal=True,
+    ),
+    "clip_score": Metric(
+        "CLIP score",
+        "higher",
+        "Mean cosine between a sample and its caption, as the CLIP model that judges embeds both.",
+        asked_for_captions,
+        on_features.caption_agreement,
         terminal=True,
     ),
     "utility": Metric(

@@ -1,7 +1,8 @@
 """Networks that are told the number of a caption, as others are told a label: denoisers of latents and heads.
 
-What the captions say is in variables of the network, in the collection "captions", which no training changes: either
-their embeddings, made once, or their tokens together with the text encoders, where a token's embedding is trained.
+What the captions say is in variables of the network, in the collection "captions", which no training changes: their
+embeddings, made once; their tokens together with the text encoders, where a token's embedding is trained; or, of a
+network of labels, the labels that they are.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 
 from tgdp_jax.nets.clip_text import CLIPText
 from tgdp_jax.nets.embedding import Prompt
+from tgdp_jax.nets.latent_dit import LatentDiT
 from tgdp_jax.nets.latent_unet import LatentUNet, Text
 
 Array = jax.Array
@@ -21,6 +23,11 @@ COLLECTION = "captions"
 
 # Beside the square root of a mean of squares, which is zero of a single caption.
 _SMALL = 1e-6
+
+
+def has_embeddings(variables: Any) -> bool:
+    """Whether a network's variables have embeddings of captions."""
+    return "tokens" in variables.get(COLLECTION, {})
 
 
 def caption_features(variables: Any) -> Array:
@@ -128,3 +135,37 @@ class Captioned(nn.Module):
         kept = self.kept.value[rows]
         tokens = kept[:, None, None] * jnp.concatenate([one.tokens for one in made], -1)
         return Text(tokens, None if self.net.pooled_dim is None else kept[:, None] * made[-1].pooled, ids)
+
+
+class Labelled(nn.Module):
+    """(x [B, h, w, c], t [B] in [1 / T, 1], captions [B]) -> prediction [B, h, w, c] of a network of labels.
+
+    Captions are numbers below `num_classes`; `num_classes` itself stands for none.
+
+    Attributes:
+      net: the denoiser, called with timesteps and labels.
+      num_steps: T, of its chain.
+      num_classes: how many captions there are.
+    """
+
+    net: LatentDiT
+    num_steps: int
+    num_classes: int
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """See `protocols.HasConstants`."""
+        return (COLLECTION,)
+
+    def setup(self):
+        self.labels = self.variable(COLLECTION, "labels", jnp.zeros, (self.num_classes + 1,), jnp.int32)
+
+    def __call__(self, x: Array, t: Array, cond: Any = None) -> Array:
+        return self.net(x, t * self.num_steps - 1.0, self._labels(cond))
+
+    def encode(self, x: Array, t: Array, cond: Any = None) -> list[Array]:
+        """Feature maps, see `LatentDiT.encode`."""
+        return self.net.encode(x, t * self.num_steps - 1.0, self._labels(cond))
+
+    def _labels(self, cond: Any) -> Array:
+        return self.labels.value[cond.labels if isinstance(cond, Prompt) else cond]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from tgdp_jax.errors import UserError, choose
-from tgdp_jax.nets.attention import attend
+from tgdp_jax.nets.attention import attend, attend_in_parts
 
 Array = jax.Array
 ACTIVATIONS = {
@@ -37,10 +37,11 @@ class TextFeatures(NamedTuple):
 
 
 class SelfAttention(nn.Module):
-    """Attention of tokens h [B, L, D] to those before them and themselves."""
+    """Attention of tokens h [B, L, D] to those before them and themselves, or to all where it is not causal."""
 
     heads: int
     dtype: Any = None
+    causal: bool = True
 
     @nn.compact
     def __call__(self, h: Array) -> Array:
@@ -49,7 +50,8 @@ class SelfAttention(nn.Module):
             nn.Dense(width, dtype=self.dtype, name=name)(h).reshape(batch, length, self.heads, -1)
             for name in ("q_proj", "k_proj", "v_proj")
         )
-        h = attend(query, key, value, causal=True).reshape(batch, length, width)
+        seen = attend(query, key, value, causal=True) if self.causal else attend_in_parts(query, key, value)
+        h = seen.reshape(batch, length, width)
         return nn.Dense(width, dtype=self.dtype, name="out_proj")(h)
 
 
@@ -74,11 +76,14 @@ class Layer(nn.Module):
     activation: str
     eps: float
     dtype: Any = None
+    causal: bool = True
 
     @nn.compact
     def __call__(self, h: Array) -> Array:
-        h = h + SelfAttention(self.heads, self.dtype, name="self_attn")(_norm(self.eps, "layer_norm1")(h))
-        return h + FeedForward(self.hidden, self.activation, self.dtype, name="mlp")(_norm(self.eps, "layer_norm2")(h))
+        attention = SelfAttention(self.heads, self.dtype, self.causal, name="self_attn")
+        h = h + attention(layer_norm(self.eps, "layer_norm1")(h))
+        feed = FeedForward(self.hidden, self.activation, self.dtype, name="mlp")
+        return h + feed(layer_norm(self.eps, "layer_norm2")(h))
 
 
 class Embeddings(nn.Module):
@@ -154,7 +159,7 @@ class CLIPText(nn.Module):
             raise UserError(f"{self.heads} attention heads do not fit {self.width} channels: choose a divisor of them")
         self.embeddings = Embeddings(self.vocab, self.positions, self.width)
         self.encoder = Encoder(self.layers, self.heads, self.hidden, self.activation, self.eps, self.dtype)
-        self.final_layer_norm = _norm(self.eps)
+        self.final_layer_norm = layer_norm(self.eps)
         if self.projection is not None:
             self.text_projection = nn.Dense(self.projection, use_bias=False)
 
@@ -181,6 +186,7 @@ class CLIPText(nn.Module):
         return TextFeatures(self.final_layer_norm(kept) if norm else kept, pooled)
 
 
-def _norm(eps: float, name: str | None = None) -> nn.LayerNorm:
+def layer_norm(eps: float, name: str | None = None) -> nn.LayerNorm:
+    """The norm of these networks, whose statistics are float32."""
     # The difference of squares, Linen's faster variance, cancels.
     return nn.LayerNorm(epsilon=eps, use_fast_variance=False, name=name)

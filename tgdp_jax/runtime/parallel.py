@@ -124,7 +124,11 @@ ALONE = Shard(0, 1, None)
 def everywhere() -> Shard:
     """Where a program runs that is not mapped over the devices: on one, or where weights are split on all of them."""
     mesh = _mesh()
-    return ALONE if mesh is None else Shard(0, mesh.size, None, mesh)
+    return ALONE if mesh is None else _all_of(mesh)
+
+
+def _all_of(mesh: Mesh) -> Shard:
+    return Shard(0, mesh.size, None, mesh)
 
 
 def planned(tree: Tree, *, rows: bool = False) -> Tree:
@@ -226,7 +230,7 @@ def _pmapped(fn: Callable[..., Tree], static: Any, tree: Any, donated: int, on: 
 @functools.cache
 def _global(fn: Callable[..., Tree], static: Any, tree: Any, donated: int, mesh: Mesh):
     def one(*leaves: Array) -> Tree:
-        return sharding.kept(fn(*jax.tree.unflatten(tree, leaves), shard=everywhere(), **dict(static)), mesh)
+        return sharding.kept(fn(*jax.tree.unflatten(tree, leaves), shard=_all_of(mesh), **dict(static)), mesh)
 
     return jax.jit(one, donate_argnums=tuple(range(donated)))
 

@@ -8,8 +8,6 @@ solver remembers, nothing is stacked.
 
 from __future__ import annotations
 
-import functools
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -19,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from tgdp_jax.errors import UserError
-from tgdp_jax.prediction import NetworkScore, ScoreFn, as_score
+from tgdp_jax.prediction import ScoreFn, as_score, x0_and_eps
 from tgdp_jax.runtime.parallel import in_chunks
 from tgdp_jax.sampling.grids import Grid, make_grid
+from tgdp_jax.sampling.scale import deviation
 from tgdp_jax.sampling.solver import Point, Solver, Step
 from tgdp_jax.sampling.steps import make_solver
 from tgdp_jax.sde import SDE
@@ -111,7 +110,7 @@ def sample(
     if not ids.size:
         return np.empty((0, *shape), np.float32)
     score = as_score(score_fn)
-    std = _data_std(data_std, score, tuple(shape))
+    std = deviation(data_std, score, tuple(shape))
     times = make_grid(
         solver.grid if grid is None else grid, sde, solver.num_steps if num_steps is None else num_steps, std
     )
@@ -148,24 +147,6 @@ def _from(start: float, times: Array) -> Array:
     below = np.asarray(times)
     # A time of the grid that is the start but for rounding is the start.
     return jnp.asarray(np.concatenate([[start], below[below < start - ROUNDING]]), jnp.float32)
-
-
-def _data_std(given: Any, score: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """What is given, or the largest of what the score's networks say, else 1; broadcasts against a sample [*shape]."""
-    if given is None:
-        nodes = jax.tree.leaves(score, is_leaf=lambda node: isinstance(node, NetworkScore))
-        known = [getattr(node.net, "data_std", 1.0) for node in nodes if isinstance(node, NetworkScore)]
-        given = functools.reduce(np.maximum, known) if known else 1.0
-    std = np.asarray(given, np.float32)
-    if std.size == math.prod(shape):
-        std = std.reshape(shape)
-    try:
-        usable = (np.broadcast_to(std, shape) > 0).all()
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UserError(f"data_std must be positive and broadcast against a sample of shape {shape}")
-    return std
 
 
 def _warn_of_runaways(x: np.ndarray, scale: float) -> None:
@@ -219,14 +200,8 @@ def sample_chunk(
         return noise
 
     def predict(x: Array, t: Array) -> tuple[Array, Array]:
-        batch_t = jnp.broadcast_to(t, x.shape[:1])
         alpha, sigma = sde.alpha(t), sde.sigma(t)
-        # A score that knows both better than by a division by alpha, which may be next to nothing, says so.
-        if hasattr(score, "x0_and_eps"):
-            x0, eps = score.x0_and_eps(x, batch_t, cond)
-        else:
-            eps = -sigma * score(x, batch_t, cond)
-            x0 = (x - sigma * eps) / alpha
+        x0, eps = x0_and_eps(score, x, t, cond, alpha, sigma)
         if clip is not None:
             x0 = jnp.clip(x0, -clip, clip)
             eps = (x - alpha * x0) / sigma

@@ -13,6 +13,7 @@ from tgdp_jax.data.registry import ProblemConfig
 from tgdp_jax.errors import UserError, check_finite, choose
 from tgdp_jax.nets.registry import PRECISIONS
 from tgdp_jax.settings.checks import check_seed
+from tgdp_jax.settings.evaluation import EvaluationConfig
 from tgdp_jax.settings.methods import (
     DomainGuidanceConfig,
     DreamBoothConfig,
@@ -57,15 +58,16 @@ class TrainingConfig:
       gan: generative adversarial network, a rival.
       text: captions of text-to-image pipelines.
       sampling: sampler.
+      evaluation: what samples are judged by.
       precision: what networks compute in: float32 or bfloat16. Parameters, times, log-ratios, optimiser and sampler
         states are float32 in both.
       augment: none, shift (images: by up to a pixel in 8) or shift_flip (mirrored too); of all rows that train.
       source_seed: of training on source rows alone, and of source rows that are drawn; default the run's. One for all
         seeds makes them share one source model.
       pretrained: folder of a U-Net that diffusers' `save_pretrained` wrote, with its scheduler; that of a text-to-image
-        pipeline, for text-images; or .safetensors file of SSSD-ECG (`interop.sssd`). It is the source model: nothing is
-        trained on source rows, and it says what process, network and prediction are. For problems that leave rows in
-        its units.
+        pipeline or of one of labels (DiT), for text-images; or .safetensors file of SSSD-ECG (`interop.sssd`). It is
+        the source model: nothing is trained on source rows, and it says what process, network and prediction are. For
+        problems that leave rows in its units.
     """
 
     process: ProcessConfig = ProcessConfig()
@@ -85,6 +87,7 @@ class TrainingConfig:
     gan: GanConfig = GanConfig()
     text: TextConfig = TextConfig()
     sampling: SamplingConfig = SamplingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     precision: str = "float32"
     augment: str = "none"
     source_seed: int | None = None

@@ -45,7 +45,7 @@ _name_where_given(LoraConfig, "text_encoder")
 _name_where_given(TextualInversionConfig, "vectors")
 configure_tagged_union(ProblemConfig, _converter, tag_name="problem", tag_generator=lambda kind: _NAMES[kind])
 for _kind in (TrainingConfig, RunConfig, CompareConfig, ProbeConfig):
-    _name_where_given(_kind, "text")
+    _name_where_given(_kind, "text", "evaluation")
 
 
 def to_json(config: Any) -> Any:

@@ -60,9 +60,10 @@ class EnsembleLogRatio:
         seen, back = jax.vjp(lambda z: shared(z, *args), x)
 
         def one(params: Any, weight: Array) -> tuple[Array, Any]:
-            return jax.grad(lambda z, maps: weight * jnp.sum(self._apply(params, z, *args, given=maps)), (0, 1))(
-                x, seen
-            )
+            def value(z: Array, given: Any) -> Array:
+                return weight * jnp.sum(self._apply(params, z, *args, given=given))
+
+            return jax.grad(value, (0, 1))(x, seen)
 
         own, through = sum_over_members(one, self.params, self.weights)
         return own + back(through)[0]

@@ -57,7 +57,7 @@ def captioned_variables(pipe: TextPipeline, problem: Problem) -> Any:
       UserError: a caption names a token that there is not.
     """
     size = _size(pipe, problem)
-    told, none = (text._asdict() for text in (pipe.embed(_known_words(problem), size), pipe.negative(None, size)))
+    told, none = (text._asdict() for text in (pipe.embed(known_words(problem), size), pipe.negative(None, size)))
     table = {name: jnp.concatenate([value, none[name]]) for name, value in told.items() if value is not None}
     return {"params": {"net": pipe.params["params"]}, COLLECTION: table}
 
@@ -65,7 +65,7 @@ def captioned_variables(pipe: TextPipeline, problem: Problem) -> Any:
 def with_new_token(pipe: TextPipeline, problem: Problem, variables: Any, vectors: int = 1) -> Any:
     """Variables of the `captioned_net` with a new token, all of whose vectors start from its initial word's."""
     encoders = _with_token(pipe, problem, vectors) if vectors else pipe.encoders
-    texts = [*(problem.classes if vectors else _known_words(problem)), ""]
+    texts = [*(problem.classes if vectors else known_words(problem)), ""]
     ids = [encoder.tokenizer(texts).ids for encoder in encoders]
     kept = np.ones(len(texts), np.float32)
     kept[-1] = 0.0 if pipe.zeros and pipe.kind == XL else 1.0
@@ -85,11 +85,11 @@ def check_captions(pipe: TextPipeline, problem: Problem) -> None:
     captions = problem.captions
     if captions is not None and captions.token is not None:
         _words(pipe, problem)
-    for text in _known_words(problem):
+    for text in known_words(problem):
         pipe.check_tokens(text)
 
 
-def _known_words(problem: Problem) -> list[str]:
+def known_words(problem: Problem) -> list[str]:
     """The captions, with the word that a new one starts from in its place."""
     captions = problem.captions
     if captions is None or captions.token is None or captions.initial is None:

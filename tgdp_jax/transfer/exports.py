@@ -17,13 +17,14 @@ from tgdp_jax.interop.files import INDEX
 from tgdp_jax.interop.lora import NAME as LORA
 from tgdp_jax.interop.lora import write_lora
 from tgdp_jax.interop.lora_names import TEXT, TEXT_2, UNET
-from tgdp_jax.interop.pipeline import TextPipeline
+from tgdp_jax.interop.pipeline import LabelPipeline, TextPipeline
 from tgdp_jax.interop.pipeline_folder import write_pipeline
 from tgdp_jax.runtime.parallel import is_primary
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.train.reparam import LastRow, LowRank, flat, nested
 from tgdp_jax.transfer.adaptation import Adaptation, all_weights
 from tgdp_jax.transfer.artefacts import Adapted
+from tgdp_jax.transfer.class_labels import with_classes
 from tgdp_jax.transfer.dreambooth import dreambooth
 from tgdp_jax.transfer.lora import lora
 from tgdp_jax.transfer.pretrained import pretrained_model
@@ -49,7 +50,8 @@ def export_names(config: TrainingConfig, problem: Problem, method: str) -> tuple
     if problem.captions is None or method not in WAYS:
         return ()
     reparam = WAYS[method](config, problem).reparam
-    if isinstance(reparam, LowRank):
+    # diffusers reads no adapters of a pipeline of labels: they are merged.
+    if isinstance(reparam, LowRank) and not isinstance(pretrained_model(config), LabelPipeline):
         return (LORA,)
     return (EMBEDDING,) if isinstance(reparam, LastRow) else (f"{FOLDER}/{INDEX}",)
 
@@ -70,13 +72,17 @@ def write_exports(
       UserError: the place can not be written.
     """
     names, pipe = export_names(config, problem, method), pretrained_model(config)
-    if not names or not isinstance(pipe, TextPipeline) or not is_primary():
+    if not names or not isinstance(pipe, TextPipeline | LabelPipeline) or not is_primary():
         return
+    if isinstance(pipe, LabelPipeline):
+        pipe = with_classes(pipe, problem.classes)
     if method == STACKED:
         _write_pipeline(folder, pipe, averaged_network(config, problem, trees))
         return
     how, left = WAYS[method](config, problem), Adapted.from_tree(trees[method]).params
-    if isinstance(how.reparam, LowRank):
+    if isinstance(pipe, LabelPipeline):
+        _write_pipeline(folder, pipe, how.params(how.base(trees), left))
+    elif isinstance(how.reparam, LowRank):
         parts = {UNET: "net", TEXT: "encoders_0", TEXT_2: "encoders_1"}
         found = {part: _of_part(left, name) for part, name in parts.items()}
         write_lora(folder / LORA, {part: (how.reparam, own) for part, own in found.items() if own}, pipe.bases)
@@ -88,7 +94,7 @@ def write_exports(
         _write_pipeline(folder, pipe, left)
 
 
-def _write_pipeline(folder: Path, pipe: TextPipeline, variables: Any) -> None:
+def _write_pipeline(folder: Path, pipe: TextPipeline | LabelPipeline, variables: Any) -> None:
     """Writes the pipeline with another denoiser, where there is none yet."""
     if not (folder / FOLDER / INDEX).exists():
         shutil.rmtree(folder / FOLDER, ignore_errors=True)  # what is left of it

@@ -9,7 +9,7 @@ import jax
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.nets import ClassifierHead, ClassifierMLP, GuidanceHead, GuidanceMLP, LabelHead
-from tgdp_jax.nets.captioned import COLLECTION, CaptionFeatures, caption_features
+from tgdp_jax.nets.captioned import CaptionFeatures, caption_features, has_embeddings
 from tgdp_jax.nets.heads import frozen
 from tgdp_jax.nets.protocols import HasFeatures
 from tgdp_jax.nets.readout import FeatureReadout
@@ -114,16 +114,20 @@ def classifier_variables(config: TrainingConfig, trees: Trees) -> dict[str, Any]
 
 def _with_captions(variables: dict[str, Any], trees: Trees) -> dict[str, Any]:
     source = params_of(trees, "source") if "source" in trees else {}
-    if COLLECTION not in source:
+    if not has_embeddings(source):
         return variables
     return {"source": {**variables.get("source", {}), "texts": {"table": caption_features(source)}}}
 
 
 def _texts(config: TrainingConfig, problem: Problem) -> CaptionFeatures | None:
-    """What heads are told of captions, in the place of one-hot labels: captions that are alike are alike to them."""
+    """What heads are told of captions, in the place of one-hot labels: captions that are alike are alike to them. Of
+    captions that are classes it is the one-hot label."""
     if problem.captions is None:
         return None
-    shapes = jax.eval_shape(caption_features, denoiser_shapes(config, problem))
+    variables = denoiser_shapes(config, problem)
+    if not has_embeddings(variables):
+        return None
+    shapes = jax.eval_shape(caption_features, variables)
     return CaptionFeatures(problem.num_classes, shapes.shape[-1])
 
 

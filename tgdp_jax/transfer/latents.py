@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from tgdp_jax.data.problem import Data, Problem, Scaler
 from tgdp_jax.data.registry import has_captions
 from tgdp_jax.data.text_images import TextImages
 from tgdp_jax.errors import UserError
-from tgdp_jax.interop.pipeline import Pipeline, TextPipeline
+from tgdp_jax.interop.pipeline import LabelPipeline, Pipeline, TextPipeline
 from tgdp_jax.settings.run import RunConfig, TrainingConfig
 from tgdp_jax.settings.stored import fingerprint, to_json
 from tgdp_jax.train.checkpoint import Store
@@ -27,6 +27,7 @@ from tgdp_jax.train.session import Log, Session
 from tgdp_jax.transfer.artefacts import Encoded, Prior
 from tgdp_jax.transfer.base import StageResult
 from tgdp_jax.transfer.captions import check_captions
+from tgdp_jax.transfer.class_labels import check_classes
 from tgdp_jax.transfer.pretrained import model_digest, pretrained_model
 from tgdp_jax.transfer.registry import METHODS
 from tgdp_jax.transfer.stages import Watch, named_key, run_stage, silent, train_method
@@ -88,7 +89,10 @@ def planned(config: RunConfig, problem: Problem) -> Problem:
     pipe = _pipeline(config)
     shape = pipe.shape(None if problem.size is None else (problem.size, problem.size))
     made = _with_rows(problem, lambda rows, name: np.broadcast_to(np.float32(0), (len(rows), *shape)))
-    check_captions(pipe, made)
+    if isinstance(pipe, LabelPipeline):
+        check_classes(pipe, made)
+    else:
+        check_captions(pipe, made)
     if METHODS[config.method].card.source_rows:
         num = config.text.num_source
         source = Data(np.broadcast_to(np.float32(0), (num, *shape)), np.zeros(num, np.int32))
@@ -132,7 +136,7 @@ def encoded(
 
     def run(session: Session) -> StageResult:
         done = _Counted(session, sum(map(len, problem.pictures.values())))
-        latents = {name: _encode(config, problem, rows, done) for name, rows in problem.pictures.items()}
+        latents = {name: _encode(config, problem, name, done) for name in problem.pictures}
         return StageResult(Encoded(**latents), {}, {"pictures": done.total})
 
     # Which pictures are taken depends on the number and the seed.
@@ -171,15 +175,29 @@ class _Counted:
             self.session.progress(done, self.total, math.nan, done / max(time.perf_counter() - self.start, 1e-9))
 
 
-def _encode(config: RunConfig, problem: TextImages, rows: tuple[Stored, ...], done: _Counted) -> np.ndarray:
-    pipe, (height, width, _) = _pipeline(config), problem.shape
-    size = height * pipe.vae.factor, width * pipe.vae.factor
-    latents = []
+def pictures(problem: TextImages, name: str) -> Iterator[np.ndarray]:
+    """The pictures [H, W, 3] in [0, 1] behind the latents of a planned problem, one by one.
+
+    Args:
+      problem: the problem.
+      name: of its rows, target or reference.
+
+    Raises:
+      UserError: a picture can not be read.
+    """
+    assert isinstance(problem.scaler, Autoencoder) and problem.scaler.pipe is not None
+    factor, (height, width, _) = problem.scaler.pipe.vae.factor, problem.shape
+    for stored in problem.pictures[name]:
+        yield picture(stored, (height * factor, width * factor), problem.background)
+
+
+def _encode(config: RunConfig, problem: TextImages, name: str, done: _Counted) -> np.ndarray:
+    pipe, latents = _pipeline(config), []
     # One by one: pixels are many times as large as latents.
-    for stored in rows:
-        latents.append(pipe.encode(picture(stored, size, problem.background)[None]))
+    for pixels in pictures(problem, name):
+        latents.append(pipe.encode(pixels[None]))
         done(len(latents))
-    done.before += len(rows)
+    done.before += len(latents)
     return np.concatenate(latents)
 
 
@@ -192,8 +210,8 @@ def _with_rows(problem: TextImages, rows: Callable[[tuple[Stored, ...], str], np
     return dataclasses.replace(problem, source=source, target=target, reference=reference)
 
 
-def _pipeline(config: TrainingConfig) -> TextPipeline:
+def _pipeline(config: TrainingConfig) -> TextPipeline | LabelPipeline:
     pipe = pretrained_model(config)
-    if not isinstance(pipe, TextPipeline):
+    if not isinstance(pipe, TextPipeline | LabelPipeline):
         raise UserError(f"{config.pretrained} reads no captions: give the folder of a text-to-image pipeline")
     return pipe

@@ -17,6 +17,7 @@ from tgdp_jax.data.tables.files import check_packages
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.sampling import log_likelihood
+from tgdp_jax.sampling.likelihood import NUM_STEPS
 from tgdp_jax.sde import SDE
 from tgdp_jax.settings.checks import check_sample_number
 from tgdp_jax.settings.run import TrainingConfig
@@ -230,7 +231,7 @@ class TrainedModel:
             choose("label", str(name), known)
         return np.array([known[str(name)] for name in names])[places].reshape(words.shape)
 
-    def log_likelihood(self, x: Any, *, cond: Any = None, num_steps: int = 64) -> np.ndarray:
+    def log_likelihood(self, x: Any, *, cond: Any = None, num_steps: int = NUM_STEPS) -> np.ndarray:
         """log density [N], in nats, of rows x [N, *D] in the user's units.
 
         By the probability-flow ODE, and the change of units: log p(x) = log p_model(x') - sum log scale.

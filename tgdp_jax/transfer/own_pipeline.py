@@ -108,7 +108,7 @@ def _fit_autoencoder(key: jax.Array, pipe: TextPipeline, own: ShapesConfig, seed
     settings = OptimiserConfig(
         steps=own.autoencoder_steps,
         batch_size=16,
-        learning_rate=5e-3,
+        learning_rate=3e-3,
         warmup=min(50, own.autoencoder_steps - 1),
         ema=0.99,
         steps_per_launch=50,

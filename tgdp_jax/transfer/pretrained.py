@@ -14,6 +14,7 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.interop import (
     DiffusersUNet,
+    LabelPipeline,
     SSSDModel,
     TextPipeline,
     load_pipeline,
@@ -24,15 +25,16 @@ from tgdp_jax.interop import (
 )
 from tgdp_jax.interop.files import is_pipeline, readable
 from tgdp_jax.interop.weights import reads_headers_alone
-from tgdp_jax.nets.captioned import Captioned
+from tgdp_jax.nets.captioned import Captioned, Labelled
 from tgdp_jax.nets.discrete_time import DiscreteTime
 from tgdp_jax.sde import SDE
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import fingerprint
 from tgdp_jax.transfer.blueprint import blueprint, trains_own
 from tgdp_jax.transfer.captions import captioned_net, captioned_variables, with_new_token
+from tgdp_jax.transfer.class_labels import labelled_net, labelled_variables
 
-Model = DiffusersUNet | SSSDModel | TextPipeline
+Model = DiffusersUNet | SSSDModel | TextPipeline | LabelPipeline
 
 
 @functools.lru_cache(maxsize=1)
@@ -42,8 +44,7 @@ def _loaded(place: Path, state: tuple[tuple[str, int, int], ...], shapes: bool) 
     if not _holds_pipeline(place):
         return load_unet(place)
     pipe = load_pipeline(place)
-    if not isinstance(pipe, TextPipeline):
-        raise UserError(f"{place} holds a {pipe.kind}, which reads no captions: give the folder of one that does")
+    assert isinstance(pipe, TextPipeline | LabelPipeline)
     return pipe
 
 
@@ -113,6 +114,8 @@ def _digest(file: Path) -> str:
 
 def pretrained_variables(model: Model, problem: Problem) -> Any:
     """The variables of `pretrained_net`."""
+    if isinstance(model, LabelPipeline):
+        return labelled_variables(model, problem)
     return captioned_variables(model, problem) if isinstance(model, TextPipeline) else model.variables
 
 
@@ -126,14 +129,18 @@ def _vectors(config: TrainingConfig) -> int:
     return 0 if config.lora.text_encoder else config.textual_inversion.vectors
 
 
-def pretrained_net(model: Model, config: TrainingConfig, problem: Problem, new_token: bool) -> DiscreteTime | Captioned:
+def pretrained_net(
+    model: Model, config: TrainingConfig, problem: Problem, new_token: bool
+) -> DiscreteTime | Captioned | Labelled:
     """The network of a pretrained model, for a problem's rows and labels.
 
     Raises:
       UserError: rows or labels are not what the model was trained on.
     """
+    remat = config.network.remat
+    if isinstance(model, LabelPipeline):
+        return labelled_net(model, problem, dtype=config.dtype, remat=remat, new_token=new_token)
     if isinstance(model, TextPipeline):
-        remat = config.network.remat
         vectors = _vectors(config)
         return captioned_net(model, problem, dtype=config.dtype, remat=remat, new_token=new_token, vectors=vectors)
     if problem.captions is not None:

@@ -25,6 +25,7 @@ from tgdp_jax.app.identity import problem_identity
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.errors import FileError, UserError, out_of_memory
+from tgdp_jax.metrics.encoded import EncoderFeatures
 from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.runtime.cost import Meter
@@ -75,7 +76,7 @@ def fill_cell(
     """
     if method == FLOOR:
         return _cell(ideal_metrics(config, problem, seed))
-    features = image_features(problem, identity, store, display, log=log)
+    features = image_features(problem, identity, store, display, log=log, evaluation=config.evaluation)
     try:
         run = config.cell(method, len(problem.target), seed)
         problem = encoded(run, planned(run, problem), identity, store, display, log=log)
@@ -160,7 +161,7 @@ def _measure(
     store: Store,
     display: Shown,
     log: Callable[[str], Log],
-    features: Features | None,
+    features: Features | EncoderFeatures | None,
 ) -> Cell:
     trained = train_method(config, problem, identity, method, seed, store, display, log=log)
     meter = Meter()

@@ -17,6 +17,7 @@ from tgdp_jax.app.commands.methods import card_sheet, trained_fact
 from tgdp_jax.app.commands.run import FLOOR
 from tgdp_jax.app.commands.summary import Summary, failures, overlap, summarise
 from tgdp_jax.app.console import Display, print_line, print_table
+from tgdp_jax.app.encoder import image_encoder
 from tgdp_jax.app.folder import check_folder, check_still_there, claim_folder, locked
 from tgdp_jax.app.identity import identity
 from tgdp_jax.app.journal import Journal
@@ -64,7 +65,9 @@ def compare(
     check_trackers(engine.log)
     pretrained_model(config)  # a wrong one is said before the data are read
     problems = _problems(config)
-    check_denoiser(config, _first(config, problems))  # says what does not fit before anything is written
+    # These say what does not fit before anything is written.
+    check_denoiser(config, _first(config, problems))
+    image_encoder(config.evaluation, _first(config, problems))
     digests, of_problem = identity(config)
     home = out, "compare", config, digests
     check_folder(*home, resume=engine.resume)

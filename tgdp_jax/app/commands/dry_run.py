@@ -16,7 +16,7 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.guidance import log_ratio_guidance
-from tgdp_jax.interop.pipeline import TextPipeline, decoded
+from tgdp_jax.interop.pipeline import Pipeline, TextPipeline, decoded
 from tgdp_jax.interop.weights import headers_alone
 from tgdp_jax.runtime import parallel
 from tgdp_jax.sampling.steps import make_solver
@@ -64,8 +64,9 @@ def estimates(config: RunConfig, problem: Problem) -> dict[str, int | Estimate]:
     base, learned = denoiser_shapes(config, problem), None
     out: dict[str, int | Estimate] = {"parameters of the denoiser": size(base.get("params", base))}
     pipe = pretrained_model(config)
-    if isinstance(pipe, TextPipeline):
-        own = (pipe.params, pipe.vae_params, *(encoder.params for encoder in pipe.encoders))
+    if isinstance(pipe, Pipeline):
+        encoders = pipe.encoders if isinstance(pipe, TextPipeline) else ()
+        own = (pipe.params, pipe.vae_params, *(encoder.params for encoder in encoders))
         out["parameters of the pipeline"] = sum(map(size, own))
     stage, new_token = {"domain_guidance": "finetune"}.get(config.method, config.method), False
     if stage in WAYS:
@@ -95,7 +96,7 @@ def estimates(config: RunConfig, problem: Problem) -> dict[str, int | Estimate]:
     solver = make_solver(config.sampling.solver)
     passes = (config.sampling.steps or solver.num_steps) * solver.evaluations
     out[f"a sample, {passes} passes"] = one._replace(flops=one.flops / chunk * passes)
-    if isinstance(pipe, TextPipeline):
+    if isinstance(pipe, Pipeline):
         decode = functools.partial(decoded, net=pipe.vae)
         out["decoding a sample"] = estimate(decode, like((1, *problem.shape)), parallel.planned(pipe.vae_params))
     return out

@@ -16,6 +16,7 @@ from tgdp_jax.app.commands.leads import run_lead
 from tgdp_jax.app.commands.methods import card_sheet, trained_fact
 from tgdp_jax.app.console import Display, print_table
 from tgdp_jax.app.early import check_run_folder
+from tgdp_jax.app.encoder import image_encoder
 from tgdp_jax.app.evaluation import draw_samples, evaluate_samples, ideal_metrics, image_features
 from tgdp_jax.app.folder import (
     Record,
@@ -98,6 +99,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
     plan = planned(config, problem)
     denoiser(config, plan)
     METHODS[config.method].stages(config, plan)
+    image_encoder(config.evaluation, plan)
     digests, of_problem = identity(config)
     home = out, "run", config, digests
     known = check_folder(*home, resume=engine.resume)
@@ -134,7 +136,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
         write_samples(out / "samples.npz", problem, samples, labels)
         for name in table_names(problem):
             write_sample_table(out / name, problem, problem.scaler.to_user(samples), labels)
-        features = image_features(problem, of_problem, store, display, log=journal.stage)
+        features = image_features(problem, of_problem, store, display, log=journal.stage, evaluation=config.evaluation)
         pictured = {config.method: samples}
         classes = {} if labels is None else {config.method: labels}
         values: dict[str, dict[str, Value]] = {}

@@ -113,7 +113,7 @@ def coverage(shape: str, style: str, radius: np.ndarray | float, dx: float, dy: 
     Args:
       shape: one of `SHAPES`.
       style: one of `STYLES`.
-      radius: of the circle; other shapes have about its area.
+      radius: of the circle, which the corners of other shapes lie on.
       dx: of the centre from the picture's middle, in pixels to the right.
       dy: likewise, down.
     """

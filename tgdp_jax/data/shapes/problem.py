@@ -28,7 +28,7 @@ class ShapesConfig:
 
     Attributes:
       num_source: plain pictures that the source pipeline is trained on.
-      width: channels of its U-Net's finest level, a multiple of 8; the next level has twice as many.
+      width: channels of its U-Net and of its text encoder, a multiple of 8.
       autoencoder_steps: steps of training of its autoencoder. Those of the U-Net and the text encoder are
         --source.optimiser.steps.
       token: textual_inversion: new word that the target's captions name. Other methods read `initial` in its place.
@@ -38,7 +38,7 @@ class ShapesConfig:
     """
 
     num_source: int = 4000
-    width: int = 24
+    width: int = 64
     autoencoder_steps: int = 2500
     token: str = "<new>"
     initial: str = PLAIN

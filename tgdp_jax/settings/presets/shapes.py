@@ -14,7 +14,7 @@ from tgdp_jax.train.settings import OptimiserConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShapesTrainingConfig(TextTrainingConfig):
-    """`TextTrainingConfig` with defaults for a pipeline of a few hundred thousand parameters, trained on a CPU.
+    """`TextTrainingConfig` with defaults for a pipeline of a million parameters, trained on a CPU.
 
     A style is in the convolutions of such a small U-Net as much as in its attentions: adapters stand beside both.
     """
@@ -24,9 +24,9 @@ class ShapesTrainingConfig(TextTrainingConfig):
         prediction="v",
         weighting="edm",
         optimiser=OptimiserConfig(
-            steps=2500,
-            batch_size=32,
-            learning_rate=3e-3,
+            steps=3000,
+            batch_size=64,
+            learning_rate=2e-3,
             warmup=50,
             ema=0.995,
             steps_per_launch=50,
@@ -51,5 +51,5 @@ class ShapesTrainingConfig(TextTrainingConfig):
         folds=2,
         optimiser=ImageTrainingConfig().guidance.optimiser.shortened(600),
     )
-    text: TextConfig = TextConfig(scale=2.0)
-    sampling: SamplingConfig = SamplingConfig(num=200, solver="dpmpp_2m", grid="trailing", steps=20, chunk=50)
+    text: TextConfig = TextConfig(scale=3.0)
+    sampling: SamplingConfig = SamplingConfig(num=120, solver="dpmpp_2m", grid="trailing", steps=20, chunk=50)

@@ -120,8 +120,8 @@ class RunConfig(TrainingConfig):
       problem: the data.
       method: tgdp, tgdp_denoising, stacked, discriminator_guidance, finetune, lora, dreambooth, textual_inversion,
         domain_guidance, self_supervised, multimodal, scratch, source, gan, kde or sir.
-      n_target: target rows to learn from. Default: 100 for gaussians, 50 for digits, digit-pairs and ecg-sim; all
-        pictures with captions; four fifths of other data.
+      n_target: target rows to learn from. Default: 100 for gaussians, 50 for digits, digit-pairs and ecg-sim, 120
+        for shapes; all pictures with captions; four fifths of other data.
       seed: fixes data, training and samples.
     """
 

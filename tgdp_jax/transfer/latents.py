@@ -140,7 +140,7 @@ def encoded(
         return StageResult(Encoded(**latents), {}, {"pictures": done.total})
 
     # Which pictures are taken depends on the number and the seed.
-    uses = {"n_target": config.n_target, "seed": config.seed, "shape": list(problem.shape)}
+    uses = {"n_target": len(problem.target), "seed": config.seed, "shape": list(problem.shape)}
     mark = fingerprint({"stage": STAGE, "problem": identity, **uses, **model_digest(config)})
     tree: Mapping[str, Any] = run_stage(STAGE, run, mark, store, watch, log=log, only_load=only_load).tree
     made = _with_rows(problem, lambda rows, name: np.asarray(tree[name]))

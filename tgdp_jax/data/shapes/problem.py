@@ -95,7 +95,7 @@ def load(config: ShapesConfig, *, n_target: int | None, seed: int, source_seed: 
     """
     order = [ALL[i] for i in np.random.default_rng((seed, 2)).permutation(len(ALL))]
     shown, asked = order[: len(ALL) // 2], order[len(ALL) // 2 :]
-    n_target = 60 if n_target is None else n_target
+    n_target = len(shown) if n_target is None else n_target
     check_n_target(n_target, _COPIES * len(shown))
     parts = {"target": [shown[i % len(shown)] for i in range(n_target)], "reference": asked}
     # Each picture has draws of its own, whatever their number.

@@ -37,11 +37,11 @@ class ShapesTrainingConfig(TextTrainingConfig):
         TextTrainingConfig().rival,
         learning_rates=(5e-4,),
         optimiser=dataclasses.replace(
-            TextTrainingConfig().rival.optimiser, steps=300, batch_size=16, steps_per_launch=50, validation_rows=128
+            TextTrainingConfig().rival.optimiser, steps=1500, batch_size=16, steps_per_launch=50, validation_rows=128
         ),
     )
     lora: LoraConfig = LoraConfig(
-        rank=8, alpha=8.0, targets=r"(attn\d/to_(q|k|v|out_0)|proj_(in|out)|conv[12])/kernel$", learning_rates=(3e-3,)
+        rank=16, alpha=16.0, targets=r"(attn\d/to_(q|k|v|out_0)|proj_(in|out)|conv[12])/kernel$", learning_rates=(3e-3,)
     )
     dreambooth: DreamBoothConfig = DreamBoothConfig(num_prior=100, lora=True)
     textual_inversion: TextualInversionConfig = TextualInversionConfig(learning_rates=(1e-2,))

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("tokenizers")
 
-from tests.e2e.test_text_images import assert_same_score
+from tests.e2e.test_text_images import assert_same_score, source
 from tests.e2e.tools import PowerCut, call, contents, read, refused, stages, strict_json
 from tgdp_jax.app.model import load
 from tgdp_jax.data.shapes.drawing import SIDE, parsed
@@ -59,7 +59,7 @@ def test_its_pipeline_and_adapters_are_those_of_other_commands(adapted, tmp_path
     pipe, run, left = load_pipeline(out / "source"), load(out), read(out / "samples.npz")
     prompts = [text.replace("<new>", "plain") for text in run.classes]
     ours = assert_same_score(run, pipe.with_lora(out), prompts[:3], scale=run.config.text.scale)
-    assert np.abs(ours - assert_same_score_of_source(run, pipe, prompts[:3])).max() > 0.002
+    assert np.abs(ours - assert_same_score(source(run), pipe, prompts[:3], scale=run.config.text.scale)).max() > 0.002
     # Samples are asked for combinations that were not learned from.
     learned = {tuple(parsed(text).values()) for text in run.classes[:4]}
     assert not {tuple(parsed(str(text)).values()) for text in left["text"]} & learned
@@ -76,12 +76,6 @@ def test_its_pipeline_and_adapters_are_those_of_other_commands(adapted, tmp_path
         tmp_path / "p",
     )
     assert len(list((tmp_path / "p").glob("*.png"))) == 2  # and the grid
-
-
-def assert_same_score_of_source(run, pipe, prompts):
-    import dataclasses
-
-    return assert_same_score(dataclasses.replace(run, method="source"), pipe, prompts, scale=run.config.text.scale)
 
 
 @pytest.mark.slow  # trains the pipeline a second time, and samples from it twice

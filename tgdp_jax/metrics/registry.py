@@ -22,6 +22,7 @@ class Metric(NamedTuple):
       compute: the value and its standard error; asked only where it applies.
       ideal: the best value where it is the same for every problem, else None.
       terminal: whether the terminal has a column for it; reports and JSON have all.
+      pairs: whether it looks at pairs of rows, and hence at `evidence.MOST_ROWS` samples and held-out rows at most.
     """
 
     label: str
@@ -31,6 +32,7 @@ class Metric(NamedTuple):
     compute: Callable[[Evidence], Value]
     ideal: float | None = None
     terminal: bool = False
+    pairs: bool = False
 
 
 def has_rows(e: Evidence) -> bool:
@@ -131,6 +133,7 @@ METRICS: dict[str, Metric] = {
         on_rows.mmd2,
         ideal=0.0,
         terminal=True,
+        pairs=True,
     ),
     "frechet": Metric(
         "Fréchet",
@@ -167,6 +170,7 @@ METRICS: dict[str, Metric] = {
         "the numbers of rows.",
         has_rows,
         on_features.coverage,
+        pairs=True,
     ),
     "density": Metric(
         "density",
@@ -176,6 +180,7 @@ METRICS: dict[str, Metric] = {
         has_rows,
         on_features.density,
         ideal=1.0,
+        pairs=True,
     ),
     "precision": Metric(
         "precision",
@@ -185,6 +190,7 @@ METRICS: dict[str, Metric] = {
         on_images,
         on_features.precision,
         terminal=True,
+        pairs=True,
     ),
     "recall": Metric(
         "recall",
@@ -194,6 +200,7 @@ METRICS: dict[str, Metric] = {
         on_images,
         on_features.recall,
         terminal=True,
+        pairs=True,
     ),
     "label_accuracy": Metric(
         "label acc.",

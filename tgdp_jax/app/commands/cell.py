@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from tgdp_jax.app.commands import pages
-from tgdp_jax.app.commands.run import FLOOR, stage_warnings
+from tgdp_jax.app.commands.run import FLOOR, judged_rows, stage_warnings
 from tgdp_jax.app.console import Shown
 from tgdp_jax.app.evaluation import draw_samples, evaluate_samples, ideal_metrics, image_features
 from tgdp_jax.app.folder import check_still_there
@@ -53,6 +53,7 @@ class Kept(_Measured, total=False):
 
     source_parameters: int
     calibration: dict[str, float | None]
+    judged: tuple[int, int]
 
 
 MIB = 2**20
@@ -75,7 +76,7 @@ def fill_cell(
       FileError: the disk is full, or a checkpoint damaged.
     """
     if method == FLOOR:
-        return _cell(ideal_metrics(config, problem, seed))
+        return _cell(ideal_metrics(config, problem, seed), judged=judged_rows(problem, config.sampling.num))
     features = image_features(problem, identity, store, display, log=log, evaluation=config.evaluation)
     try:
         run = config.cell(method, len(problem.target), seed)
@@ -178,6 +179,7 @@ def _measure(
         _keep_samples(samples_path(out, method, n), samples, labels)
     return _cell(
         values,
+        judged=judged_rows(problem, config.sampling.num),
         warnings=[f"n={n}, seed {seed}: {warning}" for warning in stage_warnings(trained, n)],
         parameters=num_parameters(trained.trees),
         trained_parameters=trained.trained_parameters,

@@ -23,7 +23,7 @@ MISSING = "—"
 _ARROWS = {"lower": " ↓", "higher": " ↑", "target": "", "none": ""}
 _MEANING = {"lower": "↓ lower is better", "higher": "↑ higher is better", "target": "→ nearest is best"}
 WORSE = "†"
-_TO_ASCII = {WORSE: "!", "—": "-", "±": "+/-", "→": "->", "↓": "(lower)", "↑": "(higher)", "…": "..."}
+_TO_ASCII = {WORSE: "!", "—": "-", "±": "+/-", "→": "->", "↓": "(lower)", "↑": "(higher)", "…": "...", "²": "^2"}
 
 
 class Cell(NamedTuple):

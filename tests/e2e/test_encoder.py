@@ -16,6 +16,7 @@ from tgdp_jax.data.digits import DigitsConfig
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.interop import load_image_encoder
 from tgdp_jax.interop.pipeline_folder import write_pipeline
+from tgdp_jax.metrics.encoded import Seen
 from tgdp_jax.metrics.frechet import frechet_value
 from tgdp_jax.metrics.probe import Labelled, probe
 from tgdp_jax.settings.evaluation import EvaluationConfig
@@ -64,8 +65,9 @@ def test_pictures_are_judged_with_their_captions(files, tmp_path):
 
 def test_images_are_judged_without_training_a_classifier(files, tmp_path):
     problem, evaluation = load_problem(DigitsConfig(), n_target=12, seed=0), EvaluationConfig(encoder=files / "dino")
-    features, again = (image_features(problem, {}, Store(tmp_path), silent, evaluation=evaluation) for _ in range(2))
-    assert features is not None and not features.classifies
+    given = {"evaluation": evaluation, "seen": Seen()}
+    features, again = (image_features(problem, {}, Store(tmp_path), silent, **given) for _ in range(2))
+    assert features is not None and again is not None and not features.classifies
     x = problem.target.x
     np.testing.assert_array_equal(features.embed(x), load_image_encoder(files / "dino").embed(x / 2 + 0.5))
     assert again.embed(x) is features.embed(x)  # the cells of a comparison share what was seen

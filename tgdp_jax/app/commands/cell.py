@@ -25,7 +25,7 @@ from tgdp_jax.app.identity import problem_identity
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.errors import FileError, UserError, out_of_memory
-from tgdp_jax.metrics.encoded import EncoderFeatures
+from tgdp_jax.metrics.encoded import EncoderFeatures, Seen
 from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.runtime.cost import Meter
@@ -69,6 +69,7 @@ def fill_cell(
     store: Store,
     display: Shown,
     log: Callable[[str], Log],
+    seen: Seen,
 ) -> Cell:
     """What is measured of a method, or under "failed" why nothing is. JSON-able but for numbers that are not finite.
 
@@ -77,7 +78,7 @@ def fill_cell(
     """
     if method == FLOOR:
         return _cell(ideal_metrics(config, problem, seed), judged=judged_rows(problem, config.sampling.num))
-    features = image_features(problem, identity, store, display, log=log, evaluation=config.evaluation)
+    features = image_features(problem, identity, store, display, log=log, evaluation=config.evaluation, seen=seen)
     try:
         run = config.cell(method, len(problem.target), seed)
         problem = encoded(run, planned(run, problem), identity, store, display, log=log)
@@ -110,6 +111,7 @@ class Filler:
       identity: what fixes them.
       out: folder of the comparison.
       store: trained stages.
+      seen: what an image encoder saw for earlier cells.
     """
 
     config: CompareConfig
@@ -117,6 +119,7 @@ class Filler:
     identity: dict[str, Any]
     out: Path
     store: Store
+    seen: Seen = dataclasses.field(default_factory=Seen)
 
     @staticmethod
     def make(config: CompareConfig, out: Path, store: Store) -> Filler:
@@ -133,7 +136,9 @@ class Filler:
         spare_memory_maps()
         check_still_there(self.out)
         problem = self.problems(n, seed)
-        return fill_cell(self.config, problem, self.identity, method, seed, self.out, self.store, display, log)
+        return fill_cell(
+            self.config, problem, self.identity, method, seed, self.out, self.store, display, log, self.seen
+        )
 
 
 def load(config: CompareConfig, n: int, seed: int) -> Problem:

@@ -26,6 +26,11 @@ class FileError(UserError):
     """A file that can not be read or written: no fault of the method that was at work."""
 
 
+def absent(path: Any) -> FileError:
+    """To be raised where nothing is at a path that was given."""
+    return FileError(f"{path} does not exist: check the path")
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, as a part of a sentence: the system's words where there are such."""
     for code in _FULL:

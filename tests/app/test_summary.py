@@ -4,9 +4,11 @@ import math
 
 import pytest
 
+from tgdp_jax.app.commands import pages
 from tgdp_jax.app.commands.run import FLOOR
 from tgdp_jax.app.commands.summary import failures, overlap, summarise
 from tgdp_jax.app.report.table import Cell
+from tgdp_jax.metrics.spread import Value
 
 SEEDS = range(3)
 GOOD, BAD = {"sw2": (0.10, 0.12, 0.11), "memorisation": (1.0, 0.9, 0.95)}, {"sw2": (0.9, 0.93, 0.91)}
@@ -92,6 +94,16 @@ def test_failures_are_rows_with_their_reason():
     assert found.recommendations[10].best == "good"
     assert "Left out, as they failed: lost and part." in found.recommendations[10].sentence
     assert failures(found.rows) == [f"{r.name} with 10 target rows {r.failed}" for r in (lost, part)]
+
+
+def test_what_is_measured_on_fewer_rows_than_there_are_is_said():
+    columns = pages.columns({"kde": {name: Value(0.5, 0.1) for name in ("sw2", "mmd2", "recall")}})
+    assert pages.left_out(columns, [(10_000, 10_000)] * 2) == pages.left_out(columns, []) == []
+    assert pages.left_out(columns[:1], [(20_000, 20_000)]) == []  # the sliced distance is of all rows
+    assert pages.left_out(columns, [(20_000, 10_050), (20_000, 10_010), (20_000, 900)]) == [
+        "Computed on 10,000 of 20,000 samples and 10,000 of 10,010 or 10,050 held-out rows, drawn by the seed: "
+        "MMD², recall."
+    ]
 
 
 def test_if_everything_fails_the_table_still_stands():

@@ -1,5 +1,7 @@
 """Runs whose samples are judged on features of a pretrained image encoder."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,15 +9,18 @@ from tests import tiny
 from tests.e2e.tools import call, read, refused, strict_json
 from tests.interop.encoders import write_clip, write_dinov2
 from tests.interop.pipelines import without_middle
+from tgdp_jax.app.commands.probe import labelled_sets
 from tgdp_jax.app.evaluation import image_features
 from tgdp_jax.app.identity import identity
 from tgdp_jax.data.digits import DigitsConfig
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.interop import load_image_encoder
 from tgdp_jax.interop.pipeline_folder import write_pipeline
+from tgdp_jax.metrics.encoded import Seen
 from tgdp_jax.metrics.frechet import frechet_value
+from tgdp_jax.metrics.probe import Labelled, probe
 from tgdp_jax.settings.evaluation import EvaluationConfig
-from tgdp_jax.settings.run import RunConfig
+from tgdp_jax.settings.run import ProbeConfig, RunConfig
 from tgdp_jax.train.checkpoint import Store
 from tgdp_jax.transfer.stages import silent
 
@@ -60,11 +65,28 @@ def test_pictures_are_judged_with_their_captions(files, tmp_path):
 
 def test_images_are_judged_without_training_a_classifier(files, tmp_path):
     problem, evaluation = load_problem(DigitsConfig(), n_target=12, seed=0), EvaluationConfig(encoder=files / "dino")
-    features, again = (image_features(problem, {}, Store(tmp_path), silent, evaluation=evaluation) for _ in range(2))
-    assert features is not None and not features.classifies
+    given = {"evaluation": evaluation, "seen": Seen()}
+    features, again = (image_features(problem, {}, Store(tmp_path), silent, **given) for _ in range(2))
+    assert features is not None and again is not None and not features.classifies
     x = problem.target.x
     np.testing.assert_array_equal(features.embed(x), load_image_encoder(files / "dino").embed(x / 2 + 0.5))
     assert again.embed(x) is features.embed(x)  # the cells of a comparison share what was seen
+
+
+def test_an_encoder_is_probed_beside_source_models(files, tmp_path):
+    what = "digits", "--n-target", "12", "--objectives", "masked", "--network.kind", "mlp", *tiny.OPTIONS
+    out, _ = call("probe", *what, "--times", "0.1", "--evaluation.encoder", files / "dino", "--out", tmp_path / "run")
+    assert "encoder dino" in out
+    record = strict_json(tmp_path / "run" / "probe.json")
+    (cell,) = (c for c in record["cells"] if c["model"] == "encoder")
+    _, sets = labelled_sets(ProbeConfig(problem=DigitsConfig(), n_target=12))
+    encoder = load_image_encoder(files / "dino")
+    seen: Any = [Labelled(encoder.embed(d.x / 2 + 0.5), d.y) for d in sets if d is not None and d.y is not None]
+    train, validation, test, target, fresh = seen
+    right, transferred = probe(train, (validation, test)), probe(target, (fresh,))
+    for kind in ("linear", "neighbours"):
+        assert cell["source"][kind] == [hits.mean() for hits in getattr(right, kind)]
+        assert cell["target"][kind] == getattr(transferred, kind)[0].mean()
 
 
 def test_what_is_no_encoder_is_refused_before_anything_is_written(files, tmp_path):
@@ -73,8 +95,9 @@ def test_what_is_no_encoder_is_refused_before_anything_is_written(files, tmp_pat
     assert "config.json is missing: give the folder that holds config.json and model.safetensors" in said
     said = refused(*DIGITS, "--evaluation.encoder", files / "model" / "unet", *out)
     assert "is of a UNet2DConditionModel: image encoders are of Dinov2Model, CLIPModel" in said
-    said = refused("run", "gaussians", *tiny.OPTIONS, "--evaluation.encoder", files / "dino", *out)
-    assert "judges images, which the rows of gaussians are not: leave out --evaluation.encoder" in said
+    for command in ("run", "probe"):
+        said = refused(command, "gaussians", *tiny.OPTIONS, "--evaluation.encoder", files / "dino", *out)
+        assert "judges images, which the rows of gaussians are not: leave out --evaluation.encoder" in said
     assert not (tmp_path / "run").exists()
     # Another encoder's values are another run's.
     configs = [RunConfig(evaluation=EvaluationConfig(encoder=files / name)) for name in ("dino", "clip")]

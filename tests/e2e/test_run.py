@@ -113,6 +113,17 @@ def test_a_finished_run_is_shown_and_left_alone(run_folder, finished_run):
     assert len(rows) == 4 and all(row in out.splitlines() for row in rows), "another table than at first"
 
 
+def test_the_table_says_where_metrics_are_of_fewer_rows_than_there_are(run_folder):
+    record = strict_json(run_folder / "metrics.json")
+    assert record["judged"] == [tiny.NUM, 300]
+    (run_folder / "complete.json").unlink()  # which holds the hash of what is changed now
+    (run_folder / "metrics.json").write_text(json.dumps(record | {"judged": [50_000, 300]}))
+    assert "Computed on 10,000 of 50,000 samples, drawn by the seed: MMD^2." in call(*GAUSSIANS, "--out", run_folder)[0]
+    # An earlier version took all rows.
+    (run_folder / "metrics.json").write_text(json.dumps({k: v for k, v in record.items() if k != "judged"}))
+    assert "Computed on" not in call(*GAUSSIANS, "--out", run_folder)[0]
+
+
 @pytest.mark.parametrize("lost", ["metrics.json", "samples.npz", "report.html"])
 def test_what_was_lost_is_made_again_without_training(run_folder, lost):
     before = snapshot(run_folder)

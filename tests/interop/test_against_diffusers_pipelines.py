@@ -89,7 +89,8 @@ def their_noise(shape, num=2):
     return torch.from_numpy(noise.transpose(0, 3, 1, 2).copy())
 
 
-def test_pictures_of_labels_are_those_of_diffusers(tmp_path, monkeypatch):
+def their_labels(folder):
+    """A pipeline of diffusers that knows labels, with random weights, and its folder."""
     net = diffusers.DiTTransformer2DModel(
         sample_size=4,
         patch_size=2,
@@ -100,20 +101,28 @@ def test_pictures_of_labels_are_those_of_diffusers(tmp_path, monkeypatch):
         attention_head_dim=8,
         num_embeds_ada_norm=1000,  # their pipeline takes 1000 for no label, whatever the net says
     )
-    names = {"0": "tench, Tinca tinca", "7": "cock", "999": "toilet tissue"}
     made = diffusers.DiTPipeline(
         transformer=randomised(net, 5),
         vae=randomised(diffusers.AutoencoderKL(**kl([8, 8], scaling_factor=0.5)), 3),
         scheduler=diffusers.DDIMScheduler(clip_sample=False, set_alpha_to_one=False, timestep_spacing="trailing"),
     )
     made.set_progress_bar_config(disable=True)
-    made.save_pretrained(tmp_path / "theirs")
-    file = tmp_path / "theirs" / "model_index.json"
+    made.save_pretrained(folder / "theirs")
+    file = folder / "theirs" / "model_index.json"
+    names = {"0": "tench, Tinca tinca", "7": "cock", "999": "toilet tissue"}
     file.write_text(json.dumps(json.loads(file.read_text()) | {"id2label": names}))
+    return made
+
+
+def start_labels_from(monkeypatch, noise):
+    """Has their pipeline of labels, which takes no latents, start from the noise."""
+    monkeypatch.setattr("diffusers.pipelines.dit.pipeline_dit.randn_tensor", lambda *args, **kwargs: noise)
+
+
+def test_pictures_of_labels_are_those_of_diffusers(tmp_path, monkeypatch):
+    made = their_labels(tmp_path)
     pipe = load_pipeline(tmp_path / "theirs")
-    monkeypatch.setattr(
-        "diffusers.pipelines.dit.pipeline_dit.randn_tensor", lambda *args, **kwargs: their_noise(pipe.shape())
-    )
+    start_labels_from(monkeypatch, their_noise(pipe.shape()))
     wanted = made([7, 999], guidance_scale=3.0, num_inference_steps=4, output_type="np").images
     options = {"solver": "ddim", "grid": "trailing", "num_steps": 4, "chunk": 2}
     latents = sample(KEY, pipe.score(scale=3.0), pipe.sde, 2, pipe.shape(), cond=pipe.embed(["cock", "999"]), **options)

@@ -5,7 +5,14 @@ import pytest
 
 from tests.e2e.test_shapes import SMALL as SHAPES
 from tests.e2e.tools import call
-from tests.interop.test_against_diffusers_pipelines import KEY, assert_same_images, their_noise, their_pipeline
+from tests.interop.test_against_diffusers_pipelines import (
+    KEY,
+    assert_same_images,
+    start_labels_from,
+    their_labels,
+    their_noise,
+    their_pipeline,
+)
 from tests.interop.theirs import diffusers
 from tgdp_jax.app.model import load
 from tgdp_jax.interop.pipeline_folder import load_pipeline
@@ -91,3 +98,28 @@ def test_diffusers_makes_the_pictures_of_the_pipeline_that_shapes_trained(tmp_pa
     words = {"guidance_scale": 3.0, "num_inference_steps": 4, "output_type": "np"}
     theirs = made(prompts, latents=their_noise(pipe.shape()), **words).images
     assert_same_images(pipe.decode(latents, chunk=2), theirs)
+
+
+def test_a_pipeline_of_labels_that_a_run_adapted_is_one_of_diffusers(tmp_path, monkeypatch):
+    their_labels(tmp_path)
+    rng, out = np.random.default_rng(0), tmp_path / "run"
+    text = np.array(["zebra", "cock", "zebra", "cock"])
+    np.savez(tmp_path / "pictures.npz", x=rng.integers(0, 255, (4, 8, 8, 3)).astype(np.uint8), text=text)
+    data = "--pretrained", tmp_path / "theirs", "--target", tmp_path / "pictures.npz"
+    lora = "--method", "lora", "--lora.learning-rates", "0.05", "--text.scale", "3"
+    call("run", "text-images", *data, *lora, *SMALL, "--out", out)
+    run = load(out)
+    captions = np.array([run.classes.index(name) for name in ("zebra", "cock")], np.int32)
+    options = {"solver": "ddim", "grid": "trailing", "num_steps": 4, "chunk": 2}
+    latents = sample(KEY, run.score, run.sde, 2, run.shape, cond=captions, **options)
+    ours = run.problem.scaler.to_user(latents)
+    start_labels_from(monkeypatch, their_noise(run.shape))
+
+    def theirs(folder, labels):
+        pipe = diffusers.DiTPipeline.from_pretrained(folder)
+        pipe.set_progress_bar_config(disable=True)
+        given = pipe.get_label_ids(labels) if isinstance(labels[0], str) else labels
+        return pipe(given, guidance_scale=3.0, num_inference_steps=4, output_type="np").images
+
+    assert_same_images(ours, theirs(out / "pipeline", ["zebra", "cock"]))
+    assert np.abs(ours - theirs(tmp_path / "theirs", [0, 7])).max() > 0.02

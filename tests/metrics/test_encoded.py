@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from tests.metrics.digits import digits
-from tgdp_jax.metrics.encoded import EncoderFeatures
+from tgdp_jax.metrics.encoded import EncoderFeatures, Seen
 from tgdp_jax.metrics.evidence import Evidence
 from tgdp_jax.metrics.frechet import frechet_value
 from tgdp_jax.metrics.registry import measure
@@ -60,3 +60,15 @@ def test_classes_are_told_by_the_classifier_and_the_rest_by_the_encoder():
     # Held-out and training rows are not seen again.
     second = measure(Evidence(samples=x[300:400], **given))
     assert "label_accuracy" not in second and encoder.seen == 350
+
+
+def test_what_was_seen_is_shared_by_rows_in_the_same_units():
+    rows, encoder, seen = np.ones((3, 8, 8, 3), np.float32), Colours(), Seen()
+    whole, again, other = (
+        EncoderFeatures(encoder, to_user, seen=seen) for to_user in (np.asarray, np.asarray, np.sinc)
+    )
+    assert whole.embed(rows) is again.embed(rows) and encoder.seen == 3
+    assert other.embed(rows).max() < 1e-6 and encoder.seen == 6
+    for number in range(8):  # no more sets are kept
+        whole.embed(rows + number + 1)
+    assert whole.embed(rows).min() == 1 and encoder.seen == 33

@@ -11,6 +11,7 @@ from tests.helpers import paper_pair
 from tests.metrics import tied
 from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.errors import UserError
+from tgdp_jax.metrics import evidence
 from tgdp_jax.metrics.coverage import density_coverage, expected_coverage
 from tgdp_jax.metrics.evaluate import evaluate, evaluate_closed_form
 from tgdp_jax.metrics.evidence import Evidence
@@ -53,9 +54,9 @@ def test_what_metrics_share_is_computed_once(problem):
         seen.append(e)
         return len(seen)
 
-    evidence = Evidence(samples=x, reference=y, train=train)
-    assert [evidence.once(shared), evidence.once(shared)] == [1, 1] and seen == [evidence]
-    both = measure(evidence, ("density", "coverage"))
+    given = Evidence(samples=x, reference=y, train=train)
+    assert [given.once(shared), given.once(shared)] == [1, 1] and seen == [given]
+    both = measure(given, ("density", "coverage"))
     alone = [measure(Evidence(samples=x, reference=y, train=train), (name,))[name] for name in both]
     assert list(both.values()) == alone
 
@@ -75,6 +76,27 @@ def test_values_are_those_of_the_single_metrics(problem):
         assert got[name].value == pytest.approx(value, abs=1e-6), name
         assert 0 < got[name].spread < 0.25 * abs(value), name
     assert evaluate(x, y, train, seed=3) == got
+
+
+def test_of_many_rows_metrics_of_pairs_see_those_that_the_seed_draws(problem, monkeypatch):
+    (x, labels), (y, of_y), (train, _) = (problem[name] for name in ("fresh", "reference", "train"))
+    whole = evaluate(x, y, train, labels=labels, reference_labels=of_y, seed=3)
+    monkeypatch.setattr(evidence, "MOST_ROWS", 550)
+    few, fixed = Evidence(samples=x, reference=y, seed=3).drawn
+    assert fixed == slice(None)  # 500 rows are not too many
+    assert len(x[few]) == len(np.unique(few)) == 550 and (np.diff(few) > 0).all()
+    assert (few != Evidence(samples=x, reference=y, seed=4).drawn[0]).any()
+    monkeypatch.setattr(evidence, "MOST_ROWS", 200)
+    i, j = Evidence(samples=x, reference=y, seed=3).drawn
+    got = evaluate(x, y, train, labels=labels, reference_labels=of_y, seed=3)
+    bandwidth = median_bandwidth(y, seed=3)
+    monkeypatch.undo()
+    of_drawn = {"labels": labels[i], "reference_labels": of_y[j], "seed": 3, "bandwidth": bandwidth}
+    alone = evaluate(x[i], y[j], train, **of_drawn)
+    pairs = {name for name in got if METRICS[name].pairs}
+    assert pairs == {"mmd2", "coverage", "density"}
+    for name in got:
+        assert got[name] == (alone if name in pairs else whole)[name] != (whole if name in pairs else alone)[name], name
 
 
 def test_every_metric_prefers_the_target_over_the_source_and_over_copies(problem):

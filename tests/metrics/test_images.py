@@ -7,6 +7,7 @@ import pytest
 
 from tests.metrics.digits import digits, quick_features
 from tgdp_jax.errors import UserError
+from tgdp_jax.metrics import evidence
 from tgdp_jax.metrics.coverage import density_coverage, expected_coverage, precision_recall
 from tgdp_jax.metrics.frechet import frechet_value
 from tgdp_jax.metrics.images import evaluate_images
@@ -61,6 +62,18 @@ def test_values_are_those_of_the_single_metrics(parts, found):
     expected["density"], expected["coverage"] = density_coverage(y, x)
     for name, value in expected.items():
         assert found["fresh"][name].value == pytest.approx(value, abs=1e-6), name
+
+
+def test_of_many_images_neighbours_are_sought_among_those_that_the_seed_draws(parts, monkeypatch):
+    features, (reference, fresh, train) = quick_features(), (parts[name][0] for name in ("reference", "fresh", "train"))
+    monkeypatch.setattr(evidence, "MOST_ROWS", 150)
+    got = evaluate_images(fresh, reference, train, features)
+    i, j = evidence.Evidence(samples=fresh, reference=reference).drawn
+    x, y = features.embed(fresh)[i], features.embed(reference)[j]
+    assert [got[name].value for name in ("precision", "recall")] == list(precision_recall(y, x))
+    assert [got[name].value for name in ("density", "coverage")] == list(density_coverage(y, x))
+    assert got["mmd2"].value == mmd2_value(fresh[i], reference[j], bandwidth=median_bandwidth(reference)).value
+    assert got["frechet"].value == pytest.approx(frechet_value(features.embed(fresh), features.embed(reference)).value)
 
 
 def test_fresh_images_are_perfect(found):

@@ -10,7 +10,7 @@ import yaml
 
 from tgdp_jax.app.arguments import nearest
 from tgdp_jax.data.registry import PROBLEMS
-from tgdp_jax.errors import FileError, UserError
+from tgdp_jax.errors import FileError, UserError, absent
 from tgdp_jax.settings.presets import PRESETS
 from tgdp_jax.settings.stored import from_json, to_json, upgraded
 
@@ -69,7 +69,7 @@ def _read(path: Path) -> dict[str, Any]:
         text = path.read_text("utf-8-sig")
         value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except FileNotFoundError:
-        raise FileError(f"{path} does not exist: check the path") from None
+        raise absent(path) from None
     except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as error:
         said = " ".join(str(error).split())[:150]
         raise FileError(f"{path} can not be read as settings ({said}): write YAML or JSON") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tgdp_jax.data.registry import problem_entry
-from tgdp_jax.errors import FileError, UserError
+from tgdp_jax.errors import FileError, UserError, absent
 from tgdp_jax.interop.files import is_pipeline, readable, unet_config
 from tgdp_jax.nets.registry import check_network
 from tgdp_jax.runtime.files import check_place, nearest_there
@@ -119,7 +119,7 @@ def check_exists(path: Path) -> None:
     try:
         path.stat()
     except FileNotFoundError:
-        raise FileError(f"{path} does not exist: check the path") from None
+        raise absent(path) from None
     except (OSError, ValueError):  # who reads it says what is wrong
         pass
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +15,7 @@ from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.text_images import TextImages
 from tgdp_jax.errors import UserError
 from tgdp_jax.metrics.closed_form import expected_density
-from tgdp_jax.metrics.encoded import EncoderFeatures
+from tgdp_jax.metrics.encoded import EncoderFeatures, Seen
 from tgdp_jax.metrics.evidence import Evidence
 from tgdp_jax.metrics.features import Features, fit_features
 from tgdp_jax.metrics.on_attributes import shares_right
@@ -35,8 +34,6 @@ from tgdp_jax.transfer.latents import pictures
 from tgdp_jax.transfer.pretrained import forward_process
 from tgdp_jax.transfer.stages import Watch, named_key, rows_done, run_stage
 
-# What the cells of a comparison share: the features of held-out rows are computed once.
-_seen: list[EncoderFeatures] = []
 _REMEDY = "more --sampling.steps, a smaller --guidance.scale, or --sampling.clip"
 _TEXT_REMEDY = "more --sampling.steps, a smaller --text.scale, or a smaller learning rate"
 
@@ -49,10 +46,12 @@ def image_features(
     *,
     log: Callable[[str], Log] | None = None,
     evaluation: EvaluationConfig = EvaluationConfig(),
+    seen: Seen | None = None,
 ) -> Features | EncoderFeatures | None:
     """What metrics of images and series compare: features of the encoder that the settings name, or of a classifier of
     the source's classes, one for all methods and numbers of target rows, and for all seeds that have the same source
-    rows. None for other problems, and without an encoder for rows without labels or with captions.
+    rows. None for other problems, and without an encoder for rows without labels or with captions. `seen` is what the
+    encoder saw for others, whose held-out rows need not be seen again.
 
     Raises:
       UserError: see `encoder.image_encoder`.
@@ -63,9 +62,7 @@ def image_features(
     # Of the classes that samples are asked for, an encoder says nothing.
     asked = problem.conditional and problem.captions is None
     classifier = _learned_features(problem, identity, store, watch, log) if asked else None
-    if not _seen or _seen[0].encoder is not encoder or _seen[0].to_user != problem.scaler.to_user:
-        _seen[:] = [EncoderFeatures(encoder, problem.scaler.to_user)]
-    return dataclasses.replace(_seen[0], classifier=classifier)
+    return EncoderFeatures(encoder, problem.scaler.to_user, classifier, Seen() if seen is None else seen)
 
 
 def _learned_features(

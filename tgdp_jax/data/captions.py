@@ -23,7 +23,7 @@ from tgdp_jax.data.npz import npz_names, read_npz
 from tgdp_jax.data.pictures import PICTURES, decode_picture, fitted, read_picture
 from tgdp_jax.data.tables.files import check_packages
 from tgdp_jax.data.tables.names import check_there
-from tgdp_jax.errors import FileError, UserError, first_line
+from tgdp_jax.errors import FileError, UserError, absent, first_line
 
 NAME, TEXT, IMAGE = "file_name", "text", "image"
 METADATA = ("metadata.jsonl", "metadata.csv")
@@ -80,7 +80,7 @@ def read_captioned(path: Path, prompt: str | None = None) -> Captioned:
     elif path.exists():
         raise UserError(f"{path} is of no kind that is known: give {KINDS}")
     else:
-        raise FileError(f"{path} does not exist: check the path")
+        raise absent(path)
     if not found.pictures:
         raise UserError(f"{path} has no pictures: give {KINDS}")
     missing = [stored.name for stored, text in zip(found.pictures, found.captions, strict=True) if not text.strip()]

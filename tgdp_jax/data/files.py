@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from tgdp_jax.errors import FileError
+from tgdp_jax.errors import FileError, absent
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -27,7 +27,7 @@ def check_regular_file(path: Path) -> int:
     try:
         found = path.stat()
     except FileNotFoundError:
-        raise FileError(f"{path} does not exist: check the path") from None
+        raise absent(path) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FileError(f"{path} can not be read ({reason}): check the path and its permissions") from error

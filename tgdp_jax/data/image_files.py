@@ -15,7 +15,7 @@ from tgdp_jax.data.labels import distinct_keys, listed
 from tgdp_jax.data.memory import check_fits
 from tgdp_jax.data.npz import npz_names, read_npz
 from tgdp_jax.data.pictures import PICTURES, read_picture
-from tgdp_jax.errors import UserError
+from tgdp_jax.errors import UserError, absent
 
 # Names under which a file holds images and their labels; the first pair that is there counts.
 NPZ_KEYS = (("x", "y"), ("x_train", "y_train"))
@@ -51,7 +51,7 @@ def read_images(path: Path, background: str | None = None) -> Images:
     if path.is_dir():
         return _check(_read_folder(path, background), path)
     if not path.exists():
-        raise UserError(f"{path} does not exist: check the path")
+        raise absent(path)
     for pattern, read in _READERS.items():
         if re.search(pattern, path.name):
             return _check(read(path), path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -20,6 +20,21 @@ _AT_ONCE = 64  # rows whose pixels are held at a time
 _KEPT = 8  # sets of rows whose features are held
 
 
+class Seen:
+    """Features of the last sets of rows that one encoder saw: what cells of a comparison share, whose rows recur."""
+
+    def __init__(self) -> None:
+        self._features: dict[Hashable, np.ndarray] = {}
+
+    def features(self, rows: Hashable, see: Callable[[], np.ndarray]) -> np.ndarray:
+        """What `see` gave when these rows were asked for first, as long as they are among the last."""
+        # What was asked for last stands at the end.
+        self._features[rows] = self._features.pop(rows) if rows in self._features else see()
+        while len(self._features) > _KEPT:
+            del self._features[next(iter(self._features))]
+        return self._features[rows]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class EncoderFeatures:
     """Features of rows in the models' units by a pretrained encoder.
@@ -28,13 +43,13 @@ class EncoderFeatures:
       encoder: of pictures.
       to_user: maps rows to pictures [N, H, W, 1 or 3] in [0, 1].
       classifier: of the source's classes, where samples are asked for one.
-      known: features of the last sets of rows that were seen, by the rows' hash.
+      seen: what the encoder saw before.
     """
 
     encoder: ImageEncoder
     to_user: Callable[[np.ndarray], np.ndarray]
     classifier: Features | None = None
-    known: dict[bytes, np.ndarray] = dataclasses.field(default_factory=dict, repr=False)
+    seen: Seen = dataclasses.field(default_factory=Seen, repr=False)
 
     @property
     def classifies(self) -> bool:
@@ -62,12 +77,9 @@ class EncoderFeatures:
           x: the rows, which are not looked at; the same features are theirs from then on.
           pictures: gives [H, W, 1 or 3] for each, where they were not seen yet.
         """
-        digest = hashlib.sha256(np.ascontiguousarray(x, np.float32).data).digest()
-        # What was asked for last stands at the end.
-        self.known[digest] = self.known.pop(digest) if digest in self.known else self.encoder.embed(pictures())
-        while len(self.known) > _KEPT:
-            del self.known[next(iter(self.known))]
-        return self.known[digest]
+        # The same rows are other pictures where they are in other units.
+        rows = self.to_user, hashlib.sha256(np.ascontiguousarray(x, np.float32).data).digest()
+        return self.seen.features(rows, lambda: self.encoder.embed(pictures()))
 
     def _pictures(self, x: np.ndarray) -> Iterator[np.ndarray]:
         for start in range(0, len(x), _AT_ONCE):

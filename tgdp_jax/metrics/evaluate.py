@@ -49,7 +49,8 @@ def evaluate(
       Name in `METRICS` to (value, spread). The spread is the bootstrap standard error (subsamples for w2, coverage
       and density), NaN where there are too few rows to tell; coverage and density themselves are NaN where the
       reference (or a class of it) has no more than five rows, and so is memorisation where every row of the reference
-      repeats a training row, as discrete rows may. The training rows are held fixed.
+      repeats a training row, as discrete rows may. The training rows are held fixed. Of more than 10,000 samples or
+      reference rows, mmd2, coverage and density see 10,000 that `seed` draws.
 
     Raises:
       UserError: bad arrays, or labels without reference labels.

@@ -20,6 +20,7 @@ from tgdp_jax.sde import SDE
 Array = jax.Array
 T = TypeVar("T")
 COPIES = 20  # resampled copies behind a spread
+MOST_ROWS = 10_000  # samples, and held-out rows, of metrics whose cost grows with the product of both numbers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,3 +91,18 @@ class Evidence:
           UserError: fewer than two of either, not finite, or of different shapes.
         """
         return pair("samples", self.samples, "reference", self.reference, at_least=2)
+
+    @property
+    def drawn(self) -> tuple[Any, Any]:
+        """Which samples and which held-out rows metrics of pairs of rows take: at most `MOST_ROWS` of either, in order.
+
+        They depend on the seed and on the number of rows alone.
+        """
+        samples, reference = (_drawn(len(rows), self.seed) for rows in (self.samples, self.reference))
+        return samples, reference
+
+
+def _drawn(num: int, seed: int) -> np.ndarray | slice:
+    if num <= MOST_ROWS:
+        return slice(None)
+    return np.sort(np.random.default_rng(seed).choice(num, MOST_ROWS, replace=False, shuffle=False))

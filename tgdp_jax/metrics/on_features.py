@@ -90,9 +90,9 @@ def embedded(e: Evidence) -> tuple[np.ndarray, ...]:
 
 
 def balls(e: Evidence) -> dict[str, Value]:
-    """Precision, recall, density and coverage, which share their neighbours."""
-    x, y, _ = e.once(embedded)
-    return _ball_values(y, x, e.seed)
+    """Precision, recall, density and coverage, which share their neighbours, of at most `MOST_ROWS` rows of either."""
+    (x, y, _), (of_x, of_y) = e.once(embedded), e.drawn
+    return _ball_values(y[of_y], x[of_x], e.seed)
 
 
 # Many small sets, on which several threads wait for one another longer than they compute.

@@ -2,7 +2,8 @@
 
 With labels all but memorisation are computed within each class and averaged with the reference's class shares, so that
 a sampler which ignores its label is found out even where its samples are right as a whole. Of images and series, which
-are compared by features (`on_features`), only mmd2 is of the rows themselves, and of all at once.
+are compared by features (`on_features`), only mmd2 is of the rows themselves, and of all at once. mmd2, coverage and
+density look at pairs of rows, and therefore at no more than `MOST_ROWS` of either kind.
 """
 
 from __future__ import annotations
@@ -32,17 +33,20 @@ def w2(e: Evidence) -> Value:
 
 def mmd2(e: Evidence) -> Value:
     bandwidth = median_bandwidth(e.rows[1], seed=e.seed) if e.bandwidth is None else e.bandwidth
+    few = e.once(fewer)
     if e.features is not None:
-        return mmd2_value(*e.rows, bandwidth=bandwidth, num=COPIES, seed=e.seed)
-    return _within_classes(e, lambda x, y: mmd2_value(x, y, bandwidth=bandwidth, num=COPIES, seed=e.seed))
+        return mmd2_value(*few.rows, bandwidth=bandwidth, num=COPIES, seed=e.seed)
+    return _within_classes(few, lambda x, y: mmd2_value(x, y, bandwidth=bandwidth, num=COPIES, seed=e.seed))
 
 
 def density(e: Evidence) -> Value:
-    return _mean(e, [found[0] for found in e.once(_density_coverage)])
+    few = e.once(fewer)
+    return _mean(few, [found[0] for found in few.once(_density_coverage)])
 
 
 def coverage(e: Evidence) -> Value:
-    return _mean(e, [found[1] for found in e.once(_density_coverage)])
+    few = e.once(fewer)
+    return _mean(few, [found[1] for found in few.once(_density_coverage)])
 
 
 def memorisation(e: Evidence) -> Value:
@@ -59,6 +63,22 @@ def _safe_ratio(distance: np.ndarray, reference: np.ndarray) -> float:
     # Of discrete rows fresh data may all be copies, and then a copy says nothing; a resampled reference may consist of
     # training rows where the whole does not.
     return ratio_of_medians(distance, reference) if reference.any() else math.nan
+
+
+def fewer(e: Evidence) -> Evidence:
+    """The evidence itself, or the rows that are drawn of it where there are more than `MOST_ROWS` of either kind.
+
+    Raises:
+      UserError: not one label a row.
+    """
+    (x, y), (of_x, of_y) = e.rows, e.drawn
+    if isinstance(of_x, slice) and isinstance(of_y, slice):
+        return e
+    labels, reference_labels = None, None
+    if e.labels is not None and e.reference_labels is not None:
+        e.once(classes)  # says where labels do not fit
+        labels, reference_labels = np.asarray(e.labels)[of_x], np.asarray(e.reference_labels)[of_y]
+    return Evidence(samples=x[of_x], reference=y[of_y], labels=labels, reference_labels=reference_labels, seed=e.seed)
 
 
 def _density_coverage(e: Evidence) -> list[tuple[Value, Value]]:

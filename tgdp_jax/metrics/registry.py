@@ -22,6 +22,7 @@ class Metric(NamedTuple):
       compute: the value and its standard error; asked only where it applies.
       ideal: the best value where it is the same for every problem, else None.
       terminal: whether the terminal has a column for it; reports and JSON have all.
+      pairs: whether it looks at pairs of rows, and hence at `evidence.MOST_ROWS` samples and held-out rows at most.
     """
 
     label: str
@@ -31,6 +32,7 @@ class Metric(NamedTuple):
     compute: Callable[[Evidence], Value]
     ideal: float | None = None
     terminal: bool = False
+    pairs: bool = False
 
 
 def has_rows(e: Evidence) -> bool:
@@ -153,6 +155,7 @@ METRICS: dict[str, Metric] = {
         on_rows.mmd2,
         ideal=0.0,
         terminal=True,
+        pairs=True,
     ),
     "frechet": Metric(
         "Fréchet",
@@ -189,6 +192,7 @@ METRICS: dict[str, Metric] = {
         "the numbers of rows.",
         has_rows,
         on_features.coverage,
+        pairs=True,
     ),
     "density": Metric(
         "density",
@@ -198,6 +202,7 @@ METRICS: dict[str, Metric] = {
         has_rows,
         on_features.density,
         ideal=1.0,
+        pairs=True,
     ),
     "precision": Metric(
         "precision",
@@ -207,6 +212,7 @@ METRICS: dict[str, Metric] = {
         on_images,
         on_features.precision,
         terminal=True,
+        pairs=True,
     ),
     "recall": Metric(
         "recall",
@@ -216,6 +222,7 @@ METRICS: dict[str, Metric] = {
         on_images,
         on_features.recall,
         terminal=True,
+        pairs=True,
     ),
     "label_accuracy": Metric(
         "label acc.",

@@ -31,21 +31,21 @@ _converter.register_unstructure_hook(Path, str)
 _NAMES = {entry.config: name for name, entry in PROBLEMS.items()}
 
 
-def _name_where_given(config: type, *options: str) -> None:
+def name_where_given(config: type, *options: str) -> None:
     """Options that are named only where they are given: settings stored before there were any stay what they are."""
     given: dict[str, Any] = {option: override(omit_if_default=True) for option in options}
     _converter.register_unstructure_hook(config, make_dict_unstructure_fn(config, _converter, **given))
 
 
-_name_where_given(ImagesConfig, "background")
-_name_where_given(ArraysConfig, "columns", "label")
-_name_where_given(ClassifierConfig, "kind")
-_name_where_given(OptimiserConfig, "parts", "kind")
-_name_where_given(LoraConfig, "text_encoder")
-_name_where_given(TextualInversionConfig, "vectors")
+name_where_given(ImagesConfig, "background")
+name_where_given(ArraysConfig, "columns", "label")
+name_where_given(ClassifierConfig, "kind")
+name_where_given(OptimiserConfig, "parts", "kind")
+name_where_given(LoraConfig, "text_encoder")
+name_where_given(TextualInversionConfig, "vectors")
 configure_tagged_union(ProblemConfig, _converter, tag_name="problem", tag_generator=lambda kind: _NAMES[kind])
 for _kind in (TrainingConfig, RunConfig, CompareConfig, ProbeConfig):
-    _name_where_given(_kind, "text", "evaluation")
+    name_where_given(_kind, "text", "evaluation")
 
 
 def to_json(config: Any) -> Any:

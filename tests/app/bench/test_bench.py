@@ -9,7 +9,8 @@ import pytest
 
 from tests import tiny
 from tests.e2e.tools import call, refused, strict_json
-from tgdp_jax.app.bench import measure, models, sampler
+from tgdp_jax.app.bench import measure, models, pages, sampler, suite
+from tgdp_jax.app.bench.peaks import peak_flops
 from tgdp_jax.app.bench.settings import QUICK, BenchConfig, Effort
 from tgdp_jax.app.commands import bench as command
 from tgdp_jax.app.folder import claim_folder
@@ -70,7 +71,43 @@ def test_it_leaves_json_a_page_and_pictures(quick):
     page = (folder / "report.html").read_text()
     for title in ("Guided sampling", "Devices: small", "Solvers", "Cost with the default networks", "Training loop"):
         assert title in out and title in page
-    assert str(folder / "bench.json") in out
+    assert str(folder / "report.html") in out
+    kept = (folder / "bench.md").read_text()
+    assert kept.startswith(f"# Throughput on {record['machine']['device']}\n") and record["machine"]["jax"] in kept
+    for table in pages.tables(record):
+        names = [row.name.replace("_", "\\_") for row in table.rows]
+        assert f"\n## {table.title}\n\n| {table.names} | " in kept and all(f"| {name} | " in kept for name in names)
+
+
+def test_utilisation_is_a_share_of_the_peak_that_is_known_or_given(quick):
+    record = strict_json(quick[0] / "bench.json")
+    assert record["samplers"][0]["peak_flops_per_s"] is None  # of a CPU nothing is known
+    assert "MFU" not in quick[1] and "MFU" not in (quick[0] / "bench.md").read_text()
+    given = suite.measure(BenchConfig(peak=0.5, repeats=1), TINY, cases=[models.sampler("small")], say=lambda _: None)
+    (found,) = given["samplers"]
+    assert found["peak_flops_per_s"] == 0.5e12
+    assert [b["utilisation"] for b in found["batches"]] == [b["flops_per_s"] / 0.5e12 for b in found["batches"]]
+    (table, *_) = pages.tables(given)
+    shown = {column.label: column.key for column in pages.for_terminal(table)}
+    assert [row.cells[shown["MFU %"]].value for row in table.rows] == [100 * b["utilisation"] for b in found["batches"]]
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "tflops"),
+    [
+        ("NVIDIA H200", "bfloat16", 989.4),
+        ("NVIDIA H200 NVL", "bfloat16", 835.5),
+        ("NVIDIA A100-SXM4-80GB", "float32", 156),
+        ("NVIDIA L40S", "bfloat16", 362),
+        ("NVIDIA L4", "bfloat16", 121),
+        ("TPU v5 lite", "float32", 197),
+        ("TPU v5p", "bfloat16", 459),
+        ("TPU v4 lite", "bfloat16", 138),
+        ("cpu", "float32", None),
+    ],
+)
+def test_peaks_are_those_of_data_sheets(device, precision, tflops):
+    assert peak_flops(device, precision) == (None if tflops is None else 1e12 * tflops)
 
 
 def test_the_machine_is_named(quick):
@@ -127,6 +164,7 @@ def test_the_same_again_replaces_it_and_another_is_refused(quick):
     before = json.loads((folder / "config.json").read_text())
     assert "holds another bench" in refused("bench", "--quick", "--repeats", "3", "--out", folder)
     assert json.loads((folder / "config.json").read_text()) == before
+    assert "peak" not in before["config"] and to_json(BenchConfig(peak=2.0))["peak"] == 2.0  # as before there was one
 
 
 def test_memory_ends_the_growth_of_the_batch():
@@ -196,6 +234,7 @@ def test_a_run_without_guidance_or_network(tmp_path):
         (("--precision", "float8"), "unknown precision 'float8': choose one of bfloat16, float32"),
         (("--memory", "0"), "it must be positive"),
         (("--repeats", "0"), "at least 1"),
+        (("--peak", "0"), "it must be positive"),
         (("--run", "nowhere"), "nowhere is not a run folder"),
         (("--run", "nowhere", "--against", "torch"), "leave out either"),
         (("--run", "nowhere", "--precision", "bfloat16"), "embedded networks"),

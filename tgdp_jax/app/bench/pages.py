@@ -8,7 +8,7 @@ from typing import Any
 
 from tgdp_jax.app.report import plots
 from tgdp_jax.app.report.html import Picture, TableData
-from tgdp_jax.app.report.table import Cell, Column, Row
+from tgdp_jax.app.report.table import Cell, Column, Row, markdown
 
 Record = Mapping[str, Any]
 SPREAD = "± is half the distance between the quartiles of the rounds."
@@ -17,6 +17,7 @@ _BATCH = [
     Column("evaluations", "M eval/s", "none", "Millions of evaluations of the guided score per second, row by row."),
     Column("gflops", "GFLOP/s", "none", "Matrix products of the networks, two operations a multiply-add."),
     Column("peak", "% of peak", "higher", "Of the best matrix-product rate in the same rounds and precision."),
+    Column("utilisation", "MFU %", "higher", "Model FLOPs utilisation: of the peak of one device by its data sheet."),
     Column("guidance", "guided/plain", "none", "Time of guided over unguided sampling."),
     Column("floor", "over floor", "none", "The same over the ratio of their operations, the least it can be."),
     Column(
@@ -25,7 +26,7 @@ _BATCH = [
     Column("memory", "MiB", "none", "Memory of the program: arguments, results and intermediates."),
     Column("compile", "compile s", "none", "Tracing and compiling, apart from the run."),
 ]
-_TERMINAL = ("samples", "gflops", "peak", "guidance", "floor", "memory", "compile")
+_TERMINAL = ("samples", "gflops", "peak", "utilisation", "guidance", "floor", "memory", "compile")
 _DEVICES = [
     Column("samples", "samples/s", "none", "Samples per second of the whole call."),
     Column("speedup", "speed-up", "none", "Rate over that of one device; the number of devices would be perfect."),
@@ -62,9 +63,27 @@ def tables(record: Record) -> list[TableData]:
     return found
 
 
+def as_markdown(record: Record) -> str:
+    """All tables in Markdown, ready to be kept beside what they were measured with."""
+    parts = [f"# Throughput on {record['machine']['device']}", machine(record)]
+    for table in tables(record):
+        parts += [f"## {table.title}", markdown(table.rows, table.columns, group=table.group, names=table.names)]
+        parts += [table.note] if table.note else []
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def machine(record: Record) -> str:
+    """What was measured on, and when."""
+    m = record["machine"]
+    return (
+        f"{m['devices']} x {m['device']} ({m['platform']}), {m['cpus']} CPU cores; jax {m['jax']}; "
+        f"{record['settings']['precision']}; {m['date']}; load {m['load']:.1f}."
+    )
+
+
 def for_terminal(table: TableData) -> list[Column]:
     """The columns that a terminal has room for."""
-    return [c for c in table.columns if table.columns is not _BATCH or c.key in _TERMINAL]
+    return [c for c in table.columns if c not in _BATCH or c.key in _TERMINAL]
 
 
 def pictures(record: Record) -> list[Picture]:
@@ -108,6 +127,7 @@ def _batch_cells(b: Record) -> dict[str, Cell]:
         "evaluations": Cell(b["evaluations_per_s"] / 1e6),
         "gflops": Cell(b["flops_per_s"] / 1e9),
         "peak": Cell(100 * b["fraction_of_peak"]),
+        "utilisation": Cell(math.nan if b["utilisation"] is None else 100 * b["utilisation"]),
         "guidance": _cell(b["guided_over_unguided"]),
         "floor": Cell(b["guidance_over_floor"]),
         "gbytes": Cell(b["bytes_per_s"] / 1e9 if b["memory_bound"] else math.nan),
@@ -120,7 +140,9 @@ def _sampler_table(samplers: Sequence[Record]) -> TableData:
     rows = [
         Row(f"batch {b['batch']}", _batch_cells(b), group=_sampler_heading(s)) for s in samplers for b in s["batches"]
     ]
-    return TableData("Guided sampling", rows, _BATCH, SPREAD, names="chunk")
+    known = any(s["peak_flops_per_s"] is not None for s in samplers)
+    columns = [column for column in _BATCH if known or column.key != "utilisation"]
+    return TableData("Guided sampling", rows, columns, SPREAD, names="chunk")
 
 
 def _sampler_heading(s: Record) -> str:

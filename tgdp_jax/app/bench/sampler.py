@@ -62,7 +62,15 @@ def evaluation_bytes(case: Case, score: ScoreFn, batch: int) -> float:
     return compiled(lambda s, *a: s(*a), score, x, t, case.cond(batch)).moved
 
 
-def batch_scaling(case: Case, effort: Effort, *, memory: float, repeats: int, say: Callable[[str], None]) -> Record:
+def batch_scaling(
+    case: Case,
+    effort: Effort,
+    *,
+    memory: float,
+    repeats: int,
+    say: Callable[[str], None],
+    peak: float | None = None,
+) -> Record:
     """Rates at growing batches, up to the largest that fits.
 
     Args:
@@ -71,6 +79,7 @@ def batch_scaling(case: Case, effort: Effort, *, memory: float, repeats: int, sa
       memory: bytes that one program may take.
       repeats: rounds at most.
       say: told of every batch.
+      peak: operations per second of one device at best; None: not known.
     """
     flops = evaluation_flops(case, case.guided)
     floor = math.nan if case.unguided is None else flops / evaluation_flops(case, case.unguided)
@@ -82,7 +91,8 @@ def batch_scaling(case: Case, effort: Effort, *, memory: float, repeats: int, sa
             if guided.memory > memory:
                 stop = f"memory bound of {memory / 2**30:.3g} GiB"
                 break
-            rows.append(_at_batch(case, guided, batch, flops, floor, copy, effort, repeats))
+            row = _at_batch(case, guided, batch, flops, floor, copy, effort, repeats)
+            rows.append(row | {"utilisation": None if peak is None else row["flops_per_s"] / peak})
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -100,6 +110,7 @@ def batch_scaling(case: Case, effort: Effort, *, memory: float, repeats: int, sa
         "evaluations": effort.steps * case.solver.evaluations,
         "flops_per_evaluation": flops,
         "guidance_floor": floor,
+        "peak_flops_per_s": peak,
         "batches": rows,
         "largest_batch": rows[-1]["batch"] if rows else 0,
         "stopped_by": stop,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tgdp_jax.errors import UserError, choose
 from tgdp_jax.nets.registry import PRECISIONS
+from tgdp_jax.settings.stored import name_where_given
 
 RIVALS = ("torch",)
 
@@ -22,6 +23,8 @@ class BenchConfig:
       precision: that networks compute in: float32 or bfloat16.
       memory: GiB that one program may take; the batch grows up to it. Default: 0.25 on CPU, else what the device has.
       repeats: how often each thing is timed, at most.
+      peak: TFLOP/s of one device at best in this precision, by its data sheet, of which model FLOPs utilisation is a
+        share. Default: what is known of the device; of other devices utilisation is left out.
     """
 
     run: Path | None = None
@@ -30,6 +33,7 @@ class BenchConfig:
     precision: str = "float32"
     memory: float | None = None
     repeats: int = 7
+    peak: float | None = None
 
     def __post_init__(self):
         choose("precision", self.precision, PRECISIONS)
@@ -41,8 +45,13 @@ class BenchConfig:
             raise UserError("--precision is for the embedded networks: a run computes in what it was trained in")
         if self.memory is not None and not self.memory > 0:
             raise UserError(f"memory is {self.memory} GiB: it must be positive")
+        if self.peak is not None and not self.peak > 0:
+            raise UserError(f"peak is {self.peak} TFLOP/s: it must be positive")
         if self.repeats < 1:
             raise UserError(f"repeats is {self.repeats}: at least 1 is needed")
+
+
+name_where_given(BenchConfig, "peak")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

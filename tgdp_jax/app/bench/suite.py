@@ -13,6 +13,7 @@ import jax
 from tgdp_jax.app.bench.against import against_torch
 from tgdp_jax.app.bench.measure import MIB, device_memory, process_memory
 from tgdp_jax.app.bench.models import Case, sampler
+from tgdp_jax.app.bench.peaks import peak_flops
 from tgdp_jax.app.bench.sampler import batch_scaling, cost_table, device_scaling
 from tgdp_jax.app.bench.settings import BenchConfig, Effort
 from tgdp_jax.app.bench.solvers import speed_quality
@@ -44,7 +45,10 @@ def measure(
     record: dict[str, Any] = {"machine": _machine(memory, busy)}
     samplers = [sampler(name, config.precision) for name in effort.networks] if cases is None else cases
     repeats = config.repeats
-    record["samplers"] = [batch_scaling(c, effort, memory=memory, repeats=repeats, say=say) for c in samplers]
+    record["samplers"] = [
+        batch_scaling(c, effort, memory=memory, repeats=repeats, peak=_peak(config, c.precision), say=say)
+        for c in samplers
+    ]
     record["devices"] = device_scaling(samplers[-1], effort, repeats=repeats)
     if cases is None:
         record["solvers"] = speed_quality(effort, precision=config.precision, repeats=repeats, say=say)
@@ -68,6 +72,12 @@ def _memory_bound(config: BenchConfig) -> float:
         return config.memory * 1024 * MIB
     stats = device_memory()
     return CPU_MEMORY if stats is None else stats["limit"]
+
+
+def _peak(config: BenchConfig, precision: str) -> float | None:
+    if config.peak is not None:
+        return 1e12 * config.peak
+    return peak_flops(jax.devices()[0].device_kind, precision)
 
 
 def _machine(memory: float, busy: float) -> dict[str, Any]:

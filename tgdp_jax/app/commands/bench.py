@@ -13,18 +13,18 @@ from tgdp_jax.app.bench.settings import DEFAULT, QUICK, BenchConfig, Effort
 from tgdp_jax.app.bench.suite import measure
 from tgdp_jax.app.command_line import bench_line, versions
 from tgdp_jax.app.commands.pages import write_pictures
-from tgdp_jax.app.console import Display, print_table
+from tgdp_jax.app.console import Display, print_line, print_table
 from tgdp_jax.app.folder import claim_folder
 from tgdp_jax.app.model import load
 from tgdp_jax.app.report import html
-from tgdp_jax.runtime.files import write_json
+from tgdp_jax.runtime.files import write_atomic, write_json
 from tgdp_jax.settings.stored import to_json
 
 PICTURES = "pictures"
 
 
 def bench(config: BenchConfig, out: Path, *, effort: Effort | None = None) -> dict[str, Any]:
-    """Measures, prints, and writes `bench.json`, `report.html` and pictures into folder `out`.
+    """Measures, prints, and writes `bench.json`, `bench.md`, `report.html` and pictures into folder `out`.
 
     What is there of an earlier run with the same settings is replaced.
 
@@ -50,12 +50,11 @@ def bench(config: BenchConfig, out: Path, *, effort: Effort | None = None) -> di
         record = measure(config, effort, cases=cases, say=display.say)
         record["settings"] = to_json(config)
     tables, pictures = pages.tables(record), pages.pictures(record)
-    machine = record["machine"]
-    where = f"{machine['devices']} x {machine['device']} ({machine['platform']}), {machine['cpus']} CPU cores"
+    device, load = record["machine"]["device"], record["machine"]["load"]
     page = html.render(
-        title=f"Throughput on {machine['device']}",
-        intro=f"{where}; jax {machine['jax']}; {config.precision}; {machine['date']}; load {machine['load']:.1f}.",
-        warnings=_warnings(machine["load"]),
+        title=f"Throughput on {device}",
+        intro=pages.machine(record),
+        warnings=_warnings(load),
         tables=tables,
         pictures=pictures,
         config=record["settings"],
@@ -64,13 +63,19 @@ def bench(config: BenchConfig, out: Path, *, effort: Effort | None = None) -> di
     )
     html.write(out / "report.html", page)
     write_pictures(out / PICTURES, pictures)
+    write_atomic(out / "bench.md", lambda part: _save(part, pages.as_markdown(record)))
     # Last, so that its presence means that the rest is there.
     write_json(out / "bench.json", record)
     for table in tables:
         columns = pages.for_terminal(table)
         print_table(list(table.rows), columns, title=table.title, group=table.group, names=table.names)
-    print(f"{where}: {out / 'bench.json'}  (open {out / 'report.html'})")
+    print_line(pages.machine(record))
+    print(f"bench: {out}  (open {out / 'report.html'}; every number is in bench.json, tables to keep are in bench.md)")
     return record
+
+
+def _save(part: Path, text: str) -> None:
+    part.write_text(text, "utf-8")
 
 
 def _warnings(load: float | None = None) -> list[str]:

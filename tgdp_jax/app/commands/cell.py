@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from tgdp_jax.app.commands import pages
-from tgdp_jax.app.commands.run import FLOOR, stage_warnings
+from tgdp_jax.app.commands.run import FLOOR, judged_rows, stage_warnings
 from tgdp_jax.app.console import Shown
 from tgdp_jax.app.evaluation import draw_samples, evaluate_samples, ideal_metrics, image_features
 from tgdp_jax.app.folder import check_still_there
@@ -25,7 +25,7 @@ from tgdp_jax.app.identity import problem_identity
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.errors import FileError, UserError, out_of_memory
-from tgdp_jax.metrics.encoded import EncoderFeatures
+from tgdp_jax.metrics.encoded import EncoderFeatures, Seen
 from tgdp_jax.metrics.features import Features
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.runtime.cost import Meter
@@ -53,6 +53,7 @@ class Kept(_Measured, total=False):
 
     source_parameters: int
     calibration: dict[str, float | None]
+    judged: tuple[int, int]
 
 
 MIB = 2**20
@@ -68,6 +69,7 @@ def fill_cell(
     store: Store,
     display: Shown,
     log: Callable[[str], Log],
+    seen: Seen,
 ) -> Cell:
     """What is measured of a method, or under "failed" why nothing is. JSON-able but for numbers that are not finite.
 
@@ -75,8 +77,8 @@ def fill_cell(
       FileError: the disk is full, or a checkpoint damaged.
     """
     if method == FLOOR:
-        return _cell(ideal_metrics(config, problem, seed))
-    features = image_features(problem, identity, store, display, log=log, evaluation=config.evaluation)
+        return _cell(ideal_metrics(config, problem, seed), judged=judged_rows(problem, config.sampling.num))
+    features = image_features(problem, identity, store, display, log=log, evaluation=config.evaluation, seen=seen)
     try:
         run = config.cell(method, len(problem.target), seed)
         problem = encoded(run, planned(run, problem), identity, store, display, log=log)
@@ -109,6 +111,7 @@ class Filler:
       identity: what fixes them.
       out: folder of the comparison.
       store: trained stages.
+      seen: what an image encoder saw for earlier cells.
     """
 
     config: CompareConfig
@@ -116,6 +119,7 @@ class Filler:
     identity: dict[str, Any]
     out: Path
     store: Store
+    seen: Seen = dataclasses.field(default_factory=Seen)
 
     @staticmethod
     def make(config: CompareConfig, out: Path, store: Store) -> Filler:
@@ -132,7 +136,9 @@ class Filler:
         spare_memory_maps()
         check_still_there(self.out)
         problem = self.problems(n, seed)
-        return fill_cell(self.config, problem, self.identity, method, seed, self.out, self.store, display, log)
+        return fill_cell(
+            self.config, problem, self.identity, method, seed, self.out, self.store, display, log, self.seen
+        )
 
 
 def load(config: CompareConfig, n: int, seed: int) -> Problem:
@@ -178,6 +184,7 @@ def _measure(
         _keep_samples(samples_path(out, method, n), samples, labels)
     return _cell(
         values,
+        judged=judged_rows(problem, config.sampling.num),
         warnings=[f"n={n}, seed {seed}: {warning}" for warning in stage_warnings(trained, n)],
         parameters=num_parameters(trained.trees),
         trained_parameters=trained.trained_parameters,

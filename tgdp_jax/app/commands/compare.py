@@ -173,6 +173,8 @@ def _report(
     found = summarise(cells, config.n_targets, seeds, _names(config, problems))
     problem = _first(config, problems)
     note = f"Mean over seeds 0 to {config.seeds - 1}; ± is the standard deviation between seeds."
+    judged = [cell["judged"] for cell in cells.values() if "judged" in cell]
+    notes = [note, *pages.left_out(found.columns, judged), _chance(config)]
     failed = failures(found.rows)
     overlaps = overlap(cells, config.n_targets, seeds)
     pictures = _pictures(config, shown, cells, found, out)
@@ -184,7 +186,7 @@ def _report(
         warnings=[*failed, *warnings],
         findings=[one.sentence for one in found.recommendations.values()],
         tables=[
-            html.TableData("Metrics", found.rows, found.columns, f"{note}\n\n{_chance(config)}", group="target rows"),
+            html.TableData("Metrics", found.rows, found.columns, "\n\n".join(notes), group="target rows"),
             *([overlaps] if overlaps else []),
         ],
         pictures=pictures,
@@ -202,8 +204,10 @@ def _report(
     if not is_primary():
         return
     title = f"{pages.subject(config.problem)}. {note}"
-    print_table(found.rows, pages.for_terminal(found.columns), title=title, group="target rows")
-    for sentence in (*failed, *(one.sentence for one in found.recommendations.values())):
+    columns = pages.for_terminal(found.columns)
+    print_table(found.rows, columns, title=title, group="target rows")
+    recommended = (one.sentence for one in found.recommendations.values())
+    for sentence in (*pages.left_out(columns, judged), *failed, *recommended):
         print_line(sentence)
     print(f"comparison: {out}  (open {out / 'report.html'}; every metric is in metrics.json)")
     if all("failed" in cell for (method, _, _), cell in cells.items() if method != FLOOR):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tgdp_jax.data.mixture import ExactLogRatio
 from tgdp_jax.data.modalities import Modalities
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.registry import problem_name
+from tgdp_jax.metrics.evidence import MOST_ROWS
 from tgdp_jax.metrics.registry import METRICS
 from tgdp_jax.metrics.spread import Value
 from tgdp_jax.runtime.files import write_atomic
@@ -78,9 +79,27 @@ def columns(values: Mapping[str, Mapping[str, Value]], *, goal_row: str | None =
         if metric.better == "target" and goal is None:
             aim = values.get(goal_row or "", {}).get(name)
             goal = None if aim is None else aim.value
-        description = f"{metric.description} In metrics.json: {name}."
+        most = f" Of at most {MOST_ROWS:,} samples and held-out rows." if metric.pairs else ""
+        description = f"{metric.description}{most} In metrics.json: {name}."
         out.append(Column(name, metric.label, metric.better, description, goal, metric.terminal))
     return out + [cost for cost in COSTS if any(cost.key in row for row in values.values())]
+
+
+def left_out(shown: Sequence[Column], judged: Iterable[Sequence[int]]) -> list[str]:
+    """A sentence that says which metrics were computed on fewer rows than there are, if any (`evidence.MOST_ROWS`).
+
+    Args:
+      shown: columns of the table.
+      judged: numbers of (samples, held-out rows) that rows of the table were measured on.
+    """
+    names = [column.label for column in shown if column.key in METRICS and METRICS[column.key].pairs]
+    sides = []
+    for what, counts in zip(("samples", "held-out rows"), zip(*judged, strict=True), strict=False):
+        more = [f"{num:,}" for num in sorted(set(counts)) if num > MOST_ROWS]
+        sides += [f"{MOST_ROWS:,} of {' or '.join(more)} {what}"] if more else []
+    if not (names and sides):
+        return []
+    return [f"Computed on {' and '.join(sides)}, drawn by the seed: {', '.join(names)}."]
 
 
 def for_terminal(shown: Sequence[Column]) -> list[Column]:

@@ -2,6 +2,7 @@
 
 A fifth of the labelled source rows is kept from models and probes and is what accuracies are taken on; another fifth
 chooses each model's layer and time. Of the target the n rows to learn from train a probe, and fresh ones judge it.
+Beside the models stand the rows as they are and, where `--evaluation.encoder` is given, the features of that encoder.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from tgdp_jax.app.command_line import command_line, versions
 from tgdp_jax.app.commands import pages
 from tgdp_jax.app.console import Display, print_line, print_table
+from tgdp_jax.app.encoder import image_encoder
 from tgdp_jax.app.folder import check_folder, claim_folder, locked, lost_files, made_again, mark_complete
 from tgdp_jax.app.identity import identity
 from tgdp_jax.app.journal import Journal
@@ -33,6 +35,7 @@ from tgdp_jax.data.problem import Data, Problem
 from tgdp_jax.data.registry import load_problem
 from tgdp_jax.data.tables.files import is_table
 from tgdp_jax.errors import UserError
+from tgdp_jax.metrics.encoded import EncoderFeatures
 from tgdp_jax.metrics.probe import Labelled, better_beyond_chance, layer_features
 from tgdp_jax.metrics.probe import probe as fit_probe
 from tgdp_jax.runtime.engine import describe
@@ -46,7 +49,7 @@ from tgdp_jax.transfer.networks import check_denoiser, denoiser
 from tgdp_jax.transfer.pretrained import forward_process, pretrained_model
 from tgdp_jax.transfer.stages import Trained, named_key, rows_done, train_method
 
-PLAIN, RAW = "plain", "raw"
+PLAIN, RAW, ENCODER = "plain", "raw", "encoder"
 KINDS = {"linear": "linear probe", "neighbours": "nearest neighbours"}
 PARTS = 5  # of the source rows: one judges, one chooses, the others train
 MOST = 4000  # rows that train a probe, and of each set that judges it
@@ -69,7 +72,7 @@ class ProbeResult(NamedTuple):
     Attributes:
       model: which.
       layer: of its network.
-      time: of the noise; None for rows as they are.
+      time: of the noise; None for rows as they are and features of an image encoder.
       right: kind to (validation, test) rows that were put into their class, bool.
       target: kind to accuracy on fresh target rows; empty where target rows have no labels.
     """
@@ -99,7 +102,9 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
     refuse_captions(config.problem, "tgdp probe")
     pretrained_model(config)  # a wrong one is said before the data are read
     problem, sets = labelled_sets(config)
-    check_denoiser(config, problem)  # says what does not fit before anything is written
+    # These say what does not fit before anything is written.
+    check_denoiser(config, problem)
+    encoder = image_encoder(config.evaluation, problem)
     digests, of_problem = identity(config)
     home = out, "probe", config, digests
     known = check_folder(*home, resume=engine.resume)
@@ -130,6 +135,10 @@ def probe(config: ProbeConfig, out: Path, engine: EngineConfig = EngineConfig())
         of_problem = {**of_problem, "probe": [PARTS, config.seed]}
         raw = "pixels" if len(problem.shape) == 3 else "coordinates"
         found = [_probed(ProbeResult(RAW, raw, None, {}, {}), [None if d is None else _flat(d.x) for d in sets], sets)]
+        if encoder is not None and config.evaluation.encoder is not None:
+            see = EncoderFeatures(encoder, problem.scaler.to_user).embed
+            what = ProbeResult(ENCODER, config.evaluation.encoder.resolve().name, None, {}, {})
+            found.append(_probed(what, [None if d is None else see(d.x) for d in sets], sets))
         facts = {}
         for name, training in _models(config).items():
             display.prefix = f"{name}: "
@@ -403,13 +412,13 @@ def _summary(best: _Best, rows: _Rows) -> Row:
     cells |= {f"target_{kind}": share(value, rows["target_test"]) for kind, value in best["target"].items()}
     if (loss := best.get("denoising_loss")) is not None:
         cells["denoising_loss"] = Cell(loss)
-    return Row(best["name"], cells, reference=best["model"] == RAW)
+    return Row(best["name"], cells, reference=best["model"] in (RAW, ENCODER))
 
 
 def _picture(config: ProbeConfig, found: list[ProbeResult]) -> Drawing:
     panels: dict[str, dict[str, list[float]]] = {}
     baselines: dict[str, float] = {}
-    (raw,) = (one for one in found if one.time is None)
+    (raw,) = (one for one in found if one.model == RAW)
     models = list(dict.fromkeys(one.model for one in found if one.time is not None))
     for kind, text in KINDS.items():
         for model in models:

@@ -14,7 +14,7 @@ from tgdp_jax.app.command_line import command_line, versions
 from tgdp_jax.app.commands import pages
 from tgdp_jax.app.commands.leads import run_lead
 from tgdp_jax.app.commands.methods import card_sheet, trained_fact
-from tgdp_jax.app.console import Display, print_table
+from tgdp_jax.app.console import Display, print_line, print_table
 from tgdp_jax.app.early import check_run_folder
 from tgdp_jax.app.encoder import image_encoder
 from tgdp_jax.app.evaluation import draw_samples, evaluate_samples, ideal_metrics, image_features
@@ -65,13 +65,17 @@ FIRST_FILES = ("samples.npz", "metrics.json", "report.html")  # those that every
 FILES = (*FIRST_FILES, model_file.NAME)
 
 
-class Metrics(TypedDict):
-    """What is shown of `metrics.json`."""
-
+class _Measured(TypedDict):
     method: str
     problem: str
     num_target: int
     metrics: dict[str, dict[str, tuple[float | None, float | None]]]
+
+
+class Metrics(_Measured, total=False):
+    """What is shown of `metrics.json`."""
+
+    judged: tuple[int, int]
 
 
 def stage_warnings(trained: Trained, num_target: int) -> list[str]:
@@ -168,6 +172,7 @@ def run(config: RunConfig, out: Path, engine: EngineConfig = EngineConfig()) -> 
             "method": config.method,
             "problem": problem.name,
             "num_target": len(problem.target),
+            "judged": judged_rows(problem, config.sampling.num),
             "metrics": {name: {k: list(v) for k, v in row.items()} for name, row in values.items()},
             "stages": {name: result.info for name, result in trained.reports.items()},
             "parameters": num_parameters(trained.trees),
@@ -225,20 +230,35 @@ def show(config: RunConfig, metrics: Metrics | dict[str, Any]) -> None:
     rows, shown = _table(metrics)
     if rows and shown:
         title = f"{pages.titled(config.method, config.problem)}, {metrics['num_target']} target rows"
-        print_table(rows, pages.for_terminal(shown), title=title)
+        columns = pages.for_terminal(shown)
+        print_table(rows, columns, title=title)
+        for note in _left_out(columns, metrics):
+            print_line(note)
+
+
+def _left_out(shown: list, metrics: Metrics | dict[str, Any]) -> list[str]:
+    return pages.left_out(shown, [metrics["judged"]] if "judged" in metrics else [])
+
+
+def judged_rows(problem: Problem, num: int) -> tuple[int, int]:
+    """How many samples, and how many held-out rows, metrics compare."""
+    return num, 0 if problem.reference is None else len(problem.reference)
 
 
 def _page(config: RunConfig, problem: Problem, pictures: list[html.Picture], metrics: dict[str, Any]) -> str:
     rows, shown = _table(metrics)
     card = trained_fact([metrics["trained_parameters"]], metrics["source_parameters"])
     summary = METHODS[config.method].card.summary
-    note = "± is the standard error of the metric for these samples (bootstrap), not the spread between seeds."
+    notes = [
+        "± is the standard error of the metric for these samples (bootstrap), not the spread between seeds.",
+        *_left_out(shown, metrics),
+    ]
     return html.render(
         title=pages.titled(config.method, config.problem),
         lead=run_lead(config.method, rows, shown, metrics["stages"].values(), len(problem.target)),
         intro=f"{summary[0].upper()}{summary[1:]}.\n\n{_counts(problem)}",
         warnings=metrics["warnings"],
-        tables=[html.TableData("Metrics", rows, shown, note, turned=True)] if shown else [],
+        tables=[html.TableData("Metrics", rows, shown, "\n\n".join(notes), turned=True)] if shown else [],
         pictures=pictures,
         sheets=[card_sheet([config.method], {config.method: card})],
         config=to_json(config),

@@ -23,7 +23,7 @@ MISSING = "—"
 _ARROWS = {"lower": " ↓", "higher": " ↑", "target": "", "none": ""}
 _MEANING = {"lower": "↓ lower is better", "higher": "↑ higher is better", "target": "→ nearest is best"}
 WORSE = "†"
-_TO_ASCII = {WORSE: "!", "—": "-", "±": "+/-", "→": "->", "↓": "(lower)", "↑": "(higher)", "…": "..."}
+_TO_ASCII = {WORSE: "!", "—": "-", "±": "+/-", "→": "->", "↓": "(lower)", "↑": "(higher)", "…": "...", "²": "^2"}
 
 
 class Cell(NamedTuple):
@@ -351,15 +351,16 @@ def _markdown_escape(text: str) -> str:
     return "".join(f"\\{c}" if c in r"\`*_[]<>|#" else c for c in text)
 
 
-def markdown(rows: Sequence[Row], columns: Sequence[Column], *, group: str | None = None) -> str:
+def markdown(rows: Sequence[Row], columns: Sequence[Column], *, group: str | None = None, names: str = "method") -> str:
     """A pipe table with the best in bold; groups become rows with a bold heading.
 
     Args:
       rows: see `sections`.
       columns: in order.
       group: what `Row.group` counts.
+      names: heading of the first column.
     """
-    lines = [["method", *(_markdown_escape(_printable(heading(column))) for column in columns)]]
+    lines = [[names, *(_markdown_escape(_printable(heading(column))) for column in columns)]]
     lines.append(["---", *("---:" for _ in columns)])
     for part in sections(rows, columns, group=group):
         if part.heading is not None:

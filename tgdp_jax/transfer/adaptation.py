@@ -18,21 +18,19 @@ import jax
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import shrunk
-from tgdp_jax.nets.protocols import data_std
 from tgdp_jax.prediction import ScoreFn
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import network_uses, rival_uses, to_json
 from tgdp_jax.settings.training import RivalConfig
-from tgdp_jax.train.batches import Rows, cross_validation_rows
 from tgdp_jax.train.cross_validation import fit_cross_validated
 from tgdp_jax.train.fit import Task
 from tgdp_jax.train.reparam import Chosen, Reparam, averaged, merged, started
 from tgdp_jax.train.session import Session
-from tgdp_jax.train.stacking import HeldOut, held_out_changes, held_out_gain, stacking_weights
+from tgdp_jax.train.stacking import HeldOut, held_out_gain, stacking_weights
 from tgdp_jax.transfer.artefacts import Adapted, params_of
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, Trees
-from tgdp_jax.transfer.networks import check_denoiser, denoiser, denoiser_score, with_token
-from tgdp_jax.transfer.pretrained import forward_process
+from tgdp_jax.transfer.networks import check_denoiser, denoiser_score, with_token
+from tgdp_jax.transfer.out_of_fold import changes_out_of_fold
 from tgdp_jax.transfer.source import denoising, score_generator
 
 Array = jax.Array
@@ -170,21 +168,7 @@ def out_of_fold(ways: Sequence[Adaptation], folds: Sequence[Any], trees: Trees) 
         base, parts = how.base(trees), len(jax.tree.leaves(members)[0])
         each = [jax.device_put(jax.tree.map(lambda leaf, k=k: leaf[k], members)) for k in range(parts)]
         scores.append([how.score(base, trained) for trained in each])
-    problem, settings = first.problem, first.settings
-    return held_out_changes(
-        first.source_score(trees),
-        scores,
-        jax.device_put(problem.target.arrays(problem.conditional)),
-        held_rows(first),
-        forward_process(first.config),
-        num=settings.optimiser.validation_rows,
-        data_std=data_std(denoiser(first.config, problem)),
-    )
-
-
-def held_rows(how: Adaptation) -> Rows:
-    """The rows that each fold of an adaptation does not train on."""
-    return cross_validation_rows(how.problem.target.x, how.settings.folds)[1]
+    return changes_out_of_fold(first.config, first.problem, first.settings, first.source_score(trees), scores)
 
 
 def adaptation_stage(name: str, how: Adaptation, uses: Mapping[str, Any] | None = None) -> Stage:

@@ -15,16 +15,14 @@ from tgdp_jax.data.mixture import ExactLogRatio
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.errors import UserError
 from tgdp_jax.guidance import log_ratio_guidance, shrunk
-from tgdp_jax.nets.protocols import data_std
 from tgdp_jax.settings.run import TrainingConfig
 from tgdp_jax.settings.stored import guidance_uses, network_uses, to_json
-from tgdp_jax.train.batches import cross_validation_rows
 from tgdp_jax.train.classifier import FittedRatio, fit_log_ratio
 from tgdp_jax.train.ensemble import EnsembleLogRatio
 from tgdp_jax.train.guidance import FittedGuidance, GuidanceLoss, fit_guidance
 from tgdp_jax.train.ridge_ratio import fit_ridge_ratio
 from tgdp_jax.train.session import Session
-from tgdp_jax.train.stacking import HeldOut, held_out_changes, held_out_gain, stacking_weights
+from tgdp_jax.train.stacking import HeldOut, held_out_gain, stacking_weights
 from tgdp_jax.transfer.artefacts import CleanRatio, NoisedRatio, params_of
 from tgdp_jax.transfer.base import ScoreGenerator, Stage, StageResult, Trees
 from tgdp_jax.transfer.heads import (
@@ -36,7 +34,8 @@ from tgdp_jax.transfer.heads import (
     pretrains,
     shared_variables,
 )
-from tgdp_jax.transfer.networks import denoiser, denoiser_score
+from tgdp_jax.transfer.networks import denoiser_score
+from tgdp_jax.transfer.out_of_fold import changes_out_of_fold, held_rows
 from tgdp_jax.transfer.pretrained import forward_process
 
 Array = jax.Array
@@ -142,19 +141,10 @@ def ratio_result(
 
 def _out_of_fold(config: TrainingConfig, problem: Problem, trees: Trees, log_h: EnsembleLogRatio) -> HeldOut:
     """What guidance changes at rows that its network was not trained on; the clean ratio behind it has seen them."""
-    settings, target = config.guidance, domain_rows(problem)[1]
-    _, held = cross_validation_rows(target["x"], settings.folds)
-    folds = len(held.index)
+    folds = len(held_rows(problem, config.guidance).count)
     source = denoiser_score(config, problem, params_of(trees, "source"), guided=False)
-    return held_out_changes(
-        source,
-        [[log_ratio_guidance(log_h.of_fold(fold, folds))(source) for fold in range(folds)]],
-        target,
-        held,
-        forward_process(config),
-        num=settings.optimiser.validation_rows,
-        data_std=data_std(denoiser(config, problem)),
-    )
+    guided = [log_ratio_guidance(log_h.of_fold(fold, folds))(source) for fold in range(folds)]
+    return changes_out_of_fold(config, problem, config.guidance, source, [guided])
 
 
 def noisy_classifier_stage(config: TrainingConfig, problem: Problem) -> Stage:

@@ -25,12 +25,13 @@ from tgdp_jax.train.batches import Rows
 from tgdp_jax.train.classifier import member_logits
 from tgdp_jax.train.denoising import reweighted_task
 from tgdp_jax.train.session import Session
-from tgdp_jax.transfer.adaptation import Adaptation, adapt, adapted_generator, held_rows
+from tgdp_jax.transfer.adaptation import Adaptation, adapt, adapted_generator
 from tgdp_jax.transfer.artefacts import CleanRatio
 from tgdp_jax.transfer.base import Stage, StageResult, Trees
 from tgdp_jax.transfer.heads import clean_log_ratio
 from tgdp_jax.transfer.lora import lora
 from tgdp_jax.transfer.networks import check_denoiser
+from tgdp_jax.transfer.out_of_fold import held_rows
 from tgdp_jax.transfer.ratio import classifier_stage, domain_rows
 from tgdp_jax.transfer.resampling import weighted_choice
 from tgdp_jax.transfer.source import with_source_stages
@@ -72,7 +73,7 @@ def denoising_stage(config: TrainingConfig, problem: Problem) -> Stage:
 def _log_ratios(how: Adaptation, trees: Trees) -> tuple[np.ndarray, np.ndarray]:
     """log r of the source rows: by all classifiers [m], and by those of each fold alone [K, m]."""
     known = CleanRatio.from_tree(trees["classifier"])
-    log_r, folds = np.asarray(known.source_log_r), len(held_rows(how).count)
+    log_r, folds = np.asarray(known.source_log_r), len(held_rows(how.problem, how.settings).count)
     if known.params is None:  # the closed-form ratio has seen no row
         return log_r, np.broadcast_to(log_r, (folds, len(log_r)))
     ratio = clean_log_ratio(how.config, how.problem, trees)

@@ -24,7 +24,7 @@ class ShapesTrainingConfig(TextTrainingConfig):
         prediction="v",
         weighting="edm",
         optimiser=OptimiserConfig(
-            steps=2500,
+            steps=3000,
             batch_size=64,
             learning_rate=2e-3,
             warmup=50,

@@ -116,10 +116,10 @@ held-out denoising loss in nats less that of lora, paired by seed
     tgdp_denoising, soup     1.6 +- 1.4      9.34 +- 0.77   18.9 +- 1.8
     stacked                -3.7 +- 1.2   -1.815 +- 0.084  -1.19 +- 0.27
 
-Most of what `stacked` gains on lora is the soup's; with ten images a half of its weights is the member with source rows, which
-makes draws even (45, 37 and 41 on the seeds, lora 61, 42 and 37). Held-out AUC of the ridge ratio: 0.90, 0.70 and 0.53 at
-n = 10; 0.90, 0.86 and 0.80 at 50; 0.91, 0.92 and 0.89 at 200. Each fold training and each member was run beside other work, so
-that its seconds say nothing; in steps, the stack trains the folds of two members and lora those of one and all rows once more.
+Most of what `stacked` gains on lora is the soup's. With ten images about half of its weights come from the member with source
+rows, which makes draws more even (45, 37 and 41 on the three seeds, versus 61, 42 and 37 for lora). Held-out AUC of the ridge ratio: 0.90, 0.70 and 0.53 at
+n = 10; 0.90, 0.86 and 0.80 at 50; 0.91, 0.92 and 0.89 at 200. The trainings ran beside other work, so that
+their seconds say nothing; in steps, the stack trains the folds of two members and lora those of one and all rows once more.
 
 The soup is level with a last training on all rows or ahead of it, which it saves: seconds to train on seed 1, whose programs
 were compiled already, were 30, 45 and 68 for the folds of LoRA and 40, 76 and 71 for those of tgdp_denoising; the ratio took 2 to 4.

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from tgdp_jax.app.encoder import image_encoder
-from tgdp_jax.data.captions import picture
 from tgdp_jax.data.mixture import ExactScore
 from tgdp_jax.data.problem import Problem
 from tgdp_jax.data.text_images import TextImages
@@ -171,8 +170,8 @@ def ideal_metrics(config: TrainingConfig, problem: Problem, seed: int) -> dict[s
 
 
 def _read_pictures(problem: TextImages, style: str) -> dict[str, Value]:
-    stored, reference, side = problem.pictures["reference"], problem.reference, problem.size
-    assert reference is not None and reference.y is not None and side is not None
-    pictures = np.stack([picture(one, (side, side), problem.background) for one in stored])
-    values = shares_right(pictures, [problem.classes[label] for label in reference.y], style)
+    reference = problem.reference
+    assert reference is not None and reference.y is not None
+    drawn = np.stack(list(pictures(problem, "reference")))
+    values = shares_right(drawn, [problem.classes[label] for label in reference.y], style)
     return {f"right_{name}": value for name, value in values.items()}

@@ -113,7 +113,8 @@ def _downstream_metrics() -> dict[str, Metric]:
 def _attribute_metrics() -> dict[str, Metric]:
     """Shares of pictures of shapes that are as their captions say, attribute by attribute."""
     said = {name: f"whose {name} is the one that their caption names" for name in on_attributes.NAMES}
-    said |= {"style": "in the target's style", "all": "of which all attributes and the style are right"}
+    said[on_attributes.STYLE] = "in the target's style"
+    said[on_attributes.ALL] = "of which all attributes and the style are right"
     return {
         f"right_{name}": Metric(
             name,

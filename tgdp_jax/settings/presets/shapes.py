@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tgdp_jax.settings.methods import DreamBoothConfig, LoraConfig, TextConfig, TextualInversionConfig
+from tgdp_jax.settings.methods import LoraConfig, TextConfig, TextualInversionConfig
 from tgdp_jax.settings.presets.images import ImageTrainingConfig
 from tgdp_jax.settings.presets.text import TextTrainingConfig
 from tgdp_jax.settings.sampling import SamplingConfig
@@ -43,7 +43,6 @@ class ShapesTrainingConfig(TextTrainingConfig):
     lora: LoraConfig = LoraConfig(
         rank=16, alpha=16.0, targets=r"(attn\d/to_(q|k|v|out_0)|proj_(in|out)|conv[12])/kernel$", learning_rates=(3e-3,)
     )
-    dreambooth: DreamBoothConfig = DreamBoothConfig(num_prior=100, lora=True)
     textual_inversion: TextualInversionConfig = TextualInversionConfig(learning_rates=(1e-2,))
     classifier: ClassifierConfig = dataclasses.replace(ImageTrainingConfig().classifier, folds=2)
     guidance: GuidanceConfig = dataclasses.replace(
